@@ -1,0 +1,1 @@
+"""Scaling-law inference from a table of N, D, C and loss. Imports neither Ray nor torch."""
