@@ -24,7 +24,7 @@ class NoFrontier(Refusal):
 
 
 @dataclass(frozen=True)
-class Warning_:
+class Doubt:
     """A doubt about a result that was returned all the same."""
 
     code: str   # machine-readable and stable, e.g. E_not_identified
