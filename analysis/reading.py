@@ -1,0 +1,334 @@
+"""Columns of a Parquet or CSV file that may be anybody's: bounded in memory and time.
+
+A file is hostile until read. Only the columns asked for are decoded, text stays
+dictionary-coded, and every size is checked before the bytes it promises are made.
+"""
+
+import codecs
+import csv
+import io
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+MAX_ROWS = 5_000_000              # six float64 columns and the sorts on them stay under 2 GB
+MAX_COLUMNS = 4_096               # a header beyond it is not a table of runs
+MAX_DECODED_BYTES = 512 << 20     # of the columns asked for, as Arrow holds them
+MAX_TEXT_BYTES = 1 << 30          # of CSV after decompression: about 10 s of parsing
+MAX_LINE_BYTES = 1 << 20          # one CSV record; Arrow refuses records beyond its block
+BATCH_ROWS = 65_536
+
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+
+
+class BadTable(ValueError):
+    """A table that cannot be used; the message says what is wrong and how to mend it."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A file whose header has been read."""
+
+    source: str               # path or URI, as given
+    names: tuple[str, ...]    # of its columns, in order
+    kind: str                 # "parquet" or "csv"
+    delimiter: str = ","      # CSV only
+    skipped_lines: int = 0    # CSV only: comments and blank lines above the header
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some columns of a sheet."""
+
+    columns: dict[str, pa.ChunkedArray]
+    rows: int
+    ragged: int               # CSV records with the wrong number of fields, left out
+
+
+def printable(text: object, limit: int = 80) -> str:
+    """Text fit for a terminal: no control characters, no direction marks, bounded length."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
+                    for c in str(text)[:4 * limit])
+    return shown if len(shown) <= limit else shown[:limit - 3] + "..."
+
+
+def open_sheet(source: str) -> Sheet:
+    """The header of a Parquet or CSV file (plain or gzip), told apart by content.
+
+    source is a path, or a URI that pyarrow.fs knows (s3://, gs://, file://). Raises BadTable.
+    """
+    try:
+        with _opened(source) as stream:
+            head = stream.read(8192)
+        if head[:4] == b"PAR1":
+            return _parquet_sheet(source)
+        return _csv_sheet(source, head)
+    except (OSError, pa.ArrowException, MemoryError, UnicodeError, csv.Error) as error:
+        raise BadTable(f"{printable(source)}: {_reason(error)}") from error
+
+
+def read_columns(sheet: Sheet, wanted: Sequence[str]) -> Block:
+    """The wanted columns, all rows. Text columns come dictionary-coded. Raises BadTable."""
+    twice = [n for n in wanted if sheet.names.count(n) > 1]
+    if twice:
+        raise BadTable(f"{printable(sheet.source)}: two columns are named "
+                       f"{printable(twice[0])!r}; rename one of them")
+    try:
+        block = (_read_parquet if sheet.kind == "parquet" else _read_csv)(sheet, list(wanted))
+    except (OSError, pa.ArrowException, MemoryError, UnicodeError) as error:
+        raise BadTable(f"{printable(sheet.source)}: {_reason(error)}") from error
+    return block
+
+
+def numbers(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    """A column as float64 (null where it is not a number), and the mask of what was text.
+
+    Text that reads as a decimal number counts as one. Dates, lists and the like are text.
+    """
+    if pa.types.is_dictionary(column.type):
+        return _numbers_in_dictionary(column)
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return _numbers_in_text(column)
+    numeric = (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+               or pa.types.is_decimal(column.type) or pa.types.is_boolean(column.type))
+    if numeric:
+        return column.cast(pa.float64(), safe=False), pa.chunked_array([pa.repeat(False, len(column))])
+    nothing = pa.chunked_array([pa.nulls(len(column), pa.float64())])
+    return nothing, column.is_valid()
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A column as a person would group by it."""
+
+    code: np.ndarray            # (rows,) index into values, -1 where missing
+    values: tuple[object, ...]  # numbers as numbers, text as printable text
+
+
+def labels(column: pa.ChunkedArray) -> Labels:
+    """The distinct values of a column, numbers as numbers. Raises BadTable for nested values."""
+    if pa.types.is_nested(column.type):
+        raise BadTable(f"a column of {column.type} cannot tell groups apart")
+    as_numbers, text = numbers(column)
+    if not pc.any(text).as_py():
+        column = pc.if_else(pc.is_nan(as_numbers), pa.scalar(None, pa.float64()), as_numbers)
+    elif not pa.types.is_dictionary(column.type):
+        column = column.cast(pa.string())
+    encoded = column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
+    if not encoded.num_chunks:
+        return Labels(np.empty(0, np.int64), ())
+    encoded = encoded.unify_dictionaries()
+    indices = pa.chunked_array([chunk.indices for chunk in encoded.chunks])
+    values = encoded.chunk(0).dictionary.to_pylist()
+    return Labels(pc.fill_null(indices.cast(pa.int64()), -1).to_numpy(),
+                  tuple(v if isinstance(v, float) else printable(v) for v in values))
+
+
+def _numbers_in_dictionary(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    """Each distinct text is looked at once, and never repeated for its rows."""
+    if not column.num_chunks:
+        return numbers(pa.chunked_array([], column.type.value_type))
+    indices = pa.chunked_array([chunk.indices for chunk in column.unify_dictionaries().chunks])
+    values, text = numbers(pa.chunked_array([column.unify_dictionaries().chunk(0).dictionary]))
+    return values.take(indices), pc.fill_null(text.take(indices), False)
+
+
+def _numbers_in_text(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    trimmed = pc.utf8_trim_whitespace(column)
+    try:
+        return trimmed.cast(pa.float64()), pa.chunked_array([pa.repeat(False, len(column))])
+    except pa.ArrowInvalid:
+        ok = pc.match_substring_regex(trimmed, NUMBER)
+        kept = pc.if_else(pc.fill_null(ok, False), trimmed, pa.scalar(None, trimmed.type))
+        # What names a missing or infinite value is no foreign text: it is counted as non-finite.
+        known = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(
+            ["", "nan", "na", "n/a", "null", "none", "inf", "-inf", "+inf", "infinity", "-infinity"]))
+        text = pc.and_(pc.is_valid(column), pc.invert(pc.or_(pc.fill_null(ok, False), known)))
+        return kept.cast(pa.float64()), _chunked(text)
+
+
+def _chunked(array: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
+    return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
+
+
+def _opened(source: str) -> pa.NativeFile:
+    if "://" in source:
+        files, path = pa.fs.FileSystem.from_uri(source)
+        return files.open_input_file(path)
+    # A pipe or a device has no end that we could check; a folder has no bytes.
+    mode = Path(source).stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise OSError("is a folder; name the Parquet or CSV file in it")
+    if not stat.S_ISREG(mode):
+        raise OSError("is not a regular file")
+    return pa.OSFile(source, "rb")
+
+
+def _parquet_file(source: str, **options) -> pq.ParquetFile:
+    return pq.ParquetFile(_opened(source), thrift_string_size_limit=16 << 20,
+                          thrift_container_size_limit=1_000_000, schema_depth_limit=64,
+                          pre_buffer=False, **options)
+
+
+def _parquet_sheet(source: str) -> Sheet:
+    with _parquet_file(source) as file:
+        names = tuple(file.schema_arrow.names)
+        _check_shape(file.metadata.num_rows, len(names))
+    return Sheet(source, names, "parquet")
+
+
+def _check_shape(rows: int, columns: int) -> None:
+    if not 0 <= rows <= MAX_ROWS:
+        raise OSError(f"claims {rows:,} rows, more than the {MAX_ROWS:,} that we read; "
+                      "aggregate it to one row a run")
+    if columns > MAX_COLUMNS:
+        raise OSError(f"has {columns:,} columns, more than the {MAX_COLUMNS:,} that we read")
+
+
+def _read_parquet(sheet: Sheet, wanted: list[str]) -> Block:
+    with _parquet_file(sheet.source) as file:
+        schema = file.schema_arrow
+        nested = [n for n in wanted if pa.types.is_nested(schema.field(n).type)]
+        if nested:
+            raise OSError(f"column {printable(nested[0])!r} holds {schema.field(nested[0]).type}, not numbers")
+        # One long string repeated a million times is a small file and a terabyte of text:
+        # dictionary-coded it stays small.
+        text = [n for n in wanted if schema.field(n).type in (pa.string(), pa.large_string(), pa.binary())]
+        promised = sum(_column_bytes(file.metadata, g, set(wanted)) for g in range(file.num_row_groups))
+        if promised > MAX_DECODED_BYTES:
+            raise OSError(f"its columns hold {promised / 2**30:.1f} GiB, more than we read")
+    with _parquet_file(sheet.source, read_dictionary=text) as file:
+        batches = list(_bounded(file.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False)))
+        schema = file.schema_arrow
+    return _block(batches, wanted, schema, ragged=0)
+
+
+def _column_bytes(metadata: pq.FileMetaData, group: int, wanted: set[str]) -> int:
+    row_group = metadata.row_group(group)
+    chunks = (row_group.column(i) for i in range(row_group.num_columns))
+    return sum(c.total_uncompressed_size for c in chunks if c.path_in_schema in wanted)
+
+
+def _bounded(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    rows = held = 0
+    for batch in batches:
+        rows, held = rows + batch.num_rows, held + batch.nbytes
+        _check_shape(rows, batch.num_columns)
+        if held > MAX_DECODED_BYTES:
+            raise OSError(f"its columns hold more than {MAX_DECODED_BYTES >> 20} MiB")
+        yield batch
+
+
+def _block(batches: list[pa.RecordBatch], wanted: list[str], schema: pa.Schema, ragged: int) -> Block:
+    columns = {}
+    for name in wanted:
+        chunks = [b.column(name) for b in batches]
+        column = pa.chunked_array(chunks) if chunks else pa.chunked_array([], schema.field(name).type)
+        columns[name] = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column
+    return Block(columns, sum(b.num_rows for b in batches), ragged)
+
+
+class _Counted(io.RawIOBase):
+    """A stream that stops with an error after MAX_TEXT_BYTES: no zip bomb unfolds beyond them."""
+
+    def __init__(self, stream: pa.NativeFile):
+        self._stream, self._read = stream, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(MAX_LINE_BYTES if size is None or size < 0 else size)
+        self._read += len(data)
+        if self._read > MAX_TEXT_BYTES:
+            raise OSError(f"holds more than {MAX_TEXT_BYTES >> 30} GiB of text; convert it to Parquet")
+        return data
+
+    def close(self) -> None:
+        if not self.closed:
+            self._stream.close()
+        super().close()
+
+
+def _text_stream(source: str, head: bytes) -> _Counted:
+    stream = _opened(source)
+    return _Counted(pa.CompressedInputStream(stream, "gzip") if head[:2] == b"\x1f\x8b" else stream)
+
+
+def _csv_sheet(source: str, head: bytes) -> Sheet:
+    if not head.strip():
+        raise OSError("is empty")
+    if head[:4] == b"PK\x03\x04":
+        raise OSError("is a zip archive or an Excel workbook; export the sheet as CSV")
+    if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise OSError("is UTF-16 text; save it as UTF-8")
+    with _text_stream(source, head) as stream:
+        start = stream.read(MAX_LINE_BYTES)
+    if b"\0" in start:
+        raise OSError("is neither Parquet nor CSV text")
+    text = start.decode("utf-8-sig", errors="ignore" if len(start) == MAX_LINE_BYTES else "strict")
+    lines = text.splitlines(keepends=True)
+    skipped = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith("#")), None)
+    if skipped is None:
+        raise OSError("has no header line")
+    delimiter = max(",;\t", key=lines[skipped].count)
+    names = next(csv.reader(lines[skipped:], delimiter=delimiter, strict=True))
+    _check_shape(0, len(names))
+    return Sheet(source, tuple(n.strip() for n in names), "csv", delimiter, skipped)
+
+
+def _read_csv(sheet: Sheet, wanted: list[str]) -> Block:
+    ragged = 0
+
+    def skip(_row) -> str:
+        nonlocal ragged
+        ragged += 1
+        return "skip"
+
+    # Columns go by position: names may be empty, twice there, or longer than any sense.
+    place = {name: str(sheet.names.index(name)) for name in wanted}
+    options = dict(
+        read_options=pa.csv.ReadOptions(
+            block_size=MAX_LINE_BYTES, use_threads=False, skip_rows=sheet.skipped_lines,
+            column_names=[str(i) for i in range(len(sheet.names))], skip_rows_after_names=1),
+        parse_options=pa.csv.ParseOptions(
+            delimiter=sheet.delimiter, newlines_in_values=True, invalid_row_handler=skip),
+        convert_options=pa.csv.ConvertOptions(
+            include_columns=list(place.values()), strings_can_be_null=True,
+            column_types={p: pa.string() for p in place.values()}))
+    with _opened(sheet.source) as stream:
+        head = stream.read(2)
+    with _text_stream(sheet.source, head) as stream:
+        try:
+            batches = list(_bounded(pa.csv.open_csv(pa.PythonFile(stream, mode="r"), **options)))
+        except pa.ArrowInvalid as error:
+            if "Empty CSV" not in str(error):
+                raise
+            batches = []
+    schema = pa.schema([(p, pa.string()) for p in place.values()])
+    block = _block(batches, list(place.values()), schema, ragged)
+    return Block({name: block.columns[p] for name, p in place.items()}, block.rows, ragged)
+
+
+def _reason(error: Exception) -> str:
+    """One line in the reader's terms for what a library said."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, PermissionError):
+        return "may not be read: permission denied"
+    if isinstance(error, (MemoryError, pa.ArrowMemoryError)):
+        return "needs more memory than we allow; is the file damaged?"
+    if isinstance(error, UnicodeError):
+        return "is not UTF-8 text; save it as UTF-8 CSV or Parquet"
+    said = str(error).strip().splitlines() or [type(error).__name__]
+    if isinstance(error, pa.ArrowException) or said[0].startswith(("Couldn't", "Unexpected")):
+        return f"damaged or not what it seems ({printable(said[0], 160)})"
+    return printable(said[0], 200)
