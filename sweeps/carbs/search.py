@@ -1,0 +1,363 @@
+"""Cost-aware Pareto-region Bayesian search by ask and tell (after Fetterman et al. 2023).
+
+Starts at the space's center, walks up the performance-cost front by local steps, and learns
+the front's laws on the way. Differs from the paper where the paper's code was measured to
+fail: the models are trained, the cap holds under the predictive distribution, a spending
+budget is a term of the acquisition, and a saved search continues bit for bit.
+"""
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from scipy.special import log_ndtr, ndtri
+from scipy.stats import qmc
+
+from sweeps.carbs import surrogate
+from sweeps.carbs.acquisition import Staircase, climb, log_improvement, propose, staircase
+from sweeps.carbs.front import Front, FrontPoint, monotone
+from sweeps.carbs.space import Dimension, Space
+
+Array = np.ndarray
+log = logging.getLogger(__name__)
+
+# Of the Gaussian about the center that the first runs are drawn from, in basic coordinates:
+# wide enough for the models to see slopes above the noise.
+INITIAL_RADIUS = 0.4
+# Candidates drawn before the best of them are climbed from.
+CANDIDATES, CLIMBS = 1024, 4
+# How far beyond the box of finished runs a candidate may lie, in basic coordinates.
+STRIDE = 0.7
+# Under a budget a run is charged its cost plus this share of the whole budget: cheap runs
+# aren't free, and none is so dear that its gain per cost is never the best.
+OVERHEAD = 0.01
+# Runs that would be let go over the cap by the point estimate alone are never let go.
+MAX_SKIPPED = 10_000
+
+
+class BudgetSpent(Exception):
+    """No run fits into what is left of the budget."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A finished or failed run as told."""
+
+    config: dict
+    loss: float | None      # None: the run failed
+    cost: float | None      # None: a failed run whose cost is unknown
+
+
+@dataclass(frozen=True)
+class _Beliefs:
+    """The models, and the data they were fitted to, of one moment."""
+
+    X: Array                # (n, d) finished runs
+    log_cost: Array         # (n,)
+    loss: surrogate.LossModel
+    cost: surrogate.CostModel
+    failure: surrogate.FailureModel | None
+
+
+class Carbs:
+    """Search over `space` (name -> Log, Linear, Logit, Integer, Choice) for the whole front.
+
+    max_cost: no run shall cost more; held as P(cost <= max_cost) >= 0.95 for every run let go.
+    min_cost: cheaper runs than this are of no interest; by default the first finished run's cost.
+    budget: what all runs together may cost; gains are then weighed against their cost.
+    initial: runs drawn about the center before the models take over; at least 2.
+    """
+
+    def __init__(self, space: Mapping[str, Dimension] | Space, *, seed: int = 0, max_cost: float | None = None,
+                 min_cost: float | None = None, budget: float | None = None, initial: int | None = None):
+        self.space = space if isinstance(space, Space) else Space(space)
+        for name, value in (("max_cost", max_cost), ("min_cost", min_cost), ("budget", budget)):
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} must be positive and finite, got {value}")
+        if max_cost is not None and min_cost is not None and min_cost >= max_cost:
+            raise ValueError(f"min_cost must be below max_cost, got {min_cost:g} and {max_cost:g}")
+        # 4 as in the reference, and one more for every 3 coordinates: a trend needs some spread.
+        self.initial = 4 + self.space.width // 3 if initial is None else int(initial)
+        if self.initial < 2:
+            raise ValueError(f"initial must be at least 2, got {initial}")
+        self.seed, self.max_cost, self.min_cost, self.budget = int(seed), max_cost, min_cost, budget
+        self.observations: list[Observation] = []
+        self.fallbacks: Counter[str] = Counter()    # why a suggestion wasn't the model's, and how often
+        self._rng = np.random.default_rng(seed)
+        self._pending: list[dict] = []
+        self._queue: list[dict] = []
+        self._asked = 0                             # design points drawn
+        self._theta: dict[str, list[float]] = {}    # last hyperparameters by model
+        self._warp = len(surrogate.WARPS) // 2
+        self._fitted = 0                            # observations the hyperparameters have seen
+        self._beliefs: _Beliefs | None = None
+
+    # ------------------------------------------------------------------ ask and tell
+
+    @property
+    def pending(self) -> list[dict]:
+        """Configs asked for and not yet told, oldest first."""
+        return [dict(config) for config in self._pending]
+
+    @property
+    def spent(self) -> float:
+        """Cost of all runs told, failed ones included."""
+        return math.fsum(o.cost for o in self.observations if o.cost is not None)
+
+    def enqueue(self, config: Mapping) -> None:
+        """Have `ask` return this config before any of its own. Raises ValueError if it isn't of the space."""
+        self._queue.append(self.space.check(config))
+
+    def ask(self) -> dict:
+        """The next config to run. Raises BudgetSpent, or ValueError where the cap cannot be met."""
+        if self._queue:
+            config = self._queue.pop(0)
+        elif self._model_ready():
+            config = self.space.decode(self._suggest())
+        else:
+            config = self._design()
+        self._pending.append(config)
+        return dict(config)
+
+    def tell(self, config: Mapping, *, loss: float, cost: float) -> None:
+        """A run finished. A loss of NaN or infinity is a failure that burnt `cost`."""
+        cost = _positive(cost)
+        self._settle(config, Observation(dict(config), float(loss) if math.isfinite(loss) else None, cost))
+
+    def tell_failed(self, config: Mapping, cost: float | None = None) -> None:
+        """A run crashed, diverged or ran out of memory, having burnt `cost` where known."""
+        self._settle(config, Observation(dict(config), None, None if cost is None else _positive(cost)))
+
+    def forget(self, config: Mapping) -> None:
+        """A run was called off: neither a result nor a failure."""
+        self._pending.pop(self._place(config))
+
+    def _place(self, config: Mapping) -> int:
+        for i, asked in enumerate(self._pending):
+            if asked == dict(config):
+                return i
+        if any(o.config == dict(config) for o in self.observations):
+            raise ValueError(f"this config has been told already: {dict(config)}")
+        raise ValueError(f"this config was never asked for: {dict(config)}; enqueue and ask it first")
+
+    def _settle(self, config: Mapping, observation: Observation) -> None:
+        self._pending.pop(self._place(config))
+        self.observations.append(observation)
+        self._beliefs = None
+
+    # ------------------------------------------------------------------ first runs
+
+    def _finished(self) -> list[Observation]:
+        return [o for o in self.observations if o.loss is not None]
+
+    def _model_ready(self) -> bool:
+        return len(self._finished()) >= 2 and len(self.observations) + len(self._pending) >= self.initial
+
+    def _design(self) -> dict:
+        """The center, then a scrambled Sobol sequence through a Gaussian about the best run so far."""
+        index, self._asked = self._asked, self._asked + 1
+        if index == 0:
+            return self.space.center()
+        finished = self._finished()
+        if len(self.observations) > self.initial:
+            self._fall_back("too few runs have finished for a model: sampling about the center")
+        best = min(finished, key=lambda o: o.loss).config if finished else self.space.center()
+        # Where nothing finishes near the center, look further afield: a tenth more each time.
+        radius = INITIAL_RADIUS * 1.1 ** max(0, index - self.initial)
+        sobol = qmc.Sobol(self.space.width, seed=np.random.default_rng(self.seed))
+        u = sobol.fast_forward(index).random(1)[0] if index else None
+        x = self.space.encode(best)
+        x = x + np.where(self.space.numeric, radius * ndtri(np.clip(u, 1e-6, 1 - 1e-6)), 0.0)
+        for block in self.space.blocks:
+            x[block] = u[block]     # the largest of k uniform draws: every option alike
+        return self.space.decode(np.clip(x, self.space.low, self.space.high))
+
+    def _fall_back(self, why: str) -> None:
+        self.fallbacks[why] += 1
+        log.warning("%s (%d times)", why, self.fallbacks[why])
+
+    # ------------------------------------------------------------------ models
+
+    def beliefs(self) -> _Beliefs:
+        """The models given all that was told; fitted once per observation. Raises ValueError under 2 runs."""
+        if self._beliefs is None:
+            finished = self._finished()
+            if len(finished) < 2:
+                raise ValueError(f"need at least 2 finished runs for a model, got {len(finished)}")
+            iterations = self._iterations(len(self.observations))
+            X = np.array([self.space.encode(o.config) for o in finished])
+            loss = np.array([o.loss for o in finished])
+            log_cost = np.log([o.cost for o in finished])
+            keep = _informative(log_cost, loss)
+            theta = {name: np.array(values) for name, values in self._theta.items()}
+            losses = surrogate.fit_loss(X[keep], loss[keep], start=theta.get("loss"), index=self._warp,
+                                        iterations=iterations)
+            costs = surrogate.fit_cost(X[keep], np.exp(log_cost[keep]), start=theta.get("cost"), iterations=iterations)
+            failures = self._fit_failure(theta.get("failure"), iterations)
+            if iterations:
+                self._fitted, self._warp = len(self.observations), losses.index
+                models = {"loss": losses, "cost": costs, "failure": failures}
+                self._theta = {k: v.process.theta.tolist() for k, v in models.items() if v is not None}
+            self._beliefs = _Beliefs(X, log_cost, losses, costs, failures)
+        return self._beliefs
+
+    def _iterations(self, n: int) -> int:
+        """How long to train: well at first, briefly when warm, not at all until 2% are new."""
+        if n <= self._fitted * 1.02:
+            return 0
+        return 60 if n < 30 else 20
+
+    def _fit_failure(self, start: Array | None, iterations: int) -> surrogate.FailureModel | None:
+        failed = np.array([o.loss is None for o in self.observations])
+        if not failed.any():
+            return None
+        X = np.array([self.space.encode(o.config) for o in self.observations])
+        # All failures first, then the latest successes: walls are where the failures are.
+        keep = np.argsort(~failed, kind="stable")[:surrogate.KEEP] if len(X) > surrogate.KEEP else slice(None)
+        return surrogate.fit_failure(X[keep], failed[keep], start=start, iterations=max(iterations, start is None))
+
+    # ------------------------------------------------------------------ the model's suggestion
+
+    def _log_cap(self, now: _Beliefs, pending: Array) -> float:
+        """Log of the dearest run allowed: by the cap, by what is left of the budget, by reach."""
+        # Without a cap, a decade above the dearest run: the walk up goes on, one stride at a time.
+        cap = now.log_cost.max() + math.log(10.0) if self.max_cost is None else math.log(self.max_cost)
+        if self.budget is None:
+            return cap
+        committed = np.exp(now.cost.predict(pending)[0]).sum() if len(pending) else 0.0
+        left = self.budget - self.spent - committed
+        if left <= 0:
+            raise BudgetSpent(f"spent {self.spent:.4g} of {self.budget:.4g}, {committed:.4g} more in flight")
+        return min(cap, math.log(left))
+
+    def _steps(self, now: _Beliefs, losses: surrogate.LossModel, X: Array, cap: float) -> Staircase:
+        """The believed front through runs finished and pending."""
+        mean, _ = losses.predict(X)
+        log_cost = np.concatenate([now.log_cost, now.cost.predict(X[len(now.X):])[0]]) if len(X) > len(now.X) \
+            else now.log_cost
+        first = next(o.cost for o in self.observations if o.loss is not None)
+        low = math.log(first if self.min_cost is None else self.min_cost)
+        return staircase(log_cost, mean, min(low, cap - 0.1), cap)
+
+    def _suggest(self) -> Array:
+        now, space = self.beliefs(), self.space
+        pending = np.array([space.encode(c) for c in self._pending]).reshape(-1, space.width)
+        cap = self._log_cap(now, pending)
+        losses = now.loss.believe(pending) if len(pending) else now.loss
+        everything = np.vstack([now.X, pending])
+        steps = self._steps(now, losses, everything, cap)
+        noise = losses.process.noise
+        overhead = None if self.budget is None else math.log(OVERHEAD * self.budget)
+
+        def gain(X: Array) -> Array:
+            mean, sd = losses.predict(X)
+            log_cost, _ = now.cost.predict(X)
+            value = log_improvement(steps, log_cost, mean, sd * sd / np.sqrt(sd * sd + noise))
+            if now.failure is not None:
+                value = value + np.log(np.maximum(now.failure.success(X), 1e-12))
+            return value if overhead is None else value - np.logaddexp(log_cost, overhead)
+
+        def score(X: Array) -> Array:
+            # Outside the cap's margin a steep bowl instead of a cliff, for the climb's sake.
+            over = np.minimum(now.cost.margin(X, cap), 0.0)
+            with np.errstate(invalid="ignore"):
+                return np.maximum(gain(X), -1e6) - 100.0 * over * over + 20.0 * over
+
+        low = np.maximum(space.low, now.X.min(0) - STRIDE)
+        high = np.minimum(space.high, now.X.max(0) + STRIDE)
+        origins = everything[self._origins(now, losses, everything)]
+        drawn = np.vstack([np.clip(propose(space, origins, CANDIDATES, self._rng), low, high), origins])
+        value = score(drawn)
+        starts = drawn[np.argsort(-value, kind="stable")[:CLIMBS]]
+        held = np.where(space.numeric, 0, 1).astype(bool)
+        climbed = [climb(score, x, np.where(held, x, low), np.where(held, x, high), iterations=25) for x in starts]
+        best = drawn[np.argsort(-value, kind="stable")[:64]]
+        final = space.snap(np.vstack([climbed, best]))
+        safe = now.cost.margin(final, cap) >= 0
+        if not safe.any():
+            return self._cheapest(now, space.snap(drawn), cap)
+        final = final[safe]
+        return final[int(np.argmax(gain(final)))]
+
+    def _origins(self, now: _Beliefs, losses: surrogate.LossModel, X: Array) -> Array:
+        """Indices of the runs on the believed front, pending ones included."""
+        mean, _ = losses.predict(X)
+        log_cost, _ = now.cost.predict(X)
+        return monotone(log_cost, mean)
+
+    def _cheapest(self, now: _Beliefs, X: Array, cap: float) -> Array:
+        """Where nothing is surely within the cap: what most likely is."""
+        chance = now.cost.chance(X, cap)
+        best = int(np.argmax(chance))
+        if self.budget is not None and (self.max_cost is None or cap < math.log(self.max_cost)):
+            raise BudgetSpent(f"no run fits into the {math.exp(cap):.4g} left of {self.budget:.4g}")
+        # After twice as many runs as coordinates the model's word on the cost counts.
+        if chance[best] < 0.01 and len(now.X) >= 2 * self.space.width + self.initial:
+            raise ValueError(f"max_cost {self.max_cost:g} cannot be met: the cheapest of {len(now.X)} runs cost "
+                             f"{math.exp(now.log_cost.min()):.4g}; raise it or widen the space towards cheaper runs")
+        self._fall_back("no candidate is within max_cost with probability 0.95: taking the likeliest")
+        return X[best]
+
+    # ------------------------------------------------------------------ what was learnt
+
+    def front(self) -> Front:
+        """Finished runs no other is believed to beat at equal or lower cost, with the model's uncertainty."""
+        now = self.beliefs()
+        groups: dict[tuple, list[int]] = {}
+        for i, x in enumerate(now.X):
+            groups.setdefault(tuple(x), []).append(i)
+        first = [members[0] for members in groups.values()]
+        cost = np.array([np.exp(now.log_cost[m]).mean() for m in groups.values()])
+        mean, sd = now.loss.predict(now.X[first])
+        finished, counts = self._finished(), [len(m) for m in groups.values()]
+        warp = now.loss.warp
+        return Front(tuple(
+            FrontPoint(dict(finished[first[i]].config), float(cost[i]), float(warp.inverse(mean[i])),
+                       float(warp.inverse(mean[i] - 1.96 * sd[i])), float(warp.inverse(mean[i] + 1.96 * sd[i])),
+                       counts[i]) for i in monotone(cost, mean)))
+
+    # ------------------------------------------------------------------ state
+
+    def state_dict(self) -> dict:
+        """All there is, as plain JSON: a search made from it continues bit for bit."""
+        return {"space": self.space.to_json(), "seed": self.seed, "max_cost": self.max_cost,
+                "min_cost": self.min_cost, "budget": self.budget, "initial": self.initial,
+                "observations": [asdict(o) for o in self.observations], "pending": self.pending,
+                "queue": [dict(c) for c in self._queue], "asked": self._asked, "theta": dict(self._theta),
+                "warp": self._warp, "fitted": self._fitted, "fallbacks": dict(self.fallbacks),
+                "rng": self._rng.bit_generator.state}
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping) -> "Carbs":
+        search = cls(Space.from_json(state["space"]), seed=state["seed"], max_cost=state["max_cost"],
+                     min_cost=state["min_cost"], budget=state["budget"], initial=state["initial"])
+        search.observations = [Observation(**o) for o in state["observations"]]
+        search._pending = [dict(c) for c in state["pending"]]
+        search._queue = [dict(c) for c in state["queue"]]
+        search._asked, search._fitted, search._warp = state["asked"], state["fitted"], state["warp"]
+        search._theta = {name: list(values) for name, values in state["theta"].items()}
+        search.fallbacks = Counter(state["fallbacks"])
+        search._rng.bit_generator.state = state["rng"]
+        return search
+
+
+def _positive(cost: float) -> float:
+    if not (math.isfinite(cost) and cost > 0):
+        raise ValueError(f"cost must be positive and finite, got {cost}; report what the run burnt in any one unit")
+    return float(cost)
+
+
+def _informative(log_cost: Array, loss: Array) -> Array:
+    """At most KEEP runs for the models: half those nearest the front, half spread through the rest."""
+    n, keep = len(loss), surrogate.KEEP
+    if n <= keep:
+        return np.arange(n)
+    order = np.lexsort((loss, log_cost))
+    excess = np.empty(n)
+    excess[order] = loss[order] - np.minimum.accumulate(loss[order])
+    near = np.argsort(excess, kind="stable")
+    rest = np.sort(near[keep // 2:])
+    return np.sort(np.concatenate([near[:keep // 2], rest[np.linspace(0, len(rest) - 1, keep - keep // 2).astype(int)]]))
