@@ -1,0 +1,106 @@
+"""Merge the tables of several drivers, each of which ran a shard of the grid, into one.
+
+    python -m sweeps.merge results.parquet shard-1.parquet shard-2.parquet ...
+
+The shards' sweeps may still run; a later merge into the same table brings what came since.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from sweeps.places import StoreError
+from sweeps.rows import Identity, NotOurTable, differing, row_type_of
+from sweeps.store import Snapshot, Store, open_store, place_of, read_store
+from trainers.results import Result
+
+
+def merge(out: str, shards: list[str]) -> str:
+    """Bring every row of the shards into out, and say how many there are now.
+
+    Raises StoreError, before anything is written, where a shard is no table, where the shards or
+    out differ in columns or fingerprint, and where two of them hold one identity with rows that
+    differ in more than timings.
+    """
+    if place_of(out).path in [place_of(shard).path for shard in shards]:
+        raise StoreError(f"{out} is both the result and a part: give another name for the result")
+    row_type = _row_type(shards[0])
+    found = {shard: read_store(shard, row_type=row_type) for shard in shards}
+    fingerprint = _only_fingerprint(found)
+    results = _union({shard: part.results for shard, part in found.items()})
+    tuning = _union({shard: part.tuning for shard, part in found.items()})
+    failures = sorted((f for part in found.values() for f in part.failures.values()), key=lambda f: f.time)
+    provenance = {"command": ["sweeps.merge", out, *shards],
+                  "merged": {shard: part.runs for shard, part in found.items()}}
+    with open_store(out, provenance=provenance, fingerprint=fingerprint, row_type=row_type) as store:
+        _union({out: store.results, "the shards": results})
+        _union({out: store.tuning, "the shards": tuning})
+        for row in results.values():
+            store.append(row)
+        for row in tuning.values():
+            store.append_tuning(row)
+        for failure in failures:
+            store.fail(failure)
+        return _summary(store, found)
+
+
+def _row_type(shard: str) -> type:
+    """Of the shard's own study: tables of every study can be merged, if all hold the same columns."""
+    place = place_of(shard)
+    data = place.read(place.path)
+    if data is None:
+        raise StoreError(f"{shard} does not exist: give the table of a sweep")
+    try:
+        return row_type_of(data)
+    except NotOurTable as error:
+        raise StoreError(f"{shard} is no sweep's table: {error}") from error
+
+
+def _only_fingerprint(found: dict[str, Snapshot]) -> str | None:
+    shards = {part.fingerprint: shard for shard, part in found.items() if part.fingerprint is not None}
+    if len(shards) > 1:
+        (_, one), (_, other), *_ = shards.items()
+        raise StoreError(f"{one} and {other} come from different versions of trainer or data set: "
+                         "merge only tables of one version")
+    return next(iter(shards), None)
+
+
+def _union(parts: dict[str, Mapping[Identity, Result]]) -> dict[Identity, Result]:
+    """All rows, equal ones once. Raises StoreError where two of one identity differ."""
+    rows: dict[Identity, Result] = {}
+    source: dict[Identity, str] = {}
+    for name, part in parts.items():
+        for key, row in part.items():
+            names = differing(rows.setdefault(key, row), row)
+            if names:
+                raise StoreError(f"{key} is both in {source[key]} and in {name} and differs in {', '.join(names)}: "
+                                 "the same run must give the same row, so leave one of the two tables out")
+            source.setdefault(key, name)
+    return rows
+
+
+def _summary(store: Store, found: dict[str, Snapshot]) -> str:
+    notices = [f"{shard}: {notice}\n" for shard, part in found.items() for notice in part.notices]
+    return "".join(notices) + (f"{len(found)} tables merged: now {len(store.results)} results, "
+                               f"{len(store.tuning)} tuning trials, {len(store.failures)} failures")
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m sweeps.merge", description=__doc__.splitlines()[0])
+    parser.add_argument("out", help="the table to make or to add to: a path, s3://… or gs://…")
+    parser.add_argument("shard", nargs="+", help="tables to merge; their tuning trials and failures come along")
+    args = parser.parse_args(argv)
+    try:
+        print(merge(args.out, args.shard))
+    except StoreError as error:
+        print(f"merge: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(args.out)
+
+
+if __name__ == "__main__":
+    main()
