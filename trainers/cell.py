@@ -30,3 +30,4 @@ class Recipe:
     weight_decay: float = column("1", "decoupled weight decay, as in AdamW", default=0.0)
     beta1: float = column("1", "Adam's decay rate of the mean gradient", default=0.9)
     beta2: float = column("1", "Adam's decay rate of the squared gradient", default=0.99)
+    precision: str = column("", "of the arithmetic: float32, tf32 or bfloat16 (weights stay float32)", default="float32")
