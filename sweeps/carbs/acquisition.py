@@ -35,6 +35,8 @@ def staircase(log_cost: Array, loss: Array, low: float, high: float) -> Staircas
     """Steps over [low, high]. Below the cheapest point the worst point stands in."""
     reference = float(loss.max())
     inside = log_cost <= high
+    if not inside.any():
+        return Staircase(np.array([low]), np.array([reference]), high)
     pick = monotone(log_cost[inside], loss[inside])
     cost, best = log_cost[inside][pick], loss[inside][pick]
     before = cost <= low

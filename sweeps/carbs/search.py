@@ -229,7 +229,8 @@ class Carbs:
             return cap
         committed = np.exp(now.cost.predict(pending)[0]).sum() if len(pending) else 0.0
         left = self.budget - self.spent - committed
-        if left <= 0:
+        # What is left buys nothing but runs too cheap to be of interest.
+        if left <= self._least():
             raise BudgetSpent(f"spent {self.spent:.4g} of {self.budget:.4g}, {committed:.4g} more in flight")
         return min(cap, math.log(left))
 
@@ -238,9 +239,12 @@ class Carbs:
         mean, _ = losses.predict(X)
         log_cost = np.concatenate([now.log_cost, now.cost.predict(X[len(now.X):])[0]]) if len(X) > len(now.X) \
             else now.log_cost
-        first = next(o.cost for o in self.observations if o.loss is not None)
-        low = math.log(first if self.min_cost is None else self.min_cost)
-        return staircase(log_cost, mean, min(low, cap - 0.1), cap)
+        # A tenth below a cap that is below the floor: the front to improve is then the cap's alone.
+        return staircase(log_cost, mean, min(math.log(self._least()), cap - 0.1), cap)
+
+    def _least(self) -> float:
+        """Cost below which runs are of no interest."""
+        return self.min_cost or next(o.cost for o in self.observations if o.loss is not None)
 
     def _suggest(self) -> Array:
         now, space = self.beliefs(), self.space

@@ -1,0 +1,228 @@
+"""Scaling laws of the hyperparameters, from the fitted model's optimum along the front.
+
+Least squares over noisy Pareto points is biased even where the front is good: which point wins
+its cost is luck. Instead, for one function f drawn from the loss model's posterior, the law is
+the straight line in basic coordinates against log cost, x(C), that minimises f averaged over the
+front's costs subject to costing C under the cost model: a power law for every Log coordinate,
+for the odds of every Logit one. The posterior mean's line is the estimate; the lines of
+independent draws (pathwise conditioning, Wilson et al. 2020, arXiv 2002.09309) give its interval.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.stats import t as student
+
+from sweeps.carbs import gp
+from sweeps.carbs.search import STRIDE, Carbs
+from sweeps.carbs.space import Integer, Linear, Log, Logit
+from sweeps.carbs.surrogate import CostModel, LossModel
+
+Array = np.ndarray
+
+# Cosine features of a draw's Matern part (Rahimi & Recht 2007): its error, about 1/sqrt(F) of a
+# part that is itself small beside the trend, stays below the draws' own spread.
+FEATURES = 256
+# Budgets, evenly in log cost, that a law is fitted over.
+BUDGETS = 7
+# Pull towards the line through the front's own runs, in units of the warped loss for a standard
+# deviation: decides where the model is indifferent, costs a coordinate that matters about 1%.
+PULL = 1e-3
+
+
+@dataclass(frozen=True)
+class Exponent:
+    """Slope of a coordinate in the cost: d log10(value) / d log10(C) for Log, of the odds for
+    Logit, units a decade of cost for Linear; with its interval."""
+
+    value: float
+    low: float
+    high: float
+    se: float
+    method: str
+    n: int              # finished runs behind it
+    level: float = 0.95
+
+    def __contains__(self, x: float) -> bool:
+        return self.low <= x <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class Law:
+    """One hyperparameter's optimum as a function of the cost."""
+
+    name: str
+    kind: str           # of its dimension: Log, Logit, Integer or Linear
+    exponent: Exponent
+    anchor: float       # the optimum at the reference cost
+
+
+@dataclass(frozen=True)
+class ScalingLaws:
+    """All numeric hyperparameters' laws over one range of costs."""
+
+    laws: dict[str, Law]
+    reference: float                # cost at which the anchors hold
+    low: float                      # the range the laws were fitted over
+    high: float
+    line: tuple[Array, Array]       # basic coordinates at `reference`, and their slope a unit of ln cost
+    carbs: Carbs
+
+    def __getitem__(self, name: str) -> Law:
+        return self.laws[name]
+
+    def at(self, cost: float) -> dict:
+        """The config the laws prescribe at a cost, extrapolated beyond the fitted range at your risk."""
+        x = self.line[0] + self.line[1] * math.log(cost / self.reference)
+        return self.carbs.space.decode(np.clip(x, self.carbs.space.low, self.carbs.space.high))
+
+    def summary(self) -> str:
+        rows = [f"optimum along the front, cost {self.low:.3g} to {self.high:.3g}"]
+        rows += [f"  {law.name:<16} {law.anchor:>10.4g} at {self.reference:.3g}   exponent {law.exponent}"
+                 for law in self.laws.values()]
+        return "\n".join(rows)
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """A function over scaled coordinates: a sample of the posterior, or (no prior part) its mean."""
+
+    process: gp.Posterior
+    weights: Array                  # (n,) of the kernel at the data
+    linear: Array                   # (d,) prior part: slope,
+    curvature: Array                # (d, d) quadratic form,
+    frequency: Array                # (F, d) and cosines
+    phase: Array                    # (F,)
+    height: Array                   # (F,)
+
+    def value_and_gradient(self, Z: Array) -> tuple[Array, Array]:
+        """(m,) and (m, d)."""
+        p, d = self.process, Z.shape[1]
+        e = np.exp(p.theta)
+        a, b, length, s = e[:d], e[d:2 * d], e[2 * d:3 * d], e[3 * d]
+        Q = (Z * b) @ p.X.T
+        r, decay = gp._matern(Z, p.X, length)
+        value = (1.0 + (Z * a) @ p.X.T + Q * Q + s * (1.0 + r + r * r / 3.0) * decay) @ self.weights
+        H = s * 5.0 / 3.0 * (1.0 + r) * decay * self.weights
+        gradient = (a * (p.X.T @ self.weights) + b * ((2.0 * Q * self.weights) @ p.X)
+                    - (Z * H.sum(1)[:, None] - H @ p.X) / length ** 2)
+        angle = Z @ self.frequency.T + self.phase
+        S = self.curvature + self.curvature.T
+        value = value + Z @ self.linear + 0.5 * np.einsum("md,md->m", Z @ S, Z) + np.cos(angle) @ self.height
+        gradient = gradient + self.linear + Z @ S - (np.sin(angle) * self.height) @ self.frequency
+        return value, gradient
+
+
+def _mean(process: gp.Posterior) -> _Draw:
+    d = process.X.shape[1]
+    return _Draw(process, process.alpha, np.zeros(d), np.zeros((d, d)), np.zeros((0, d)), np.zeros(0), np.zeros(0))
+
+
+def _draw(process: gp.Posterior, rng: np.random.Generator) -> _Draw:
+    """A sample of the posterior: a sample of the prior plus the data's correction to it (Matheron)."""
+    n, d = process.X.shape
+    e = np.exp(process.theta)
+    a, b, length, s = e[:d], e[d:2 * d], e[2 * d:3 * d], e[3 * d]
+    # Matern-5/2's spectrum is a multivariate t of 5 degrees of freedom.
+    frequency = rng.standard_normal((FEATURES, d)) / length * np.sqrt(5.0 / rng.chisquare(5, size=(FEATURES, 1)))
+    prior = _Draw(process, np.zeros(n), np.sqrt(a) * rng.standard_normal(d),
+                  np.sqrt(np.outer(b, b)) * rng.standard_normal((d, d)), frequency,
+                  rng.uniform(0, 2 * math.pi, FEATURES), math.sqrt(2 * s / FEATURES) * rng.standard_normal(FEATURES))
+    level = rng.standard_normal()       # the constant's prior is N(0, 1)
+    residual = (process.y - level - prior.value_and_gradient(process.X)[0]
+                - np.sqrt(process.noise * process.weights) * rng.standard_normal(n))
+    weights = gp.cho_solve((process.factor, True), residual, check_finite=False)
+    return _Draw(process, weights, prior.linear, prior.curvature, frequency, prior.phase, prior.height)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """The line to find: end points (2, d) in basic coordinates."""
+
+    loss: LossModel
+    cost: CostModel
+    log_cost: Array                 # (BUDGETS,)
+    start: Array                    # (2, d): the front's own line
+    spread: Array                   # (d,)
+    low: Array                      # (d,) box of the search
+    high: Array
+
+    def solve(self, draw: _Draw, start: Array) -> Array:
+        share = ((self.log_cost - self.log_cost[0]) / (self.log_cost[-1] - self.log_cost[0]))[:, None]
+        cost = _mean(self.cost.process)
+        pulled = self.start[0] * (1 - share) + self.start[1] * share
+
+        def objective(flat: Array) -> tuple[float, Array]:
+            ends = flat.reshape(2, -1)
+            X = ends[0] * (1 - share) + ends[1] * share
+            f, df = draw.value_and_gradient(self.loss.scaling(X))
+            g, dg = cost.value_and_gradient(self.cost.scaling(X))
+            miss = self.cost.shift + self.cost.scale * g - self.log_cost
+            off = (X - pulled) / self.spread
+            # 30: a miss of 1% of the cost weighs as much as .003 of the warped loss.
+            value = f + 30.0 * miss ** 2 + PULL * (off * off).sum(1)
+            slope = (df / self.loss.scaling.sd + 60.0 * miss[:, None] * self.cost.scale * dg / self.cost.scaling.sd
+                     + 2.0 * PULL * off / self.spread)
+            k = len(X)
+            return value.sum() / k, np.concatenate([((1 - share) * slope).sum(0), (share * slope).sum(0)]) / k
+
+        box = list(zip(np.tile(self.low, 2), np.tile(self.high, 2)))
+        return minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", bounds=box,
+                        options={"maxiter": 300, "maxfun": 400}).x.reshape(2, -1)
+
+
+def _pose(carbs: Carbs) -> _Problem:
+    now, space = carbs.beliefs(), carbs.space
+    front = carbs.front().points
+    if len(front) < 3 or front[-1].cost < 2 * front[0].cost:
+        raise ValueError(f"need a front of at least 3 runs over a factor of 2 in cost for a law, got {len(front)} "
+                         f"from {front[0].cost:.3g} to {front[-1].cost:.3g}")
+    X = np.array([space.encode(p.config) for p in front])
+    c = np.log([p.cost for p in front])
+    slope, level = np.polyfit(c, X, 1)
+    ends = level + slope * np.array([[c[0]], [c[-1]]])
+    low = np.maximum(space.low, now.X.min(0) - STRIDE)
+    high = np.minimum(space.high, now.X.max(0) + STRIDE)
+    for block in space.blocks:
+        # A choice has no law: the one that most of the front's dearer half made.
+        most = X[len(X) // 2:, block].sum(0)
+        ends[:, block] = (most == most.max()) * space.high[block.start]
+        low[block] = high[block] = ends[0, block]
+    spread = np.maximum((X - level - np.outer(c, slope)).std(0), 0.1)
+    return _Problem(now.loss, now.cost, np.linspace(c[0], c[-1], BUDGETS), np.clip(ends, low, high), spread, low, high)
+
+
+def scaling_laws(carbs: Carbs, *, level: float = 0.95, draws: int = 48, seed: int = 0) -> ScalingLaws:
+    """Every numeric hyperparameter's optimum as a power law of the cost, with posterior intervals.
+
+    Raises ValueError where the front is too short to say anything.
+    """
+    problem, rng = _pose(carbs), np.random.default_rng(seed)
+    process = problem.loss.process
+    best = problem.solve(_mean(process), problem.start)
+    lines = np.array([problem.solve(_draw(process, rng), best) for _ in range(draws)])
+    length = problem.log_cost[-1] - problem.log_cost[0]
+    slope, slopes = (best[1] - best[0]) / length, (lines[:, 1] - lines[:, 0]) / length
+    middle = 0.5 * (best[0] + best[1])
+    # Spread about the estimate, not about the draws' mean: a bias between the two is doubt too.
+    se = np.sqrt(((slopes - slope) ** 2).mean(0))
+    reach = student.ppf(0.5 + level / 2, max(draws - 1, 1)) * se
+    reference = math.exp(problem.log_cost.mean())
+    method = f"{draws} posterior draws' conditional optima"
+    laws, n = {}, len(process.y)
+    for name, dim in carbs.space.dimensions.items():
+        if not isinstance(dim, (Log, Logit, Integer, Linear)):
+            continue
+        i = carbs.space.columns[name].start
+        # To decades a decade, or units a decade: basic units by the scale, ln to log10.
+        unit = dim.scale * math.log(10.0)
+        exponent = Exponent(*(float(unit * v) for v in (slope[i], slope[i] - reach[i], slope[i] + reach[i], se[i])),
+                            method, n, level)
+        laws[name] = Law(name, type(dim).__name__, exponent, float(dim.decode(middle[[i]])))
+    return ScalingLaws(laws, reference, math.exp(problem.log_cost[0]), math.exp(problem.log_cost[-1]),
+                       (middle, slope), carbs)
