@@ -14,8 +14,9 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from sweeps.places import StoreError
+from sweeps.recovery import Snapshot, place_of
 from sweeps.rows import Identity, NotOurTable, differing, row_type_of
-from sweeps.store import Snapshot, Store, open_store, place_of, read_store
+from sweeps.store import Store, open_store, read_store
 from trainers.results import Result
 
 

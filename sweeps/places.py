@@ -20,6 +20,10 @@ import filelock
 class StoreError(RuntimeError):
     """The table can't be opened, read or written; the one-line message says what is wrong and how to mend it."""
 
+    def __init__(self, message: str):
+        # One line whatever a file's name, column or metadata tries to print.
+        super().__init__("".join(c if c.isprintable() else " " for c in message))
+
 
 @dataclass(frozen=True)
 class Owner:
@@ -68,7 +72,7 @@ class LocalPlace:
         self._lock = filelock.FileLock(self.path + ".lock", timeout=0)
         self._journal = self.path + ".journal"
         self._file: int | None = None
-        self._length = 0      # of the journal's whole lines; what lies beyond is a write that failed
+        self._length = 0   # of the journal's whole lines; what lies beyond is a write that failed
         self._dirty = False
         self._guard = threading.Lock()   # sync() comes from another thread: the file may not be closed under it
 
