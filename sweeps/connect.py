@@ -31,7 +31,7 @@ _NOT_CODE = shutil.ignore_patterns("__pycache__", "*.gz", "*.parquet", "*.journa
 
 # A socket's path may have 107 characters, and Ray puts 70 of them below its temp folder.
 _LONGEST_TEMP = 36
-_TEMP_PREFIX = "sll-ray-"
+_TEMP_PREFIX = "sll-"
 
 _BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")  # `ray up` leaves its YAML there, on the head alone
 
@@ -122,12 +122,12 @@ def connect(address: str | None, *, cpus: int | None = None, cpus_per_trial: flo
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with ExitStack() as stack:
         head = None if address is None else _find_head(address, timeout_s)
-        code = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sll-code-")))
-        where = (_join(head) if head else _start(cpus, stack.enter_context(_temp_folder())))
+        folder = stack.enter_context(_temp_folder())
+        where = {"address": head} if head else _own_ray(cpus, folder)
+        runtime_env = _runtime_env(packages, folder / "code")
         stack.callback(ray.shutdown)
         try:
-            ray.init(**where, runtime_env=_runtime_env(packages, code), log_to_driver=False,
-                     logging_level="ERROR")
+            ray.init(**where, runtime_env=runtime_env, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConnectError(f"Ray would not start at {head or 'this machine'}: {_one_line(error)}") from error
         cluster = describe(head)
@@ -179,9 +179,11 @@ def _find_head(address: str, timeout_s: float) -> str:
     except (ValueError, OSError) as error:
         raise ConnectError(f"{address} is no address: give host:port or auto ({_one_line(error)})") from None
     host, _, port = head.rpartition(":")
+    if not (port.isdecimal() and 0 < int(port) < 2**16):
+        raise ConnectError(f"{address} is no address: give host:port or auto")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=min(timeout_s, 5)).close()
-    except (OSError, ValueError, OverflowError) as error:
+    except OSError as error:
         raise ConnectError(f"nothing answers at {head} ({_one_line(error)}): is the head up, and reachable "
                            "from here? see `ray status` on the head") from None
     _check_versions(head, _probe(head, timeout_s))
@@ -229,11 +231,7 @@ def _check_request(cluster: Cluster, cpus: float, gpus: float) -> None:
     raise ConnectError(f"no node holds a trial of {cpus:g} CPUs + {gpus:g} GPUs (nodes: {most}): ask for less a trial")
 
 
-def _join(head: str) -> dict:
-    return {"address": head}
-
-
-def _start(cpus: int | None, temp: Path) -> dict:
+def _own_ray(cpus: int | None, temp: Path) -> dict:
     """Arguments of a local Ray that a stranger can neither reach nor be mistaken for."""
     return {"address": "local", "num_cpus": cpus, "include_dashboard": False, "_node_ip_address": "127.0.0.1",
             "_temp_dir": str(temp),
@@ -256,7 +254,7 @@ def _runtime_env(packages: Sequence[str], folder: Path) -> dict:
 
 @contextmanager
 def _temp_folder() -> Iterator[Path]:
-    """A short folder for Ray's session, gone at the end; those of drivers that were killed go first."""
+    """A short folder of the driver's, gone at the end; those of drivers that were killed go first."""
     parent = Path(tempfile.gettempdir())
     if len(str(parent)) > _LONGEST_TEMP - len(_TEMP_PREFIX) - 8:
         parent = Path("/tmp")

@@ -246,6 +246,16 @@ def test_kuberay_runs_the_ray_that_the_project_is_tested_with():
     assert re.findall(r"rayproject/ray:([\d.]+)-", text) == [ray.__version__]
 
 
+def checkout(folder: Path) -> Path:
+    """The checkout as far as a node needs it; a release brings constraints.txt, a tree under work may not."""
+    folder.mkdir()
+    for local in read("onprem")["file_mounts"].values():
+        if (ROOT / local).exists():
+            (folder / local).symlink_to(ROOT / local)
+    (folder / "constraints.txt").touch()
+    return folder
+
+
 @contextmanager
 def mocked_ec2():
     """moto's server on a free port of loopback; yields its address."""
@@ -284,8 +294,8 @@ def test_ray_up_gets_as_far_as_ssh_on_a_mocked_ec2(tmp_path):
         config.write_text((ROOT / "cluster" / "gpu.yaml").read_text().replace("ami-PASTE_IT_HERE", image))
         with (tmp_path / "out").open("w") as out:
             up = subprocess.Popen([str(Path(sys.executable).with_name("ray")), "up", "-y", str(config), "--no-config-cache"],
-                                  cwd=ROOT, env={**os.environ, **environment}, stdout=out, stderr=out,
-                                  start_new_session=True)
+                                  cwd=checkout(tmp_path / "checkout"), env={**os.environ, **environment}, stdout=out,
+                                  stderr=out, start_new_session=True)
         try:
             deadline = time.monotonic() + 300
             while "SSH still not available" not in (log := (tmp_path / "out").read_text()):
@@ -293,8 +303,9 @@ def test_ray_up_gets_as_far_as_ssh_on_a_mocked_ec2(tmp_path):
                 assert time.monotonic() < deadline, log
                 time.sleep(1)
         finally:
-            os.killpg(up.pid, signal.SIGKILL)
-            up.wait()
+            if up.poll() is None:
+                os.killpg(up.pid, signal.SIGKILL)
+                up.wait()
         [head] = [i for r in client["ec2"].describe_instances()["Reservations"] for i in r["Instances"]]
         tags = {tag["Key"]: tag["Value"] for tag in head["Tags"]}
         assert (tags["ray-node-type"], tags["ray-cluster-name"]) == ("head", "scaling-law-lab")
