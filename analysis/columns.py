@@ -3,10 +3,10 @@
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from analysis.reading import BadTable, printable
-from trainers.results import SCHEMA
+from trainers.cell import Cell
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,11 @@ OWN_GROUPS = ("dropout", "protocol", "lr_rule", "dataset")
 
 
 def is_ours(names: Sequence[str]) -> bool:
-    """Whether the columns are those of trainers.results, extra ones allowed."""
-    return set(SCHEMA.names) <= set(names)
+    """Whether the rows are trainers.results': a cell of the grid with its N, D, C and L.
+
+    Further columns of that schema may be missing, or be unknown here: it grows.
+    """
+    return {f.name for f in fields(Cell)} | set(OWN_PARTS.values()) <= set(names)
 
 
 def candidates(names: Sequence[str], part: Part) -> tuple[str, ...]:

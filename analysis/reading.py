@@ -42,6 +42,12 @@ class Sheet:
     kind: str                 # "parquet" or "csv"
     delimiter: str = ","      # CSV only
     skipped_lines: int = 0    # CSV only: comments and blank lines above the header
+    nested: frozenset[str] = frozenset()   # Parquet only: columns of lists and structs, never numbers
+
+    @property
+    def flat(self) -> tuple[str, ...]:
+        """Names of the columns that may hold numbers or labels."""
+        return tuple(n for n in self.names if n not in self.nested)
 
 
 @dataclass(frozen=True)
@@ -114,9 +120,7 @@ class Labels:
 
 
 def labels(column: pa.ChunkedArray) -> Labels:
-    """The distinct values of a column, numbers as numbers. Raises BadTable for nested values."""
-    if pa.types.is_nested(column.type):
-        raise BadTable(f"a column of {column.type} cannot tell groups apart")
+    """The distinct values of a column, numbers as numbers."""
     as_numbers, text = numbers(column)
     if not pc.any(text).as_py():
         column = pc.if_else(pc.is_nan(as_numbers), pa.scalar(None, pa.float64()), as_numbers)
@@ -182,7 +186,8 @@ def _parquet_sheet(source: str) -> Sheet:
     with _parquet_file(source) as file:
         names = tuple(file.schema_arrow.names)
         _check_shape(file.metadata.num_rows, len(names))
-    return Sheet(source, names, "parquet")
+        nested = frozenset(f.name for f in file.schema_arrow if pa.types.is_nested(f.type))
+    return Sheet(source, names, "parquet", nested=nested)
 
 
 def _check_shape(rows: int, columns: int) -> None:
@@ -196,9 +201,9 @@ def _check_shape(rows: int, columns: int) -> None:
 def _read_parquet(sheet: Sheet, wanted: list[str]) -> Block:
     with _parquet_file(sheet.source) as file:
         schema = file.schema_arrow
-        nested = [n for n in wanted if pa.types.is_nested(schema.field(n).type)]
+        nested = [n for n in wanted if n in sheet.nested]
         if nested:
-            raise OSError(f"column {printable(nested[0])!r} holds {schema.field(nested[0]).type}, not numbers")
+            raise OSError(f"column {printable(nested[0])!r} holds {printable(schema.field(nested[0]).type)}, not numbers")
         # One long string repeated a million times is a small file and a terabyte of text:
         # dictionary-coded it stays small.
         text = [n for n in wanted if schema.field(n).type in (pa.string(), pa.large_string(), pa.binary())]
@@ -232,25 +237,36 @@ def _block(batches: list[pa.RecordBatch], wanted: list[str], schema: pa.Schema, 
     for name in wanted:
         chunks = [b.column(name) for b in batches]
         column = pa.chunked_array(chunks) if chunks else pa.chunked_array([], schema.field(name).type)
+        # Damaged files hold indices beyond their dictionary and text that is no UTF-8.
+        column.validate(full=True)
         columns[name] = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column
     return Block(columns, sum(b.num_rows for b in batches), ragged)
 
 
 class _Counted(io.RawIOBase):
-    """A stream that stops with an error after MAX_TEXT_BYTES: no zip bomb unfolds beyond them."""
+    """A stream that stops with an error after MAX_TEXT_BYTES: no zip bomb unfolds beyond them.
+
+    It ends in a newline, which Arrow wants of the last record.
+    """
 
     def __init__(self, stream: pa.NativeFile):
-        self._stream, self._read = stream, 0
+        self._stream, self._read, self._ended = stream, 0, False
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(MAX_LINE_BYTES if size is None or size < 0 else size)
+        size = MAX_LINE_BYTES if size is None or size < 0 else size
+        data = bytearray()
+        while len(data) < size and (more := self._stream.read(size - len(data))):
+            data += more
         self._read += len(data)
         if self._read > MAX_TEXT_BYTES:
             raise OSError(f"holds more than {MAX_TEXT_BYTES >> 30} GiB of text; convert it to Parquet")
-        return data
+        if len(data) < size and not self._ended:
+            self._ended = True
+            data += b"\n"
+        return bytes(data)
 
     def close(self) -> None:
         if not self.closed:
@@ -328,7 +344,6 @@ def _reason(error: Exception) -> str:
         return "needs more memory than we allow; is the file damaged?"
     if isinstance(error, UnicodeError):
         return "is not UTF-8 text; save it as UTF-8 CSV or Parquet"
-    said = str(error).strip().splitlines() or [type(error).__name__]
-    if isinstance(error, pa.ArrowException) or said[0].startswith(("Couldn't", "Unexpected")):
-        return f"damaged or not what it seems ({printable(said[0], 160)})"
-    return printable(said[0], 200)
+    said = printable((str(error).strip().splitlines() or [type(error).__name__])[0], 160)
+    ours = said.startswith(("is ", "has ", "holds ", "claims ", "its ", "column "))
+    return said if ours else f"damaged or not what it seems ({said})"

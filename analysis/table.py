@@ -118,8 +118,9 @@ def read_table(sources: Sequence[str], *, flags: Mapping[str, str] | None = None
     Raises BadTable where no row is left to fit, or the columns cannot be told.
     """
     sheets = [open_sheet(source) for source in sources]
-    ours = all(is_ours(sheet.names) for sheet in sheets)
-    grouping = tuple(dict.fromkeys(by if by is not None else OWN_GROUPS if ours else ()))
+    ours = all(is_ours(sheet.flat) for sheet in sheets)
+    shared = set.intersection(*(set(sheet.flat) for sheet in sheets))
+    grouping = tuple(dict.fromkeys(by if by is not None else [n for n in OWN_GROUPS if n in shared] if ours else ()))
     rows = _stacked([_rows(sheet, flags or {}, grouping, ours) for sheet in sheets])
     if not rows.read:
         raise BadTable(f"{_names(sources)}: no rows")
@@ -141,9 +142,9 @@ def _names(sources: Sequence[str]) -> str:
 
 
 def _rows(sheet: Sheet, flags: Mapping[str, str], grouping: tuple[str, ...], ours: bool) -> _Rows:
-    by = {name: chosen(sheet.names, name, "--by", sheet.source) for name in grouping}
-    parts = parts_by_name(sheet.names, flags, sheet.source)
-    extras = tuple(n for n in OWN_EXTRAS if n in sheet.names) if ours else ()
+    by = {name: chosen(sheet.flat, name, "--by", sheet.source) for name in grouping}
+    parts = parts_by_name(sheet.flat, flags, sheet.source)
+    extras = tuple(n for n in OWN_EXTRAS if n in sheet.flat) if ours else ()
     wanted = dict.fromkeys([c for columns in parts.values() for c in columns] + list(by.values()) + list(extras))
     block = read_columns(sheet, list(wanted))
     parsed = {name: _parsed(column) for name, column in block.columns.items()}
@@ -246,6 +247,8 @@ def _stacked(files: list[_Rows]) -> _Rows:
 
 def _chance_limits(rows: _Rows) -> np.ndarray:
     """(rows,) loss at which a run of its data set counts as diverged; infinite where unknown."""
+    if "dataset" not in rows.labels:
+        return np.full(rows.read, math.inf)
     data = rows.labels["dataset"]
     by_value = [DIVERGED * math.log(CLASSES[v]) if v in CLASSES else math.inf for v in data.values]
     return np.array([*by_value, math.inf])[data.code]

@@ -33,7 +33,8 @@ def simulated_study(*, widths: int = 10, fractions: int = 8, seeds: int = 3,
         "samples": samples.astype(np.int64), "steps": (samples // 64).astype(np.int64), "flops": flops,
         "spent_flops": flops, "train_loss": loss * 0.9, "val_loss": loss, "val_accuracy": 1 - error,
         "train_seconds": flops / 1e9, "device": ["cpu"] * n, "dataset": ["mnist"] * n, "fingerprint": ["0123"] * n}
-    return pa.table({name: columns[name] for name in SCHEMA.names}).cast(SCHEMA)
+    blank = {pa.string(): "", pa.int64(): 0, pa.float64(): 0.0}
+    return pa.table({f.name: columns.get(f.name, [blank[f.type]] * n) for f in SCHEMA}).cast(SCHEMA)
 
 
 def simulated_trials(*, widths: int = 10, trials: int = 15, rng: int = 0) -> pa.Table:

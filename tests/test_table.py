@@ -1,0 +1,239 @@
+"""Reading anybody's table: columns by name, units, exclusions, groups."""
+
+import gzip
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from simulated_study import simulated_study
+
+from analysis.reading import BadTable, printable
+from analysis.table import cells, read_table
+from analysis.units import unit_doubts
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+LANGUAGE = "N,D,C,loss\n" + "\n".join(
+    f"{n},{d},{6 * n * d},{2 + n ** -0.3 * 300 + d ** -0.3 * 500}" for n in (1e7, 3e7, 1e8) for d in (1e9, 3e9, 1e10)) + "\n"
+
+
+def written(tmp_path: Path, content: str | bytes | pa.Table, name: str = "runs.csv") -> str:
+    path = tmp_path / name
+    if isinstance(content, pa.Table):
+        pq.write_table(content, path)
+    else:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return str(path)
+
+
+def codes(table) -> set[str]:
+    return {d.code for d in table.doubts}
+
+
+def excluded(table) -> dict[str, int]:
+    return {e.code: e.rows for e in table.excluded}
+
+
+def test_our_own_table_is_split_by_dropout_and_keeps_every_row(tmp_path):
+    study = simulated_study(widths=4, fractions=4, seeds=2)
+    table = read_table([written(tmp_path, study, "results.parquet")])
+    assert table.ours and not table.excluded
+    assert [dict(g.key) for g in table.groups] == [{"dropout": 0.0}, {"dropout": 0.2}]
+    first = table.groups[0].runs
+    mask = study["dropout"].to_numpy() == 0.0
+    for mine, column in (("N", "params"), ("D", "samples"), ("C", "flops"), ("L", "val_loss"), ("accuracy", "val_accuracy")):
+        np.testing.assert_array_equal(getattr(first, mine), study[column].to_numpy()[mask])
+    assert len(np.unique(first.cell)) == 16 and len(np.unique(first.seed)) == 2
+
+
+def test_csv_gzip_and_parquet_of_one_table_are_one_table(tmp_path):
+    study = simulated_study(widths=3, fractions=3, seeds=2)
+    text = study.to_pandas().to_csv(index=False)
+    tables = [read_table([written(tmp_path, c, n)]) for c, n in (
+        (study, "a.parquet"), (text, "a.csv"), (gzip.compress(text.encode()), "a.csv.gz"),
+        ("\ufeff# a comment\n\n" + text.replace(",", ";"), "b.csv"), (text.replace("\n", "\r\n"), "c.csv"))]
+    for other in tables[1:]:
+        assert [dict(g.key) for g in other.groups] == [dict(g.key) for g in tables[0].groups]
+        for mine, theirs in zip(tables[0].groups, other.groups, strict=True):
+            np.testing.assert_allclose(theirs.runs.L, mine.runs.L, rtol=1e-15)
+            np.testing.assert_array_equal(theirs.runs.cell, mine.runs.cell)
+
+
+def test_a_file_uri_is_read_as_the_path(tmp_path):
+    path = written(tmp_path, LANGUAGE)
+    assert len(read_table(["file://" + path]).groups[0].runs) == len(read_table([path]).groups[0].runs) == 9
+
+
+def test_an_unknown_column_and_a_missing_later_one_do_not_unmake_our_table(tmp_path):
+    study = simulated_study(widths=3, fractions=3, seeds=1).drop_columns(["precision"]).append_column(
+        "carbs_hidden", pa.array([[1.0]] * 18))
+    assert read_table([written(tmp_path, study, "results.parquet")]).ours
+
+
+@pytest.mark.parametrize("header", [
+    "N,D,C,loss", "n,t,flops,Loss", "Model Size,Tokens,Training FLOP,loss", "params,samples,flops,val_loss",
+    "num_params,training_tokens,total_flops,validation loss", "PARAMETERS,D,compute,eval_loss"])
+def test_names_of_other_peoples_columns_are_recognised(tmp_path, header):
+    table = read_table([written(tmp_path, LANGUAGE.replace("N,D,C,loss", header))])
+    assert list(table.columns.values()) == header.split(",")
+    np.testing.assert_allclose(table.groups[0].runs.C, 6 * table.groups[0].runs.N * table.groups[0].runs.D)
+
+
+@pytest.mark.parametrize("drop, code", [("N", "derived_N"), ("D", "derived_D"), ("C", "derived_C")])
+def test_the_one_of_N_D_C_that_is_missing_follows_from_6ND_and_is_said(tmp_path, drop, code):
+    rows = [line.split(",") for line in LANGUAGE.splitlines()]
+    at = rows[0].index(drop)
+    text = "\n".join(",".join(cell for i, cell in enumerate(row) if i != at) for row in rows)
+    table, whole = (read_table([written(tmp_path, t)]).groups[0].runs for t in (text, LANGUAGE))
+    np.testing.assert_allclose(getattr(table, drop), getattr(whole, drop), rtol=1e-12)
+    assert code in codes(read_table([written(tmp_path, text)]))
+
+
+def test_held_out_loss_is_taken_before_training_loss(tmp_path):
+    text = "N,D,train_loss,val_loss\n" + "\n".join(f"{n},{d},1.0,{n / d}" for n in (1, 2, 3) for d in (4, 5, 6))
+    assert read_table([written(tmp_path, text)]).columns["L"] == "val_loss"
+    only = text.replace(",val_loss", ",other")
+    assert "training_loss" in codes(read_table([written(tmp_path, only)]))
+
+
+def test_two_columns_for_one_part_are_refused_unless_they_agree_or_one_holds_text(tmp_path):
+    def with_column(values) -> str:
+        lines = LANGUAGE.splitlines()
+        return "\n".join([lines[0] + ",params", *(f"{line},{v(line)}" for line, v in zip(lines[1:], [values] * 9, strict=True))])
+
+    with pytest.raises(BadTable, match="--params"):
+        read_table([written(tmp_path, with_column(lambda line: "5e6"))])
+    for same in (lambda line: line.split(",")[0], lambda line: "standard"):
+        assert read_table([written(tmp_path, with_column(same))]).columns["N"] == "N"
+    assert read_table([written(tmp_path, with_column(lambda line: "5e6"))], flags={"N": "params"}).groups[0].runs.N[0] == 5e6
+
+
+def test_rows_that_cannot_be_fitted_are_counted_by_reason(tmp_path):
+    bad = ["nan,1e9,1e18,2.5", "1e7,inf,1e18,2.5", "1e7,1e9,0,2.5", "1e7,1e9,1e18,-1", "1e7,1e9,1e18,abc", "1e7,1e9,1e18,",
+           "=1+1,1e9,1e18,2.5", "1e7,1e9", "1e80,1e9,1e18,2.5", "1e7,1e9,1e18,99"]
+    table = read_table([written(tmp_path, LANGUAGE + "\n".join(bad) + "\n")], max_loss=50)
+    assert excluded(table) == {"ragged_row": 1, "text_N": 1, "text_L": 1, "not_finite_N": 1, "not_finite_D": 1,
+                               "not_finite_L": 1, "not_positive_C": 1, "not_positive_L": 1, "absurd_N": 1, "diverged": 1}
+    assert len(table.groups[0].runs) == 9
+    assert {"excluded_text_L", "excluded_diverged"} <= codes(table)
+
+
+def test_dead_runs_of_mnist_are_left_out_and_those_of_other_tables_are_not(tmp_path):
+    study = simulated_study(widths=3, fractions=3, seeds=1)
+    loss = study["val_loss"].to_numpy().copy()
+    loss[:2] = math.log(10), 0.96 * math.log(10)
+    loss[2] = 0.9 * math.log(10)
+    dead = study.set_column(study.schema.get_field_index("val_loss"), "val_loss", pa.array(loss))
+    assert excluded(read_table([written(tmp_path, dead, "a.parquet")])) == {"diverged": 2}
+    foreign = dead.select(["params", "samples", "flops", "val_loss", "seed", "dropout"])
+    assert excluded(read_table([written(tmp_path, foreign, "b.parquet")])) == {}
+
+
+@given(st.integers(1, 5), st.randoms(use_true_random=False))
+@settings(max_examples=20, deadline=None)
+def test_duplicates_count_once_wherever_they_stand(tmp_path_factory, copies, random):
+    lines = LANGUAGE.splitlines()
+    doubled = lines[1:] + [random.choice(lines[1:]) for _ in range(copies)]
+    random.shuffle(doubled)
+    table = read_table([written(tmp_path_factory.mktemp("d"), "\n".join([lines[0], *doubled]))])
+    assert excluded(table) == {"duplicate": copies}
+    assert len(table.groups[0].runs) == 9
+
+
+def test_files_stack_and_the_same_file_twice_changes_nothing_but_the_count_of_duplicates(tmp_path):
+    path = written(tmp_path, simulated_study(widths=3, fractions=3, seeds=2), "a.parquet")
+    once, twice = read_table([path]), read_table([path, path])
+    assert excluded(twice) == {"duplicate": once.rows}
+    np.testing.assert_array_equal(twice.groups[1].runs.L, once.groups[1].runs.L)
+    other = written(tmp_path, LANGUAGE.replace("N,D,C", "params,tokens,flops"), "b.csv")
+    assert len(read_table([written(tmp_path, LANGUAGE, "c.csv"), other]).groups[0].runs) == 9
+
+
+def test_groups_by_text_by_number_and_by_several_columns(tmp_path):
+    lines = LANGUAGE.splitlines()
+    text = "\n".join([lines[0] + ",data,lr", *(f"{l},{'ab'[i % 2]},{0.1 * (i % 3)}" for i, l in enumerate(lines[1:]))])
+    path = written(tmp_path, text)
+    assert [dict(g.key) for g in read_table([path], by=["data"]).groups] == [{"data": "a"}, {"data": "b"}]
+    assert len(read_table([path], by=["data", "lr"]).groups) == 6
+    assert len(read_table([path]).groups) == 1
+    with pytest.raises(BadTable, match="dropuot"):
+        read_table([path], by=["dropuot"])
+
+
+def test_grouping_by_a_continuous_column_is_refused(tmp_path):
+    text = "N,D,loss,x\n" + "\n".join(f"{n},{d},{1 / n + 1 / d},{n * d}" for n in range(1, 9) for d in range(11, 19))
+    with pytest.raises(BadTable, match="groups"):
+        read_table([written(tmp_path, text)], by=["x"])
+
+
+def test_rows_that_repeat_a_cell_and_seed_with_other_losses_are_doubted(tmp_path):
+    study = simulated_study(widths=3, fractions=3, seeds=2, dropouts=(0.0,))
+    again = study.set_column(study.schema.get_field_index("val_loss"), "val_loss", pa.array(study["val_loss"].to_numpy() * 1.1))
+    table = read_table([written(tmp_path, pa.concat_tables([study, again.cast(study.schema)]), "a.parquet")])
+    assert "repeated_cell_seed" in codes(table)
+    assert "repeated_cell_seed" not in codes(read_table([written(tmp_path, study, "b.parquet")]))
+
+
+@pytest.mark.parametrize("content, said", [
+    ("", "empty"), ("N,D,loss\n", "no rows"), ("N,D,loss", "no rows"), (b"PAR1 and no more", "Parquet"), (b"PK\x03\x04....", "Excel"),
+    (b"\xff\xfeN\x00,\x00", "UTF-16"), (b"N,D,lo\xe9ss\n1,2,3\n", "UTF-8"), (b"\x00\x01\x02", "neither"), ("a,b\n1,2\n", "--loss"),
+    ("loss,b\n1,2\n", "--params"), ("loss,N\n1,2\n", "--samples"), ("N,N,D,loss\n1,2,3,4\n", "two columns"),
+    ("N,D,loss\nx,y,z\n", "no number"), ("N,D,loss\n-1,2,3\n", "no row can be used")])
+def test_what_is_no_table_is_refused_in_one_line_that_says_why(tmp_path, content, said):
+    with pytest.raises(BadTable, match=said) as why:
+        read_table([written(tmp_path, content)])
+    assert "\n" not in str(why.value)
+
+
+def test_folders_devices_and_missing_files_are_refused_without_reading_them(tmp_path):
+    for path, said in ((str(tmp_path), "folder"), ("/dev/zero", "regular"), (str(tmp_path / "none.csv"), "no such file")):
+        with pytest.raises(BadTable, match=said):
+            read_table([path])
+
+
+def test_percent_and_share_give_one_accuracy(tmp_path):
+    lines = LANGUAGE.splitlines()
+    share, percent = ("\n".join([lines[0] + ",acc", *(f"{l},{k * scale}" for k, l in enumerate(lines[1:], 1))])
+                      for scale in (0.1, 10))
+    a, b = (read_table([written(tmp_path, t)]) for t in (share, percent))
+    np.testing.assert_allclose(a.groups[0].runs.accuracy, b.groups[0].runs.accuracy)
+    assert "accuracy_percent" in codes(b) - codes(a)
+
+
+def test_mixed_units_are_doubted_and_honest_tables_are_not():
+    N, D = (v.ravel() for v in np.meshgrid(np.geomspace(1e7, 1e9, 8), np.geomspace(1e8, 1e10, 8)))
+    L = np.full(64, 3.0)
+    assert unit_doubts(N, D, 6 * N * D, L) == ()
+    assert unit_doubts(N, D, 300 * N**0.6 * D, L) == ()
+    millions = np.where(np.arange(64) < 20, N / 1e6, N)
+    assert {"mixed_units_N", "mixed_units_C"} <= {d.code for d in unit_doubts(millions, D, 6 * N * D, L)}
+    assert {d.code for d in unit_doubts(N / 1e7, D, 6 * N * D, L * 10)} == {"small_N", "high_loss"}
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), max_size=40))
+def test_cells_are_the_distinct_pairs(pairs):
+    N, D = (np.array([p[i] for p in pairs], float) for i in (0, 1))
+    index = cells(N, D)
+    assert len(set(index)) == len(set(pairs))
+    assert len({(i, p) for i, p in zip(index, pairs, strict=True)}) == len(set(pairs))
+
+
+@given(st.text(max_size=300))
+def test_printable_text_moves_no_cursor(text):
+    shown = printable(text)
+    assert shown.isprintable() and len(shown) <= 80
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
+@pytest.mark.parametrize("path, flags, rows", [
+    ("epoch/svg_extracted_data.csv", {}, 245), ("kyo_takano/df.csv", {}, 234), ("porian/isoflop_points.csv", {}, 1745),
+    ("gadre/gadre_104_models.csv", {"L": "loss_c4_val"}, 104)])
+def test_published_tables_are_read_whole(path, flags, rows):
+    table = read_table([str(SHARED / path)], flags=flags)
+    assert sum(len(g.runs) for g in table.groups) == rows
+    runs = table.groups[0].runs
+    assert 0.2 < np.median(runs.C / (6 * runs.N * runs.D)) < 5
