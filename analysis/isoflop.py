@@ -107,15 +107,18 @@ class IsoflopFit:
         return "\n".join(lines + [f"  note: {doubt.text}" for doubt in self.warnings])
 
 
-def fit_isoflop(N, D, L, C, *, budget=None, budgets=None, curve: str = "cubic", weight=None, cell=None,
+def fit_isoflop(N, D, L, C, *, budget=None, budgets=None, curve: str = "cubic", weighting: str = "even", weight=None, cell=None,
                 level: float = 0.95, resamples: int = 500, rng=0) -> IsoflopFit:
-    """N* and D* against C, budgets weighted by the precision of their minima.
+    """Regressions of log N* and log D* on log C, budgets weighted evenly or by the precision of their minima.
 
-    budget labels the rows of equal compute; budgets (k,) asks for common budgets by
+    Even weights are the default: precisions estimated from the same points make intervals
+    of a cover 84% instead of 94% on simulated grids of 10 x 8 cells. budget labels the rows of equal compute; budgets (k,) asks for common budgets by
     interpolation. Raises NoMinimum where fewer than 3 budgets bracket their minimum.
     """
     if curve not in CURVES:
         raise ValueError(f"an isoFLOP curve is one of {', '.join(CURVES)}; got {curve!r}")
+    if weighting not in ("even", "precision"):
+        raise ValueError(f"budgets are weighted by even or precision; got {weighting!r}")
     label = _labels(N, C) if budget is None and budgets is None else budget
     cells = reduce_to_cells(N, D, L, C, weight=weight, cell=cell, budget=label)
     copy = copies(cells, resamples, rng)
@@ -131,7 +134,7 @@ def fit_isoflop(N, D, L, C, *, budget=None, budgets=None, curve: str = "cubic", 
     if len(kept) < 3:
         why = f", the first refused because {refused[0].reason}" if refused else ""
         raise NoMinimum(f"{len(kept)} of {len(sections)} compute budgets bracket a minimum, need 3{why}")
-    return _regress([sections[i] for i in kept], [found[i] for i in kept], refused, curve, label is None, level, cells)
+    return _regress([sections[i] for i in kept], [found[i] for i in kept], refused, curve, weighting, label is None, level, cells)
 
 
 @dataclass(frozen=True)
@@ -151,12 +154,15 @@ class _Section:
         return np.interp(log_N, np.log(self.N), np.log(self.D))
 
 
-def _regress(sections, found, refused, curve, interpolated, level, cells) -> IsoflopFit:
+def _regress(sections, found, refused, curve, weighting, interpolated, level, cells) -> IsoflopFit:
     log_C = np.log([s.C for s in sections])
     log_N = np.stack([v.log_N for v in found], 1)
     log_D = np.stack([np.where(np.isfinite(v.log_N), s.samples(v.log_N), np.nan) for s, v in zip(sections, found)], 1)
     sd = np.array([_robust_sd(column) for column in log_N[2:].T])
-    weight = 1 / np.maximum(sd, max(1e-3, 0.25 * np.median(sd))) ** 2  # no budget outweighs a median one 16-fold
+    if weighting == "precision":
+        weight = 1 / np.maximum(sd, max(1e-3, 0.25 * np.median(sd))) ** 2  # no budget outweighs a median one 16-fold
+    else:
+        weight = np.ones(len(sd))
     middle = float(np.average(log_C, weights=weight))
     slope = np.stack([slopes(log_C, v, weight) for v in (log_N, log_D)], 1)
     height = np.stack([_weighted_mean(v - s[:, None] * (log_C - middle), weight)
