@@ -12,8 +12,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_solve, cholesky, solve_triangular
-from scipy.linalg.lapack import dpotri
+from scipy.linalg import cho_solve, cholesky
+from scipy.linalg.lapack import dpotri, dtrtri
 from scipy.optimize import minimize
 
 Array = np.ndarray
@@ -109,7 +109,8 @@ class Posterior:
     X: Array        # (n, d)
     y: Array        # (n,)
     weights: Array  # (n,) multiples of the noise variance
-    factor: Array   # (n, n) lower Cholesky factor
+    factor: Array   # (n, n) lower Cholesky factor of the covariance
+    whiten: Array   # (n, n) its inverse: a product is many times faster than a solve for few points
     alpha: Array    # (n,)
 
     @property
@@ -123,7 +124,7 @@ class Posterior:
     def predict(self, Z: Array) -> tuple[Array, Array]:
         """Mean and standard deviation (m,) of the latent function."""
         k = kernel(self.theta, self.X, Z)
-        v = solve_triangular(self.factor, k, lower=True, check_finite=False)
+        v = self.whiten @ k
         variance = kernel_diagonal(self.theta, Z) - np.einsum("nm,nm->m", v, v)
         # The floor is the rounding error of the difference, far below any noise we can train.
         return k.T @ self.alpha, np.sqrt(np.maximum(variance, 1e-10))
@@ -138,4 +139,5 @@ def condition(theta: Array, X: Array, y: Array, weights: Array) -> Posterior:
     K = kernel(theta, X, X)
     K[np.diag_indices(len(X))] += np.exp(theta[-1]) * weights
     L = cholesky(K, lower=True, check_finite=False)
-    return Posterior(theta, X, y, weights, L, cho_solve((L, True), y, check_finite=False))
+    whiten, _ = dtrtri(L, lower=1)
+    return Posterior(theta, X, y, weights, L, whiten, cho_solve((L, True), y, check_finite=False))

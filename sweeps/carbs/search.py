@@ -34,8 +34,6 @@ STRIDE = 0.7
 # Under a budget a run is charged its cost plus this share of the whole budget: cheap runs
 # aren't free, and none is so dear that its gain per cost is never the best.
 OVERHEAD = 0.01
-# Runs that would be let go over the cap by the point estimate alone are never let go.
-MAX_SKIPPED = 10_000
 
 
 class BudgetSpent(Exception):
@@ -165,8 +163,8 @@ class Carbs:
         if len(self.observations) > self.initial:
             self._fall_back("too few runs have finished for a model: sampling about the center")
         best = min(finished, key=lambda o: o.loss).config if finished else self.space.center()
-        # Where nothing finishes near the center, look further afield: a tenth more each time.
-        radius = INITIAL_RADIUS * 1.1 ** max(0, index - self.initial)
+        # Where nothing finishes near the center, look further afield: a tenth more each failure.
+        radius = INITIAL_RADIUS * 1.1 ** max(0, len(self.observations) - self.initial)
         sobol = qmc.Sobol(self.space.width, seed=np.random.default_rng(self.seed))
         u = sobol.fast_forward(index).random(1)[0] if index else None
         x = self.space.encode(best)
@@ -195,7 +193,8 @@ class Carbs:
             theta = {name: np.array(values) for name, values in self._theta.items()}
             losses = surrogate.fit_loss(X[keep], loss[keep], start=theta.get("loss"), index=self._warp,
                                         iterations=iterations)
-            costs = surrogate.fit_cost(X[keep], np.exp(log_cost[keep]), start=theta.get("cost"), iterations=iterations)
+            some = keep[surrogate.spread(len(keep), surrogate.TRAIN)]
+            costs = surrogate.fit_cost(X[some], log_cost[some], start=theta.get("cost"), iterations=iterations)
             failures = self._fit_failure(theta.get("failure"), iterations)
             if iterations:
                 self._fitted, self._warp = len(self.observations), losses.index
@@ -215,8 +214,8 @@ class Carbs:
         if not failed.any():
             return None
         X = np.array([self.space.encode(o.config) for o in self.observations])
-        # All failures first, then the latest successes: walls are where the failures are.
-        keep = np.argsort(~failed, kind="stable")[:surrogate.KEEP] if len(X) > surrogate.KEEP else slice(None)
+        # All failures first, then successes: walls are where the failures are.
+        keep = np.argsort(~failed, kind="stable")[:surrogate.TRAIN] if len(X) > surrogate.TRAIN else slice(None)
         return surrogate.fit_failure(X[keep], failed[keep], start=start, iterations=max(iterations, start is None))
 
     # ------------------------------------------------------------------ the model's suggestion
@@ -276,8 +275,7 @@ class Carbs:
         drawn = np.vstack([np.clip(propose(space, origins, CANDIDATES, self._rng), low, high), origins])
         value = score(drawn)
         starts = drawn[np.argsort(-value, kind="stable")[:CLIMBS]]
-        held = np.where(space.numeric, 0, 1).astype(bool)
-        climbed = [climb(score, x, np.where(held, x, low), np.where(held, x, high), iterations=25) for x in starts]
+        climbed = climb(score, starts, low, high, space.numeric & (high > low), iterations=30)
         best = drawn[np.argsort(-value, kind="stable")[:64]]
         final = space.snap(np.vstack([climbed, best]))
         safe = now.cost.margin(final, cap) >= 0

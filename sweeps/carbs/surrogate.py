@@ -16,8 +16,9 @@ from sweeps.carbs import gp
 
 Array = np.ndarray
 
-# Hyperparameters are trained on at most TRAIN points and predictions conditioned on at most
-# KEEP: exact algebra on these stays below .3 s on one core however long the search.
+# Hyperparameters are trained on at most TRAIN points, and the loss is conditioned on at most
+# KEEP, cost and failure, which are simpler, on TRAIN: exact algebra on these stays well below a
+# second on one core however long the search.
 TRAIN, KEEP = 256, 640
 
 # A run is let go only when the cost model gives it this chance of staying under the cap.
@@ -40,7 +41,7 @@ class Scaling:
         return (X - self.mean) / self.sd
 
 
-def _spread(n: int, most: int) -> Array:
+def spread(n: int, most: int) -> Array:
     """At most `most` indices, evenly through n."""
     return np.arange(n) if n <= most else np.unique(np.linspace(0, n - 1, most).round().astype(int))
 
@@ -49,7 +50,7 @@ def _trained(X: Array, y: Array, prior: gp.Prior, start: Array | None, weights: 
     """MAP from the last hyperparameters, or from the prior's mode; `iterations` 0 keeps what there is."""
     if iterations == 0 and start is not None:
         return start
-    pick = _spread(len(X), TRAIN)
+    pick = spread(len(X), TRAIN)
     return gp.train(X[pick], y[pick], prior, prior.mean if start is None else start,
                     weights=weights[pick], iterations=iterations)
 
@@ -124,7 +125,7 @@ def fit_loss(X: Array, loss: Array, *, start: Array | None, index: int, iteratio
 
     def score(candidate: int, theta: Array) -> float:
         warp = warp_of(loss, candidate)
-        pick = _spread(len(X), TRAIN)
+        pick = spread(len(X), TRAIN)
         value, _ = gp.objective(theta, Z[pick], warp(loss[pick]), p, ones[pick])
         return value - warp.log_jacobian(loss[pick])
 
@@ -151,6 +152,7 @@ class CostModel:
     process: gp.Posterior
     low: Array              # box of the basic coordinates that have been paid for
     high: Array
+    quantile: float         # Student's, at CONFIDENCE: a handful of runs doesn't know its own noise
 
     def predict(self, X: Array) -> tuple[Array, Array]:
         """Mean and predictive sd (m,) of ln cost, observation noise included."""
@@ -164,8 +166,7 @@ class CostModel:
     def margin(self, X: Array, log_cap: float) -> Array:
         """How far (m,) each point lies on the safe side of P(cost <= cap) = CONFIDENCE, in ln cost."""
         mean, sd = self.predict(X)
-        # Student's quantile: a handful of runs doesn't know its own noise.
-        return log_cap - mean - student.ppf(CONFIDENCE, max(len(self.process.y) - 2, 2)) * sd
+        return log_cap - mean - self.quantile * sd
 
     def chance(self, X: Array, log_cap: float) -> Array:
         """P(cost <= cap) under the predictive distribution."""
@@ -173,17 +174,17 @@ class CostModel:
         return ndtr((log_cap - mean) / sd)
 
 
-def fit_cost(X: Array, cost: Array, *, start: Array | None, iterations: int) -> CostModel:
+def fit_cost(X: Array, log_cost: Array, *, start: Array | None, iterations: int) -> CostModel:
     scaling = Scaling.of(X)
-    y = np.log(cost)
-    shift, scale = float(y.mean()), float(max(y.std(), 0.1))
-    Z, target, ones = scaling(X), (y - shift) / scale, np.ones(len(X))
+    shift, scale = float(log_cost.mean()), float(max(log_cost.std(), 0.1))
+    Z, target, ones = scaling(X), (log_cost - shift) / scale, np.ones(len(X))
     # Trend first: slopes of order one, a residual of 3% of the spread unless trained up
     # (Pareto-efficient acquisition, arXiv 2011.11456: simple cost models predict best).
     p = gp.prior(X.shape[1], linear=0.3, quadratic=1e-3, amplitude=1e-3, noise=1e-3,
                  trend_sd=2.0, amplitude_sd=2.0, noise_sd=2.3)
     theta = _trained(Z, target, p, start, ones, iterations)
-    return CostModel(scaling, shift, scale, gp.condition(theta, Z, target, ones), X.min(0), X.max(0))
+    return CostModel(scaling, shift, scale, gp.condition(theta, Z, target, ones), X.min(0), X.max(0),
+                     float(student.ppf(CONFIDENCE, max(len(X) - 2, 2))))
 
 
 # --------------------------------------------------------------------------- failure
