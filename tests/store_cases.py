@@ -101,6 +101,8 @@ def die_at_call(out: str, n: int, fold_rows: int, k: int, half_write: bool) -> N
 
 def die_when_told() -> None:
     """For each line of arguments for die_at_call: do that in a fork, print how it ended."""
+    import pandas  # noqa: F401  pyarrow does so at its first array: once here, not in every fork
+
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

@@ -45,7 +45,11 @@ def rerun(folder, n):
 
 
 class Reader:
-    """Reads the Parquet over and over beside the sweep: it must be whole, and may only grow."""
+    """Reads the Parquet over and over beside the sweep: it must be whole, and may only grow.
+
+    It opens the file once a reading. pq.read_table(path) opens it twice, and may take its end from
+    one table and its rows from the next: no way of writing helps such a reader.
+    """
 
     def __init__(self, path):
         self.path, self.reads, self.wrong = path, 0, []
@@ -63,7 +67,7 @@ class Reader:
     def _run(self):
         while not self._stop.wait(0.002):
             try:
-                rows = pq.read_table(self.path, use_threads=False).num_rows
+                rows = pq.ParquetFile(self.path).read(use_threads=False).num_rows
             except FileNotFoundError:
                 if self.reads:
                     self.wrong.append("vanished")
