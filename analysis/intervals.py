@@ -39,7 +39,11 @@ class Clusters:
 
 def distinct(*columns) -> np.ndarray:
     """Index (n,) of each row's distinct combination of values."""
-    return np.unique(np.column_stack(columns), axis=0, return_inverse=True)[1].ravel()
+    index = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        values, code = np.unique(column, return_inverse=True)
+        index = np.unique(index * len(values) + code, return_inverse=True)[1]
+    return index
 
 
 def clusters(scheme: str, N, D, *, cell=None, seed=None) -> Clusters:

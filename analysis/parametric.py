@@ -4,14 +4,15 @@ L = E + A/N^alpha + B/D^beta by a Huber loss of log L, the global optimum on the
 every bootstrap resample. Profiles and predictions follow from the result.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
-from analysis import intervals, profile
+from analysis import intervals
 from analysis.cost import LANGUAGE, CostLaw, fit_cost
 from analysis.estimate import Estimate
+from analysis.profile import Profile, profile_of
 from analysis.refusal import Doubt
 from analysis.search import Optimum, global_minima, global_minimum
 from analysis.solver import EXPONENTS, Coordinates, Objective
@@ -77,13 +78,14 @@ class EffectiveExponents:
     L_C: Estimate  # cheapest to dearest C along the compute-efficient frontier
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ParametricFit:
     """A fitted surface, its cost law, and the cloud of surfaces that resampling gives."""
 
     point: SurfaceFit
     cost: CostLaw
     draws: np.ndarray = field(repr=False)       # (R, 5): E, A, B, alpha, beta
+    draw_values: np.ndarray = field(repr=False) # (R,): objective of each resample at its draw
     cost_draws: np.ndarray = field(repr=False)  # (R, 2): k, p
     clusters: intervals.Clusters = field(repr=False)
     interval_method: str                        # percentile, bca or profile: of the named estimates
@@ -129,15 +131,21 @@ class ParametricFit:
                 np.asarray(_quantity(name, self.cloud, self.cost_cloud)))
 
     def interval(self, name: str, method: str | None = None) -> Estimate:
-        """Interval of one of NAMES by "percentile", "bca" or "profile" (the latter not for b, gamma)."""
+        """Interval of one of NAMES by "percentile", "bca" or "profile".
+
+        b = 1 - p a has a's profile; gamma has none and falls back on percentiles.
+        """
         method = method or self.interval_method
-        if method == "percentile":
-            return self.percentile(*self.quantity(name))
+        if method not in ("percentile", "bca", "profile"):
+            raise ValueError(f"an interval is percentile, bca or profile; got {method!r}")
         if method == "bca":
             return self._bca(name)
-        if method == "profile":
-            return self.profile(name).estimate
-        raise ValueError(f"an interval is percentile, bca or profile; got {method!r}")
+        if method == "percentile" or name == "gamma":
+            return self.percentile(*self.quantity(name))
+        if name == "b":
+            a, p = self.profile("a").estimate, self.cost.p
+            return replace(a, value=1 - p * a.value, low=1 - p * a.high, high=1 - p * a.low, se=p * a.se)
+        return self.profile(name).estimate
 
     def percentile(self, value: float, draws) -> Estimate:
         """Percentile interval of anything computed on the draws (R,)."""
@@ -155,9 +163,15 @@ class ParametricFit:
         return intervals.bca(value, draws, _quantity(name, self._left_out, self.cost), label=self.clusters.label,
                              count=self.cells, n=self.n, level=self.level)
 
-    def profile(self, name: str) -> profile.Profile:
+    def profile(self, name: str) -> Profile:
         """Profile of the objective in E, A, B, alpha, beta or a, calibrated by the bootstrap."""
-        return profile.profile(self, name)
+        if name not in self._profiles:
+            self._profiles[name] = profile_of(self, name)
+        return self._profiles[name]
+
+    @cached_property
+    def _profiles(self) -> dict[str, Profile]:
+        return {}
 
     E = property(lambda self: self.interval("E"))
     A = property(lambda self: self.interval("A"))
@@ -170,9 +184,8 @@ class ParametricFit:
 
     @property
     def E_identified(self) -> bool:
-        """Whether E = 0 lies outside the percentile interval of E."""
-        value, draws = self.quantity("E")
-        return self.percentile(value, draws).low > 1e-6 * self.L.min()
+        """Whether E = 0 lies outside E's interval."""
+        return self.E.low > 1e-6 * self.L.min()
 
     @property
     def residuals(self) -> np.ndarray:
@@ -251,8 +264,7 @@ class ParametricFit:
 
     def summary(self) -> str:
         lines = [self.point.summary(), f"intervals: {self.level:.0%}, {self.a.method}, {len(self.draws)} resamples"]
-        lines += [f"  {name:6s} {self.interval(name)}" for name in NAMES[:5]]
-        lines += [f"  {name:6s} {self.percentile(*self.quantity(name))}" for name in ("a", "b", "gamma")]
+        lines += [f"  {name:6s} {self.interval(name)}" for name in NAMES]
         lines += [f"  note: {doubt.text}" for doubt in self.warnings]
         return "\n".join(lines)
 
@@ -262,7 +274,7 @@ def _quantity(name: str, surface: Surface, cost: CostLaw):
 
 
 def fit_parametric(N, D, L, *, C=None, cost: CostLaw | None = None, objective: Objective = HUBER, weight=None,
-                   cell=None, seed=None, cluster: str = "cell", interval_method: str = "percentile",
+                   cell=None, seed=None, cluster: str = "cell", interval_method: str = "profile",
                    level: float = 0.95, resamples: int = 1000, rng=0, multiplicity=None) -> ParametricFit:
     """Approach 3 with its cloud of resampled surfaces, each at its own global optimum.
 
@@ -280,7 +292,7 @@ def fit_parametric(N, D, L, *, C=None, cost: CostLaw | None = None, objective: O
     found = global_minimum(points, weight, objective)
     cloud = global_minima(points, multiplicity * weight, objective, found)
     return ParametricFit(describe(points, found, objective), cost, points.external(cloud.theta),
-                         _cost_draws(cost, N, len(multiplicity), rng), chosen, interval_method, level, N, D, L, C, weight,
+                         cloud.value, _cost_draws(cost, N, len(multiplicity), rng), chosen, interval_method, level, N, D, L, C, weight,
                          multiplicity, found)
 
 

@@ -27,6 +27,7 @@ class Profile:
     value: np.ndarray = field(repr=False)      # (m,)
     statistic: np.ndarray = field(repr=False)  # (m,) about chi-square with 1 degree of freedom at the truth
     threshold: float                           # the interval is where the statistic lies below
+    unit: float                                # rise of the objective that makes the statistic 1
     estimate: Estimate
 
     def summary(self) -> str:
@@ -92,22 +93,15 @@ def unit_of(fit, name: str) -> float:
     """The objective's rise that one degree of freedom is worth on average, from the first resamples."""
     points, count = fit.points, min(CALIBRATION, len(fit.draws))
     weight = fit.multiplicity[:count] * fit.weight
-    own = points.internal(fit.draws[:count])
-    truth = np.full(count, fit.quantity(name)[0])
-    held = _held(fit, name, truth, weight, own)
-    again = _held(fit, name, truth, weight, fit.optimum_found.solution.theta)
-    free = minimise(points, weight, own, fit.point.objective, spread=fit.optimum_found.spread)
-    rise = np.maximum(np.minimum(held.value, again.value) - free.value, 0)
+    # every resample starts at the fit, which has the held value
+    held = _held(fit, name, np.full(count, fit.quantity(name)[0]), weight, fit.optimum_found.solution.theta)
+    rise = np.maximum(held.value - fit.draw_values[:count], 0)
     left = max(fit.cells - 5, 1)
     return float(rise.mean() * fit.cells / left)
 
 
-def statistic(fit, name: str, value) -> np.ndarray:
-    """Scaled rise of the objective (m,) with the named parameter held at value (m,)."""
-    return _rise(fit, name, np.atleast_1d(np.asarray(value, float))) / unit_of(fit, name)
-
-
-def _rise(fit, name, value) -> np.ndarray:
+def rise(fit, name: str, value) -> np.ndarray:
+    """Rise of the objective (m,) with the named parameter held at value (m,), the others at their best."""
     points, draws = fit.points, fit.quantity(name)[1]
     nearest = points.internal(fit.draws[np.abs(draws[None, :] - value[:, None]).argmin(1)])
     best = np.minimum(_held(fit, name, value, fit.weight, nearest).value,
@@ -116,36 +110,44 @@ def _rise(fit, name, value) -> np.ndarray:
 
 
 def p_value(fit, name: str, value: float) -> float:
-    """Likelihood-ratio test that the named parameter has this value."""
-    return float(stats.f.sf(statistic(fit, name, value)[0], 1, max(fit.cells - 5, 1)))
+    """Likelihood-ratio test that the named parameter has this value; 0 where it cannot."""
+    low, high = reach(fit, name)
+    if not low <= value <= high:
+        return 0.0
+    return float(stats.f.sf(rise(fit, name, np.array([value]))[0] / fit.profile(name).unit, 1, max(fit.cells - 5, 1)))
 
 
-def profile(fit, name: str) -> Profile:
+def profile_of(fit, name: str) -> Profile:
     """Interval of the values that the likelihood-ratio test does not reject."""
     value, draws = fit.quantity(name)
     threshold = float(stats.f.ppf(fit.level, 1, max(fit.cells - 5, 1)))
     unit = unit_of(fit, name)
-    low_end, high_end = _reach(fit, name)
+    low_end, high_end = reach(fit, name)
     logarithmic = name in ("A", "B")
     forth, back = (np.log, np.exp) if logarithmic else (np.asarray, np.asarray)
     centre, sd = float(forth(value)), max(float(np.std(forth(draws))), 1e-9)
     for widths in (4, 12, 36):  # of the bootstrap's standard error
         grid = np.unique(np.append(np.clip(centre + sd * np.linspace(-widths, widths, STEPS),
                                            forth(low_end), forth(high_end)), centre))
-        rise = _rise(fit, name, back(grid)) / unit
+        height = rise(fit, name, back(grid)) / unit
         below, above = grid < centre, grid > centre
-        closed = all(rise[side].max(initial=np.inf if not side.any() else 0) > threshold
+        closed = all(height[side].max(initial=np.inf if not side.any() else 0) > threshold
                      or np.isclose(grid[0 if side is below else -1], forth(end))
                      for side, end in ((below, low_end), (above, high_end)))
         if closed:
             break
-    low, high = _crossing(grid[::-1], rise[::-1], centre, threshold), _crossing(grid, rise, centre, threshold)
-    estimate = Estimate(value, float(back(low)), float(back(high)), float(np.std(draws, ddof=1)),
+    low, high = _crossing(grid[::-1], height[::-1], centre, threshold), _crossing(grid, height, centre, threshold)
+    low, high = float(back(low)), float(back(high))
+    if name == "a" and fit.cost.p_estimate:
+        # a moves by -a^2 with p, whose error is independent of the losses'
+        blur = np.sqrt(threshold) * value**2 * fit.cost.p_estimate.se
+        low, high = value - np.hypot(value - low, blur), value + np.hypot(high - value, blur)
+    estimate = Estimate(value, float(low), float(high), float(np.std(draws, ddof=1)),
                         f"profile of the objective, scaled by bootstrap {fit.clusters.label}", fit.n, fit.level)
-    return Profile(name, back(grid), rise, threshold, estimate)
+    return Profile(name, back(grid), height, threshold, unit, estimate)
 
 
-def _reach(fit, name) -> tuple[float, float]:
+def reach(fit, name: str) -> tuple[float, float]:
     """Values the parameter can take at all."""
     if name == "E":
         return 0.0, float(fit.L.min()) * (1 - 1e-9)
@@ -154,10 +156,10 @@ def _reach(fit, name) -> tuple[float, float]:
     return EXPONENTS if name in ("alpha", "beta") else (1e-4 / fit.cost.p, (1 - 1e-4) / fit.cost.p)
 
 
-def _crossing(grid, rise, centre, threshold) -> float:
-    """First value outward from the centre where the rise passes the threshold; the grid's end where it never does."""
+def _crossing(grid, height, centre, threshold) -> float:
+    """First value outward from the centre where the height passes the threshold; the grid's end where it never does."""
     outward = (grid >= centre) if grid[-1] > grid[0] else (grid <= centre)
-    g, r = grid[outward], rise[outward]
+    g, r = grid[outward], height[outward]
     beyond = np.flatnonzero(r > threshold)
     if not len(beyond):
         return g[-1]
