@@ -37,11 +37,19 @@ def global_minimum(points: Coordinates, weight, objective: Objective, *,
                             "the loss does not fall with N or does not fall with D")
     rough = minimise(points, weight, starts, Objective("log", 0.1), restriction=restriction, spread=0.1)
     spread = _spread(points, rough.theta[np.argmin(rough.value)], weight)
-    found = minimise(points, weight, rough.theta, objective, restriction=restriction, spread=spread)
+    theta, sharing = _merge(rough)
+    found = minimise(points, weight, theta, objective, restriction=restriction, spread=spread)
     order = np.argmin(found.value)
     lowest = Solution(found.theta[[order]], found.value[[order]], found.converged[[order]])
-    agreeing = int((found.value <= lowest.value[0] * (1 + 1e-6) + 1e-300).sum())
+    agreeing = int(sharing[found.value <= lowest.value[0] * (1 + 1e-6) + 1e-300].sum())
     return Optimum(lowest, len(starts), agreeing, spread)
+
+
+def _merge(rough: Solution):
+    """Distinct ends of descents (k, 5) and how many descents share each: the rest of the way is the same for them."""
+    _, first, sharing = np.unique(np.round(np.column_stack([rough.value / rough.value.min(), rough.theta]), 5), axis=0,
+                                  return_index=True, return_counts=True)
+    return rough.theta[first], sharing
 
 
 def global_minima(points: Coordinates, weight, objective: Objective, pilot: Optimum) -> Solution:

@@ -1,6 +1,6 @@
 """The loss surface that fits a table best: one global optimum, and what it says about itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -61,8 +61,9 @@ def fit_surface(N, D, L, *, objective: Objective = HUBER, weight=None, hold=None
     """The global optimum alone. hold={"E": 0.0} fixes E, hold={"alpha=beta": True} ties the exponents."""
     N, D, L, weight = check_runs(N, D, L, weight)
     points = Coordinates.of(N, D, L, weight)
-    found = global_minimum(points, weight, objective, restriction=_restriction(hold or {}, points))
-    return describe(points, found, objective)
+    hold = hold or {}
+    fit = describe(points, global_minimum(points, weight, objective, restriction=_restriction(hold, points)), objective)
+    return replace(fit, at_bound=tuple(b for b in fit.at_bound if not ("E" in hold and b.startswith("E"))))
 
 
 def _restriction(hold: dict, points: Coordinates) -> Restriction:
