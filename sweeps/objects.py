@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -64,6 +65,7 @@ class ObjectPlace:
         self._lease: Lease | None = None
         self._beaten = 0.0
         self._guard = threading.RLock()   # sync() comes from another thread
+        self._uploads = ThreadPoolExecutor(max_workers=1)   # one: an interrupted upload ends before the next
         self._clear_buffer()
 
     def _clear_buffer(self) -> None:
@@ -123,6 +125,7 @@ class ObjectPlace:
                     self._still_ours()
                     self._remove(self.path + ".lock")
                 self._lease = None
+        self._uploads.shutdown()
 
     def read(self, path: str) -> bytes | None:
         with _told(self._shown):
@@ -139,7 +142,13 @@ class ObjectPlace:
             self._put(path, data)
 
     def _put(self, path: str, data: bytes) -> None:
-        with _told(self._shown), self._files.open_output_stream(path) as stream:
+        # In a thread, where no Ctrl-C strikes: a stream that is left half-way, by any exception,
+        # is closed, and so puts what it has by then in place of a good object.
+        with _told(self._shown):
+            self._uploads.submit(self._upload, path, data).result()
+
+    def _upload(self, path: str, data: bytes) -> None:
+        with self._files.open_output_stream(path) as stream:
             stream.write(data)
 
     def _remove(self, path: str) -> None:

@@ -6,6 +6,7 @@ writes a whole new file and only then drops the journal. A crash between the two
 both, and they are told apart by their identity.
 """
 
+import atexit
 import json
 import os
 import threading
@@ -79,6 +80,7 @@ class Store:
         self._closed = False
         self._keeper = threading.Thread(target=self._keep, name="store", daemon=True)
         self._keeper.start()
+        atexit.register(self._end_keeper)   # a thread that lives into the interpreter's end aborts it
 
     def __enter__(self) -> Self:
         return self
@@ -127,9 +129,14 @@ class Store:
             if self._fingerprint not in (None, row.fingerprint):
                 raise StoreError(f"a row of another version of trainer or data set ({row.fingerprint}) "
                                  f"does not go into {self._place.path} ({self._fingerprint}): give another --out")
-            self._journal(sheet, row)
-            self._fingerprint = row.fingerprint
+            # Held before it is journalled: a Ctrl-C between the two leaves it to the fold.
             rows[key] = row
+            try:
+                self._journal(sheet, row)
+            except StoreError:
+                del rows[key]
+                raise
+            self._fingerprint = row.fingerprint
             if self._failures.pop(key, None) is not None:
                 self._stale.add("failures")
             self._fold_when_due()
@@ -147,9 +154,9 @@ class Store:
                 self._fold_when_due()
 
     def _journal(self, sheet: str, row: Result | Failure) -> None:
-        self._place.append(encode(sheet, row))
-        self._journalled += 1
         self._stale.add(sheet)
+        self._journalled += 1
+        self._place.append(encode(sheet, row))
 
     def _check_writable(self) -> None:
         if self._closed:
@@ -213,15 +220,19 @@ class Store:
                     self._broken = error
                     return
 
+    def _end_keeper(self) -> None:
+        atexit.unregister(self._end_keeper)
+        self._stop.set()
+        self._keeper.join()
+
     def close(self) -> None:
         """Fold what is journalled and release the lock. Raises StoreError where that fails: the journal then stays."""
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-        self._stop.set()
-        self._keeper.join()
         try:
+            self._end_keeper()
             self.compact()
         finally:
             self._place.release()
