@@ -22,6 +22,7 @@ import ray
 import yaml
 from filelock import FileLock, Timeout
 from ray._private import services
+from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray._private.utils import check_version_info, compute_version_info
 
 PACKAGES = ("trainers", "sweeps", "analysis")
@@ -129,7 +130,8 @@ def connect(address: str | None, *, cpus: int | None = None, cpus_per_trial: flo
         try:
             ray.init(**where, runtime_env=runtime_env, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ConnectError(f"Ray would not start at {head or 'this machine'}: {_one_line(error)}") from error
+            what = f"the cluster at {head} can't be joined" if head else "no Ray could be started here"
+            raise ConnectError(f"{what}: {_one_line(error)}") from error
         cluster = describe(head)
         _check_request(cluster, cpus_per_trial, gpus_per_trial)
         yield cluster
@@ -186,6 +188,8 @@ def _find_head(address: str, timeout_s: float) -> str:
     except OSError as error:
         raise ConnectError(f"nothing answers at {head} ({_one_line(error)}): is the head up, and reachable "
                            "from here? see `ray status` on the head") from None
+    if address == "auto":  # as Ray does: to an address that was typed in, the token goes only where it's asked to
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     _check_versions(head, _probe(head, timeout_s))
     return head
 
@@ -202,8 +206,8 @@ def _probe(head: str, timeout_s: float) -> dict:
         return json.loads(answer.stdout.splitlines()[-1])
     reason = _one_line((answer.stderr.strip().splitlines() or ["it said nothing"])[-1])
     if "auth" in answer.stderr.lower() and "token" in answer.stderr.lower():
-        raise ConnectError(f"the cluster at {head} wants its token: copy ~/.ray/auth_token from the head, or set "
-                           "RAY_AUTH_TOKEN and RAY_AUTH_MODE=token")
+        raise ConnectError(f"the cluster at {head} wants its token: set RAY_AUTH_MODE=token, and have the head's "
+                           "~/.ray/auth_token here, too")
     raise ConnectError(f"the Ray head at {head} did not answer: {reason}")
 
 

@@ -1,0 +1,320 @@
+"""A real `ray up` of cluster/onprem.yaml: hosts of our own in network namespaces, sshd in each.
+
+A head, two workers and the laptop that brings them up share a bridge that leads nowhere else.
+Each has its own processes, home, /tmp, /run, shared memory and name, and none sees the checkout:
+what a node runs came to it by rsync or through Ray.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ONPREM = ROOT / "cluster" / "onprem.yaml"
+
+# Of the block kept for documentation: nobody's, should a packet ever get out.
+ADDRESS = {"laptop": "198.51.100.1", "head": "198.51.100.10", "w1": "198.51.100.11", "w2": "198.51.100.12"}
+
+pytestmark = [pytest.mark.slow, pytest.mark.netns]
+
+
+def missing() -> str:
+    """Why no hosts can be made here; empty where they can."""
+    if os.geteuid() != 0:
+        return "needs root, for network namespaces"
+    if tools := [tool for tool in ("ip", "unshare", "sshd", "ssh-keygen", "rsync") if shutil.which(tool) is None]:
+        return f"needs {', '.join(tools)} (iproute2, util-linux, openssh-server, rsync)"
+    if find_spec("aiohttp_cors") is None:
+        return "needs ray[default], which the cluster installs"
+    probe = f"lab-probe-{os.getpid()}"
+    made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True)
+    subprocess.run(["ip", "netns", "del", probe], capture_output=True)
+    return f"no network namespace may be made here: {made.stderr.strip()}" if made.returncode else ""
+
+
+# Makes the inside of a host, then waits as its first process; all its mounts end with it.
+INIT = """
+set -e
+mount --make-rprivate /
+hostname {name}
+mount --bind {prefix} {folder}/venv
+mount -t tmpfs tmpfs {root}
+mkdir -p {prefix}
+mount --bind {folder}/venv {prefix}
+mount --bind {folder}/passwd /etc/passwd
+mount --bind {folder}/tmp /tmp
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /dev/shm
+mkdir /run/sshd
+export HOME={folder}/home
+cd $HOME
+exec {command}
+"""
+
+SSHD = """
+Port 22
+ListenAddress {address}
+HostKey {folder}/host_key
+AuthorizedKeysFile {folder}/home/.ssh/authorized_keys
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+StrictModes no
+UsePAM no
+PidFile none
+"""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine of ours: a network namespace and, while it is up, the first process of the rest."""
+
+    name: str
+    namespace: str
+    folder: Path
+    init: list[subprocess.Popen]
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    def boot(self) -> None:
+        shutil.rmtree(self.folder / "tmp", ignore_errors=True)
+        (self.folder / "tmp").mkdir(mode=0o1777)
+        command = "sleep infinity" if self.name == "laptop" else f"{shutil.which('sshd')} -D -e -f {self.folder}/sshd_config"
+        script = INIT.format(name=self.name, folder=self.folder, root=ROOT, prefix=sys.prefix, command=command)
+        log = (self.folder / "log").open("a")
+        self.init.append(subprocess.Popen(
+            ["ip", "netns", "exec", self.namespace, "unshare", "--mount", "--pid", "--uts", "--ipc", "--fork",
+             "--kill-child", "--mount-proc", "bash", "-c", script], stdout=log, stderr=log, stdin=subprocess.DEVNULL))
+
+    def power_off(self) -> None:
+        """Everything that runs on it dies at once, as when the plug is pulled."""
+        for init in self.init:
+            children = Path(f"/proc/{init.pid}/task/{init.pid}/children")
+            for child in children.read_text().split() if children.exists() else []:
+                os.kill(int(child), signal.SIGKILL)  # the namespace's process 1: the kernel ends the rest
+            init.kill()
+            init.wait()
+        self.init.clear()
+
+    def processes(self) -> list[str]:
+        """Command lines of all that runs on the host."""
+        [init] = self.init
+        space = os.readlink(f"/proc/{init.pid}/ns/pid_for_children")
+        lines = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if os.readlink(process / "ns/pid") == space:
+                    lines.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except OSError:
+                continue
+        return lines
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+def wire(hosts: list[Host], switch: str) -> None:
+    """One bridge in a namespace of its own, a cable to each host, and a default route to nobody:
+    without one Ray takes 127.0.0.1 for its address."""
+    ip("netns", "add", switch)
+    ip("-n", switch, "link", "add", "bridge", "type", "bridge")
+    ip("-n", switch, "link", "set", "bridge", "up")
+    for host in hosts:
+        ip("netns", "add", host.namespace)
+        ip("-n", switch, "link", "add", host.name, "type", "veth", "peer", "name", "eth0", "netns", host.namespace)
+        ip("-n", switch, "link", "set", host.name, "master", "bridge", "up")
+        ip("-n", host.namespace, "link", "set", "lo", "up")
+        ip("-n", host.namespace, "addr", "add", f"{ADDRESS[host.name]}/24", "dev", "eth0")
+        ip("-n", host.namespace, "link", "set", "eth0", "up")
+        ip("-n", host.namespace, "route", "add", "default", "via", "198.51.100.254")
+
+
+def furnish(host: Host, key: Path) -> None:
+    """A home with our key, and an environment that has every dependency and not the project."""
+    for part in ("venv", "home/.ssh", "home/.config/pip"):
+        (host.folder / part).mkdir(parents=True)
+    lines = Path("/etc/passwd").read_text().splitlines()
+    (host.folder / "passwd").write_text("\n".join(
+        f"root:x:0:0:root:{host.home}:/bin/bash" if line.startswith("root:") else line for line in lines) + "\n")
+    shutil.copy(f"{key}.pub", host.home / ".ssh" / "authorized_keys")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(host.folder / "host_key")], check=True)
+    (host.folder / "sshd_config").write_text(SSHD.format(address=ADDRESS[host.name], folder=host.folder))
+    environment = host.home / "lab-env"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
+    [site] = environment.glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(str(Path(pytest.__file__).parents[1]) + "\n")
+    (environment / "bin" / "ray").write_text(
+        f"#!{environment}/bin/python\nimport sys\nfrom ray.scripts.scripts import main\nsys.exit(main())\n")
+    (environment / "bin" / "ray").chmod(0o755)
+    # no registry is in reach: all that the project asks for must be there, and pip finds that it is
+    (host.home / ".config/pip/pip.conf").write_text("[global]\nno-index = true\nno-build-isolation = false\n")
+
+
+@dataclass(frozen=True)
+class Site:
+    """The hosts, and the laptop's way to them."""
+
+    hosts: dict[str, Host]
+    folder: Path
+
+    def start(self, *command: str, out: Path | None = None) -> subprocess.Popen:
+        """Runs a command on the laptop, in the staged checkout."""
+        laptop = self.hosts["laptop"]
+        [init] = laptop.init
+        [child] = Path(f"/proc/{init.pid}/task/{init.pid}/children").read_text().split()
+        environment = {"HOME": str(laptop.home), "PATH": f"{laptop.home}/lab-env/bin:{os.environ['PATH']}",
+                       "RAY_USAGE_STATS_ENABLED": "0", "TERM": "dumb", "LANG": "C.UTF-8"}
+        stream = out.open("w") if out else subprocess.PIPE
+        return subprocess.Popen(["nsenter", "--target", child, "--mount", "--net", "--uts", "--ipc", "--pid",
+                                 f"--wd={laptop.home}/lab", *command], env=environment, text=True,
+                                stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+
+    def run(self, *command: str, timeout: float = 300) -> str:
+        process = self.start(*command)
+        try:
+            out, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise AssertionError(f"{shlex.join(command)}: no end in {timeout} s\n{process.communicate()[0]}") from None
+        assert process.returncode == 0, f"{shlex.join(command)}: {process.returncode}\n{out}"
+        return out
+
+    def on_head(self, command: str, timeout: float = 300) -> str:
+        return self.run("ray", "exec", "onprem.yaml", command, timeout=timeout)
+
+    def nodes(self) -> set[str]:
+        """Addresses of the nodes alive."""
+        ask = "import json, ray; ray.init('auto', logging_level='ERROR', log_to_driver=False); " \
+              "print('NODES', json.dumps([n['NodeManagerAddress'] for n in ray.nodes() if n['Alive']]))"
+        return set(json.loads(last(self.on_head(f"python -c {shlex.quote(ask)}"), "NODES")))
+
+
+def last(text: str, word: str) -> str:
+    """What follows a word on the last line that begins with it."""
+    return [line for line in text.splitlines() if line.startswith(word)][-1].removeprefix(word)
+
+
+def wait_for(what: str, happened: Callable[[], bool], timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while not happened():
+        assert time.monotonic() < deadline, f"{what}: not in {timeout} s"
+        time.sleep(2)
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    if reason := missing():
+        pytest.skip(reason)
+    tag = f"lab{os.getpid()}"
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lab-", dir="/var/tmp")))
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")], check=True)
+        hosts = {name: Host(name, f"{tag}-{name}", folder / name, []) for name in ADDRESS}
+        for namespace in (f"{tag}-switch", *(host.namespace for host in hosts.values())):
+            stack.callback(subprocess.run, ["ip", "netns", "del", namespace], capture_output=True)
+        wire(list(hosts.values()), f"{tag}-switch")
+        for host in hosts.values():
+            furnish(host, folder / "key")
+            stack.callback(host.power_off)
+            host.boot()
+        stage(hosts["laptop"].home, folder / "key")
+        yield Site(hosts, folder)
+
+
+def stage(laptop: Path, key: Path) -> None:
+    """The laptop's checkout, token and key; of the YAML only what it says is ours to DECIDE is changed."""
+    lab = laptop / "lab"
+    shutil.copytree(ROOT, lab, ignore=shutil.ignore_patterns(".*", "results", "__pycache__", "*.egg-info", "tests"))
+    (lab / "constraints.txt").touch()
+    text = ONPREM.read_text()
+    for there, here in {"192.0.2.10": ADDRESS["head"], "[192.0.2.11, 192.0.2.12]": f"[{ADDRESS['w1']}, {ADDRESS['w2']}]",
+                        "ssh_user: lab": "ssh_user: root"}.items():
+        assert there in text
+        text = text.replace(there, here)
+    (lab / "onprem.yaml").write_text(text)
+    shutil.copy(key, laptop / ".ssh" / "id_ed25519")
+    (laptop / ".ray").mkdir()
+    (laptop / ".ray" / "auth_token").write_text("5" * 64)
+    (laptop / ".ray" / "auth_token").chmod(0o600)
+
+
+SWEEP = """
+import json, sys, time
+from collections import Counter
+import ray
+from ray import tune
+from sweeps.connect import connect
+
+
+def cell(config):
+    import trainers.cell
+    time.sleep(1.5)
+    tune.report({"node": ray.util.get_node_ip_address(), "code": trainers.cell.__file__})
+
+
+if __name__ == "__main__":
+    with connect(sys.argv[1], packages=("trainers", "sweeps", "analysis")) as cluster:
+        tuner = tune.Tuner(
+            tune.with_resources(cell, {"cpu": 1}), param_space={"i": tune.grid_search(list(range(int(sys.argv[2]))))},
+            tune_config=tune.TuneConfig(max_concurrent_trials=cluster.slots(cpus=1)),
+            run_config=tune.RunConfig(verbose=0, failure_config=tune.FailureConfig(max_failures=5)))
+        print("STARTED", flush=True)
+        rows = [result.metrics for result in tuner.fit() if not result.error]
+    print("DONE", json.dumps({"cells": sorted(row["config"]["i"] for row in rows),
+                              "nodes": Counter(row["node"] for row in rows),
+                              "shipped": all("_ray_pkg_" in row["code"] for row in rows)}))
+"""
+
+
+def test_ray_up_a_sweep_that_loses_a_worker_and_ray_down(site):
+    laptop, workers = site.hosts["laptop"], {ADDRESS["w1"], ADDRESS["w2"]}
+    (laptop.home / "lab" / "sweeps" / "drive.py").write_text(SWEEP)
+    site.run("ray", "up", "-y", "onprem.yaml", "--no-config-cache", timeout=420)
+    wait_for("head and both workers", lambda: site.nodes() == {ADDRESS["head"], *workers}, timeout=300)
+
+    log = site.folder / "sweep.log"
+    sweep = site.start("ray", "exec", "onprem.yaml", "cd ~/lab && python -m sweeps.drive auto 120", out=log)
+    wait_for("the sweep's start", lambda: "STARTED" in log.read_text() or sweep.poll() is not None, timeout=180)
+    time.sleep(15)
+    assert sweep.poll() is None, log.read_text()
+    site.hosts["w2"].power_off()
+    time.sleep(10)
+    site.hosts["w2"].boot()
+    assert sweep.wait(timeout=500) == 0, log.read_text()
+    done = json.loads(last(log.read_text(), "DONE"))
+    assert done["cells"] == list(range(120)), "every cell once, whatever was lost with the worker"
+    assert done["nodes"].keys() >= {ADDRESS["w1"], ADDRESS["head"]}
+    assert done["shipped"], "a worker ran code that the driver had not sent"
+    wait_for("the killed worker", lambda: site.nodes() >= workers, timeout=400)
+
+    dashboard = site.start("ray", "dashboard", "onprem.yaml", out=site.folder / "dashboard.log")
+    try:
+        submit = ("ray", "job", "submit", "--address", "http://127.0.0.1:8265", "--working-dir", ".", "--", "python",
+                  "-m", "sweeps.drive", "auto", "12")
+        wait_for("the dashboard", lambda: "Forwarding" in (site.folder / "dashboard.log").read_text(), timeout=60)
+        time.sleep(5)
+        submitted = json.loads(last(site.run(*submit, timeout=300), "DONE"))
+    finally:
+        dashboard.kill()
+        dashboard.wait()
+    assert submitted["cells"] == list(range(12)) and submitted["shipped"]
+
+    site.run("ray", "down", "-y", "onprem.yaml")
+    left = {name: [line for line in host.processes() if "raylet" in line or "gcs_server" in line]
+            for name, host in site.hosts.items()}
+    assert not any(left.values()), left
