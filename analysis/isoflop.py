@@ -4,6 +4,7 @@ Budgets are the table's own, or found in it, or, on a grid, common budgets that 
 curve of log L against log C (real FLOPs) is interpolated to by Akima's method.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,6 +50,10 @@ class RefusedBudget:
     C: float
     reason: str
     points: IsoflopPoints
+
+
+def commonest_reason(refused: tuple[RefusedBudget, ...]) -> str:
+    return Counter(r.reason for r in refused).most_common(1)[0][0]
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ class IsoflopFit:
             doubts.append(Doubt("few_budgets", f"only {len(self.minima)} budgets have a bracketed minimum"))
         if self.refused:
             doubts.append(Doubt("budgets_refused", f"{len(self.refused)} of {len(self.refused) + len(self.minima)} "
-                                f"budgets refused, the first because {self.refused[0].reason}"))
+                                f"budgets refused; of most, {commonest_reason(self.refused)}"))
         return tuple(doubts)
 
     def summary(self) -> str:
@@ -132,7 +137,7 @@ def fit_isoflop(N, D, L, C, *, budget=None, budgets=None, curve: str = "cubic", 
     refused = tuple(RefusedBudget(s.C, v.reason or "most copies of it with fresh noise have no bracketed minimum",
                                   s.points()) for i, (s, v) in enumerate(zip(sections, found)) if i not in kept)
     if len(kept) < 3:
-        why = f", the first refused because {refused[0].reason}" if refused else ""
+        why = f"; of most, {commonest_reason(refused)}" if refused else ""
         raise NoMinimum(f"{len(kept)} of {len(sections)} compute budgets bracket a minimum, need 3{why}")
     return _regress([sections[i] for i in kept], [found[i] for i in kept], refused, curve, weighting, label is None, level, cells)
 

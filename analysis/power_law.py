@@ -28,7 +28,10 @@ def fit_power_law(x, y, *, weight=None, level: float = 0.95) -> PowerLaw:
 
     Raises TooFewPoints below 3 points, NotIdentified where x does not vary.
     """
-    u, v = np.log(np.asarray(x, float)), np.log(np.asarray(y, float))
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    if not ((x > 0) & (y > 0) & np.isfinite(x) & np.isfinite(y)).all():
+        raise ValueError("a power law's points are positive finite numbers: drop the others")
+    u, v = np.log(x), np.log(y)
     w = np.ones_like(u) if weight is None else np.asarray(weight, float)
     if len(u) < 3:
         raise TooFewPoints(f"need at least 3 points for a power law, got {len(u)}")

@@ -19,12 +19,12 @@ import pyarrow.csv
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-MAX_ROWS = 5_000_000              # six float64 columns and the sorts on them stay under 2 GB
+MAX_ROWS = 2_000_000              # columns and the sorts on them stay under 1 GB and 10 s
 MAX_COLUMNS = 4_096               # a header beyond it is not a table of runs
 MAX_DECODED_BYTES = 512 << 20     # of the columns asked for, as Arrow holds them
-MAX_TEXT_BYTES = 1 << 30          # of CSV after decompression: about 10 s of parsing
+MAX_TEXT_BYTES = 384 << 20        # of CSV after decompression: under 10 s even if all of it is newlines
+MAX_RATIO = 50                    # of gzip: numbers in text shrink by 3 to 10
 MAX_LINE_BYTES = 1 << 20          # one CSV record; Arrow refuses records beyond its block
-BATCH_ROWS = 65_536
 
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
@@ -192,10 +192,9 @@ def _parquet_sheet(source: str) -> Sheet:
 
 def _check_shape(rows: int, columns: int) -> None:
     if not 0 <= rows <= MAX_ROWS:
-        raise OSError(f"claims {rows:,} rows, more than the {MAX_ROWS:,} that we read; "
-                      "aggregate it to one row a run")
+        raise OSError(f"has {rows:,} rows or more, and we read {MAX_ROWS:,} at most; aggregate it to one row a run")
     if columns > MAX_COLUMNS:
-        raise OSError(f"has {columns:,} columns, more than the {MAX_COLUMNS:,} that we read")
+        raise OSError(f"has {columns:,} columns, and we read {MAX_COLUMNS:,} at most")
 
 
 def _read_parquet(sheet: Sheet, wanted: list[str]) -> Block:
@@ -211,9 +210,10 @@ def _read_parquet(sheet: Sheet, wanted: list[str]) -> Block:
         if promised > MAX_DECODED_BYTES:
             raise OSError(f"its columns hold {promised / 2**30:.1f} GiB, more than we read")
     with _parquet_file(sheet.source, read_dictionary=text) as file:
-        batches = list(_bounded(file.iter_batches(BATCH_ROWS, columns=wanted, use_threads=False)))
-        schema = file.schema_arrow
-    return _block(batches, wanted, schema, ragged=0)
+        # Whole row groups: batches would each bring the dictionary along again.
+        table = file.read(columns=wanted, use_threads=False)
+    _check_held(table.num_rows, len(wanted), table.nbytes)
+    return Block({name: _sound(table.column(name)) for name in wanted}, table.num_rows, ragged=0)
 
 
 def _column_bytes(metadata: pq.FileMetaData, group: int, wanted: set[str]) -> int:
@@ -222,35 +222,26 @@ def _column_bytes(metadata: pq.FileMetaData, group: int, wanted: set[str]) -> in
     return sum(c.total_uncompressed_size for c in chunks if c.path_in_schema in wanted)
 
 
-def _bounded(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    rows = held = 0
-    for batch in batches:
-        rows, held = rows + batch.num_rows, held + batch.nbytes
-        _check_shape(rows, batch.num_columns)
-        if held > MAX_DECODED_BYTES:
-            raise OSError(f"its columns hold more than {MAX_DECODED_BYTES >> 20} MiB")
-        yield batch
+def _check_held(rows: int, columns: int, size: int) -> None:
+    _check_shape(rows, columns)
+    if size > MAX_DECODED_BYTES:
+        raise OSError(f"its columns hold more than {MAX_DECODED_BYTES >> 20} MiB")
 
 
-def _block(batches: list[pa.RecordBatch], wanted: list[str], schema: pa.Schema, ragged: int) -> Block:
-    columns = {}
-    for name in wanted:
-        chunks = [b.column(name) for b in batches]
-        column = pa.chunked_array(chunks) if chunks else pa.chunked_array([], schema.field(name).type)
-        # Damaged files hold indices beyond their dictionary and text that is no UTF-8.
-        column.validate(full=True)
-        columns[name] = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column
-    return Block(columns, sum(b.num_rows for b in batches), ragged)
+def _sound(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The column, once proved whole: damaged files hold indices beyond their dictionary and text that is no UTF-8."""
+    column.validate(full=True)
+    return column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column
 
 
 class _Counted(io.RawIOBase):
-    """A stream that stops with an error after MAX_TEXT_BYTES: no zip bomb unfolds beyond them.
+    """A stream that stops with an error after so many bytes: no zip bomb unfolds beyond them.
 
     It ends in a newline, which Arrow wants of the last record.
     """
 
-    def __init__(self, stream: pa.NativeFile):
-        self._stream, self._read, self._ended = stream, 0, False
+    def __init__(self, stream: pa.NativeFile, limit: int):
+        self._stream, self._limit, self._read, self._ended = stream, limit, 0, False
 
     def readable(self) -> bool:
         return True
@@ -261,8 +252,8 @@ class _Counted(io.RawIOBase):
         while len(data) < size and (more := self._stream.read(size - len(data))):
             data += more
         self._read += len(data)
-        if self._read > MAX_TEXT_BYTES:
-            raise OSError(f"holds more than {MAX_TEXT_BYTES >> 30} GiB of text; convert it to Parquet")
+        if self._read > self._limit:
+            raise OSError(f"holds more than {self._limit >> 20} MiB of text; convert it to Parquet")
         if len(data) < size and not self._ended:
             self._ended = True
             data += b"\n"
@@ -276,7 +267,10 @@ class _Counted(io.RawIOBase):
 
 def _text_stream(source: str, head: bytes) -> _Counted:
     stream = _opened(source)
-    return _Counted(pa.CompressedInputStream(stream, "gzip") if head[:2] == b"\x1f\x8b" else stream)
+    if head[:2] != b"\x1f\x8b":
+        return _Counted(stream, MAX_TEXT_BYTES)
+    limit = min(MAX_TEXT_BYTES, MAX_RATIO * stream.size() + MAX_LINE_BYTES)
+    return _Counted(pa.CompressedInputStream(stream, "gzip"), limit)
 
 
 def _csv_sheet(source: str, head: bytes) -> Sheet:
@@ -329,9 +323,16 @@ def _read_csv(sheet: Sheet, wanted: list[str]) -> Block:
             if "Empty CSV" not in str(error):
                 raise
             batches = []
-    schema = pa.schema([(p, pa.string()) for p in place.values()])
-    block = _block(batches, list(place.values()), schema, ragged)
-    return Block({name: block.columns[p] for name, p in place.items()}, block.rows, ragged)
+    columns = {name: pa.chunked_array([b.column(p) for b in batches], pa.string()) for name, p in place.items()}
+    return Block({name: _sound(c) for name, c in columns.items()}, sum(b.num_rows for b in batches), ragged)
+
+
+def _bounded(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    rows = held = 0
+    for batch in batches:
+        rows, held = rows + batch.num_rows, held + batch.nbytes
+        _check_held(rows, batch.num_columns, held)
+        yield batch
 
 
 def _reason(error: Exception) -> str:

@@ -7,7 +7,7 @@ number is about 3.5e11 on Hoffmann's points and finite-difference optimisers sto
 (Czech 2026, arXiv 2603.22339).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,16 +22,21 @@ class Objective:
 
     space: str    # log or raw
     delta: float  # where the loss turns from square to absolute, in units of the residual
+    over: float = 1.0  # weight of runs whose loss the law overstates, relative to the others
 
     def __post_init__(self):
         if self.space not in ("log", "raw"):
             raise ValueError(f"an objective's space is log or raw, got {self.space!r}")
         if not self.delta > 0:
             raise ValueError(f"Huber's delta is positive, got {self.delta}")
+        if not self.over > 0:
+            raise ValueError(f"the weight of overstated runs is positive, got {self.over}")
 
     def __str__(self) -> str:
         where = "log L" if self.space == "log" else "L"
-        return f"least squares on {where}" if np.isinf(self.delta) else f"Huber, delta {self.delta:g}, on {where}"
+        tilt = "" if self.over == 1 else f", overstated runs x{self.over:g}"
+        name = f"least squares on {where}" if np.isinf(self.delta) else f"Huber, delta {self.delta:g}, on {where}"
+        return name + tilt
 
 
 @dataclass(frozen=True)
@@ -87,16 +92,8 @@ class Solution:
     converged: np.ndarray  # (M,) the predicted gain of another Newton step is nil
 
 
-def value_of(points: Coordinates, theta, weight, objective: Objective) -> np.ndarray:
-    """Objective (M,) at theta (M, 5) under weights (M, n) or (n,)."""
-    E, u, v, alpha, beta = (column[:, None] for column in np.asarray(theta).T)
-    predicted = E + np.exp(u - alpha * points.x) + np.exp(v - beta * points.y)
-    if objective.space == "log":
-        residual = np.log(predicted / points.loss)
-    else:
-        residual = points.scale * (predicted - points.loss)
-    clipped = np.clip(residual, -objective.delta, objective.delta)
-    return (weight * clipped * (residual - clipped / 2)).sum(1)
+def _tilted(weight, residual, objective: Objective):
+    return weight if objective.over == 1 else weight * np.where(residual > 0, objective.over, 1.0)
 
 
 def minimise(points: Coordinates, weight, start, objective: Objective, *, restriction: Restriction = FREE,
@@ -124,7 +121,7 @@ def _minimise_chunk(points, weight, start, objective, origin, basis, spread) -> 
     delta = target if np.isinf(target) else max(target, 2 * spread)
     while True:
         last = delta <= target
-        phi, value, converged = _newton(points, weight, phi, origin, basis, Objective(objective.space, delta),
+        phi, value, converged = _newton(points, weight, phi, origin, basis, replace(objective, delta=delta),
                                         *((1e-13, 80) if last else (1e-3, 12)))
         if last:
             theta = origin + np.einsum("mik,mk->mi", basis, phi)
@@ -214,6 +211,7 @@ def _derivatives(points, weight, phi, origin, basis, objective):
     else:
         g = np.ones_like(predicted)
         residual = predicted - points.loss
+    weight = _tilted(weight, residual, objective)
     psi = np.clip(residual, -objective.delta, objective.delta)
     w_psi = weight * psi
     value = (w_psi * (residual - psi / 2)).sum(1)

@@ -36,7 +36,7 @@ class SurfaceFit:
                 f"{self.starts} descents{bound}")
 
 
-def check_runs(N, D, L, weight=None) -> tuple[np.ndarray, ...]:
+def check_runs(N, D, L, weight=None, *, parameters: int = 5) -> tuple[np.ndarray, ...]:
     """Float64 arrays N, D, L, weight; raises ValueError for what no law can hold, Refusal for too little of it."""
     N, D, L = (np.atleast_1d(np.asarray(v, float)) for v in (N, D, L))
     weight = np.ones_like(L) if weight is None else np.asarray(weight, float)
@@ -49,8 +49,9 @@ def check_runs(N, D, L, weight=None) -> tuple[np.ndarray, ...]:
     for name, v in (("N", N), ("D", D)):
         if len(np.unique(v)) < 3:
             raise TooFewPoints(f"approach 3 needs at least 3 distinct {name}, got {len(np.unique(v))}")
-    if len(np.unique(distinct(N, D))) < 6:
-        raise TooFewPoints("approach 3 has 5 parameters and needs at least 6 distinct (N, D)")
+    cells = distinct(N, D).max() + 1
+    if cells <= parameters:
+        raise TooFewPoints(f"approach 3 has {parameters} parameters and needs more distinct (N, D) than that, got {cells}")
     x, y = np.log(N), np.log(D)
     if abs(np.corrcoef(x, y)[0, 1]) > 0.9999:
         raise NotIdentified("N and D move together in every run: their effects cannot be told apart")
@@ -59,9 +60,9 @@ def check_runs(N, D, L, weight=None) -> tuple[np.ndarray, ...]:
 
 def fit_surface(N, D, L, *, objective: Objective = HUBER, weight=None, hold=None) -> SurfaceFit:
     """The global optimum alone. hold={"E": 0.0} fixes E, hold={"alpha=beta": True} ties the exponents."""
-    N, D, L, weight = check_runs(N, D, L, weight)
-    points = Coordinates.of(N, D, L, weight)
     hold = hold or {}
+    N, D, L, weight = check_runs(N, D, L, weight, parameters=5 - len(hold))
+    points = Coordinates.of(N, D, L, weight)
     fit = describe(points, global_minimum(points, weight, objective, restriction=_restriction(hold, points)), objective)
     return replace(fit, at_bound=tuple(b for b in fit.at_bound if not ("E" in hold and b.startswith("E"))))
 

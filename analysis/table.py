@@ -124,8 +124,8 @@ def read_table(sources: Sequence[str], *, flags: Mapping[str, str] | None = None
     rows = _stacked([_rows(sheet, flags or {}, grouping, ours) for sheet in sheets])
     if not rows.read:
         raise BadTable(f"{_names(sources)}: no rows")
-    keep, excluded = _cleaned(rows, grouping, _chance_limits(rows) if max_loss is None and ours
-                              else np.full(rows.read, math.inf if max_loss is None else max_loss))
+    limit = _chance_limits(rows) if max_loss is None and ours else np.full(rows.read, math.inf)
+    keep, excluded = _cleaned(rows, limit if max_loss is None else np.full(rows.read, max_loss))
     if not keep.any():
         said = "; ".join(f"{e.rows:,} {e.text}" for e in excluded)
         raise BadTable(f"{_names(sources)}: no row can be used: {said}")
@@ -254,7 +254,7 @@ def _chance_limits(rows: _Rows) -> np.ndarray:
     return np.array([*by_value, math.inf])[data.code]
 
 
-def _cleaned(rows: _Rows, grouping: tuple[str, ...], limit: np.ndarray) -> tuple[np.ndarray, tuple[Exclusion, ...]]:
+def _cleaned(rows: _Rows, limit: np.ndarray) -> tuple[np.ndarray, tuple[Exclusion, ...]]:
     """Mask of the rows to fit, and what was left out by which rule; a row falls to the first."""
     keep = np.ones(rows.read, bool)
     excluded = [Exclusion("ragged_row", rows.ragged, "rows with another number of fields than the header")]
@@ -275,15 +275,16 @@ def _cleaned(rows: _Rows, grouping: tuple[str, ...], limit: np.ndarray) -> tuple
     low = limit[np.isfinite(limit)]
     rule = f"diverged runs (loss >= {low.min():.3g})" if len(low) else "diverged runs"
     leave_out(rows.values["L"] >= limit, "diverged", rule)
-    leave_out(_duplicates(rows, grouping, keep), "duplicate", "exact duplicates of another row")
+    leave_out(_duplicates(rows, keep), "duplicate", "exact duplicates of another row")
     return keep, tuple(e for e in excluded if e.rows)
 
 
-def _duplicates(rows: _Rows, grouping: tuple[str, ...], keep: np.ndarray) -> np.ndarray:
+def _duplicates(rows: _Rows, keep: np.ndarray) -> np.ndarray:
     """Mask of rows that repeat an earlier one in every column that we read."""
     columns = [rows.values[n] for n in rows.values] + [rows.labels[n].code for n in rows.labels]
     index = np.flatnonzero(keep)
-    order = index[np.lexsort([column[index] for column in columns])]
+    # Sorting by a hash of the row puts equal rows side by side at the price of one sort.
+    order = index[np.argsort(_hashes([column[index] for column in columns]), kind="stable")]
     same = np.ones(max(len(order) - 1, 0), bool)
     for column in columns:
         ahead, behind = column[order[1:]], column[order[:-1]]
@@ -291,6 +292,16 @@ def _duplicates(rows: _Rows, grouping: tuple[str, ...], keep: np.ndarray) -> np.
     repeated = np.zeros(rows.read, bool)
     repeated[order[1:][same]] = True
     return repeated
+
+
+def _hashes(columns: list[np.ndarray]) -> np.ndarray:
+    """(n,) uint64, equal for equal rows and hardly ever otherwise (multiply and xorshift, as in splitmix64)."""
+    total = np.zeros(len(columns[0]), np.uint64)
+    for column in columns:
+        bits = np.where(column == column, column + 0.0, np.nan).view(np.uint64)
+        total = (total ^ bits) * np.uint64(0xBF58476D1CE4E5B9)
+        total ^= total >> np.uint64(29)
+    return total
 
 
 def _runs(rows: _Rows) -> Runs:

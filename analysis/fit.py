@@ -1,0 +1,142 @@
+"""Fit scaling laws to a table of training runs: exponents with intervals, figures, a report."""
+
+import argparse
+import math
+import shlex
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+# The rest is imported once the arguments are known to be good: --help answers at once.
+COLUMNS = {"N": "--params", "D": "--samples", "C": "--flops", "L": "--loss", "accuracy": "--accuracy",
+           "seed": "--seed", "budget": "--isoflop-budget"}
+
+
+def budget(text: str) -> float:
+    """A number of FLOPs."""
+    flops = float(text)
+    if not (math.isfinite(flops) and flops > 0):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number of FLOPs")
+    return flops
+
+
+def resample_count(text: str) -> int:
+    count = int(text)
+    if not 50 <= count <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text} is not between 50 and 100000")
+    return count
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python analysis/fit.py", description="Fit scaling laws to a Parquet or CSV table of training runs.",
+        usage="%(prog)s FILE... [--out DIR] [--by COL] [--predict-flops C] [column flags]", allow_abbrev=False,
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=26, width=100))
+    parser.add_argument("files", nargs="+", metavar="FILE", help="tables of runs; several are stacked")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: NAME-fit beside FILE)")
+    parser.add_argument("--by", action="append", metavar="COL", help="fit each value of COL apart and compare them; "
+                        "may be repeated (default for our own tables: dropout; none: no groups)")
+    parser.add_argument("--predict-flops", action="append", type=budget, default=[], metavar="C",
+                        help="best model size and data for C FLOPs; may be repeated")
+    parser.add_argument("--max-loss", type=float, metavar="L", help="leave out runs with a loss of L or more as diverged "
+                        "(default for our own tables: 0.95 ln(classes))")
+    parser.add_argument("--resamples", type=resample_count, default=1000, metavar="R", help="of the bootstrap (1000)")
+    parser.add_argument("--cluster", choices=("cell", "two-stage", "run", "params", "seed"), default="cell",
+                        help="what the bootstrap draws: (N, D) cells (default), seeds within them, ...")
+    columns = parser.add_argument_group("columns, where their names don't tell")
+    for part, flag in COLUMNS.items():
+        columns.add_argument(flag, dest=f"column_{part}", metavar="COL", help={
+            "N": "model size N (params, Model Size, n, ...)", "D": "training examples D (samples, tokens, ...)",
+            "C": "training FLOPs C (flops, ...); without it C = 6 N D", "L": "validation loss L (val_loss, loss, ...)",
+            "accuracy": "share of right answers", "seed": "what tells repeats of a run apart",
+            "budget": "the compute budget a run was planned for"}[part])
+    return parser.parse_args(argv)
+
+
+def fail(message: object) -> int:
+    print(f"fit.py: {message}", file=sys.stderr)
+    return 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    from analysis.output import default_folder, prepared
+    from analysis.reading import BadTable, printable
+    from analysis.table import read_table
+    from analysis.terminal import Progress, terminal_text
+
+    progress = Progress()
+    flags = {part: name for part in COLUMNS if (name := getattr(args, f"column_{part}")) is not None}
+    by = None if args.by is None else [] if args.by == ["none"] else args.by
+    try:
+        progress("reading")
+        table = read_table(args.files, flags=flags, by=by, max_loss=args.max_loss)
+        out = args.out or default_folder(args.files[0])
+        prepared(out)
+    except BadTable as why:
+        progress.close()
+        return fail(why)
+    except OSError as why:
+        progress.close()
+        return fail(f"cannot write to {printable(out)}: {why.strerror or why}")
+
+    from analysis.study import Request, study
+
+    request = Request(tuple(args.predict_flops), args.resamples, cluster=args.cluster)
+    fitted = study(table, request, trials=tuning_trials(args.files), tell=progress)
+    if not fitted.estimated:
+        progress.close()
+        reasons = dict.fromkeys(f"{name}: {why}" for g in fitted.groups for name, why in g.refused.items())
+        return fail(f"{printable(args.files[0])}: nothing can be estimated ({'; '.join(list(reasons)[:3])})")
+    try:
+        paths = write(fitted, out, command=shlex.join(["python", "analysis/fit.py", *(argv or sys.argv[1:])]), tell=progress)
+    except OSError as why:
+        progress.close()
+        return fail(f"cannot write to {printable(out)}: {why.strerror or why}")
+    progress.close()
+    print(terminal_text(fitted))
+    print()
+    for path in paths:
+        print(printable(path, 400))
+    return 0
+
+
+def tuning_trials(files: list[str]):
+    """Runs of the tuning trials kept beside a table of ours, or None. A bad one is no reason to stop."""
+    from analysis.reading import BadTable
+    from analysis.table import read_table
+
+    beside = Path(files[0]).with_suffix(".tuning.parquet")
+    if len(files) > 1 or not beside.is_file():
+        return None
+    try:
+        trials = read_table([str(beside)], by=[])
+    except BadTable as why:
+        print(f"fit.py: tuning trials left out: {why}", file=sys.stderr)
+        return None
+    return trials.groups[0].runs if trials.ours else None
+
+
+def write(fitted, out: Path, *, command: str, tell) -> list[Path]:
+    """All files of a study into the folder; returns what a reader opens first."""
+    from analysis.export import study_json
+    from analysis.figures.sheets import plates
+    from analysis.output import rendered, write_whole
+    from analysis.report import Picture, report_html
+
+    pictures = []
+    for plate in plates(fitted):
+        tell(f"figure {plate.name}")
+        svg = rendered(plate, "svg")
+        write_whole(out / f"{plate.name}.svg", svg)
+        write_whole(out / f"{plate.name}.png", rendered(plate, "png"))
+        pictures.append(Picture(plate.title, plate.caption, svg))
+    tell("report")
+    return [write_whole(out / "report.html", report_html(fitted, pictures, command=command).encode()),
+            write_whole(out / "fit.json", study_json(fitted).encode()), out]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""Where a study's files go, and how: whole or not at all, and never outside their folder."""
+
+import io
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from analysis.figures.sheets import Plate
+
+
+def default_folder(source: str) -> Path:
+    """NAME-fit beside the table, or in the working directory where the table's folder is read-only or remote."""
+    name = re.sub(r"[^\w.-]", "_", Path(source.rsplit("/", 1)[-1]).name.split(".")[0])[:100] or "table"
+    parent = Path.cwd() if "://" in source else Path(source).parent
+    return (parent if os.access(parent, os.W_OK) else Path.cwd()) / f"{name}-fit"
+
+
+def prepared(folder: Path) -> Path:
+    """The folder, made and known to be writable before hours are spent. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        return folder
+
+
+def write_whole(path: Path, content: bytes) -> Path:
+    """A reader of path sees the old content or the new, never a part."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files for its owner alone; reports are for showing.
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def rendered(plate: Plate, kind: str) -> bytes:
+    """A figure as svg or png, the same bytes for the same figure."""
+    # Laying out costs as much as drawing: once serves both kinds.
+    if plate.figure.get_layout_engine() is not None:
+        plate.figure.get_layout_engine().execute(plate.figure)
+        plate.figure.set_layout_engine("none")
+    buffer = io.BytesIO()
+    plate.figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
+    return buffer.getvalue()
