@@ -142,7 +142,13 @@ class Run:
 
     def result(self, *, protocol: str = "per-budget", spent_flops: float | None = None) -> Result:
         """The row of the run as it stands; `spent_flops` is C unless a trunk was shared."""
-        evaluation = self.evaluate()
+        return self._row(self.evaluate(), protocol, spent_flops)
+
+    def diverged_result(self) -> Result:
+        """The row of a run that blew up: infinite losses, no image classified."""
+        return self._row(Evaluation(loss=math.inf, accuracy=0.0), "per-budget", None)
+
+    def _row(self, evaluation: Evaluation, protocol: str, spent_flops: float | None) -> Result:
         samples = self.step * self.recipe.batch_size
         flops = float(samples * flops_per_image(self.cell.width, self.images.classes))
         last = self.losses[-max(1, round(TRAIN_LOSS_SHARE * self.step)):]
@@ -151,7 +157,7 @@ class Run:
             channels=channels(self.cell.width)[0], params=count_params(self.cell.width, self.images.classes),
             samples=samples, steps=self.step, flops=flops,
             spent_flops=flops if spent_flops is None else spent_flops,
-            train_loss=torch.stack(last).double().mean().item(),
+            train_loss=_or_infinite(torch.stack(last).double().mean().item()),
             val_loss=evaluation.loss, val_accuracy=evaluation.accuracy, train_seconds=self.seconds,
             device=_device_name(self.device), dataset=self.images.name, fingerprint=self.images.fingerprint)
 
@@ -190,6 +196,17 @@ def train(cell: Cell, recipe: Recipe, images: DeviceImages) -> Result:
     return run.result()
 
 
+def attempt(cell: Cell, recipe: Recipe, images: DeviceImages) -> Result:
+    """Like train, but a run that diverges is a row with infinite losses: to tuning, that is an answer."""
+    run = Run(cell, recipe, images)
+    try:
+        run.advance(rate_factors(steps_of(cell.fraction, recipe.batch_size, len(images.train_images)),
+                                 shape=recipe.schedule, warmup=recipe.warmup))
+        return run.result()
+    except Diverged:
+        return run.diverged_result()
+
+
 def _adam(network: ConvNet, cell: Cell, recipe: Recipe) -> torch.optim.AdamW:
     """AdamW with a group a layer, whose `share` of the rate the rule decides.
 
@@ -221,6 +238,10 @@ def _arithmetic(precision: str, device: torch.device):
     if precision in ("float32", "tf32"):
         return nullcontext()
     raise ValueError(f"unknown precision {precision!r}: choose float32, tf32 or bfloat16")
+
+
+def _or_infinite(loss: float) -> float:
+    return loss if math.isfinite(loss) else math.inf  # NaN is no loss, and equals nothing, itself included
 
 
 def _device_name(device: torch.device) -> str:

@@ -1,0 +1,53 @@
+"""The study: a small CNN on MNIST over width x training fraction x seed x dropout, a row a cell.
+
+    python sweeps/mnist_grid.py                         the preset `quick` on this machine
+    python sweeps/mnist_grid.py --preset standard --out study.parquet
+    python sweeps/mnist_grid.py --address auto          on the Ray cluster that this machine belongs to
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # siblings from this checkout; shadow no library
+
+PRESETS = ("smoke", "quick", "standard", "full")
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="mnist_grid.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--preset", default="quick", metavar="NAME", help=f"{', '.join(PRESETS)} (default quick)")
+    add("--out", default="results.parquet", help="Parquet to write or go on with: a path, s3://... or gs://...")
+    add("--address", help="a Ray cluster: auto, or host:port; without it Ray starts on this machine")
+    add("--lr", default="tuned", help="tuned (default), rule (lr ~ 1/sqrt(fan_in)), or a number")
+    add("--tune-by", default="width", help="fields with a rate of their own: of width,fraction,dropout (default width)")
+    for name in ("widths", "fractions", "dropouts"):
+        add(f"--{name}", type=float, nargs="+", metavar="X", help="instead of the preset's")
+    add("--seeds", type=int, metavar="N", help="how many, counted from 0, instead of the preset's")
+    add("--batch-size", type=int, default=32, metavar="B", help="images a step on the whole data (default 32)")
+    add("--batch-power", type=float, default=0.5, metavar="P", help="batch size ~ fraction^P (default 0.5; 0: constant)")
+    add("--schedule", default="cosine", help="cosine (default), linear or constant, over each cell's own length")
+    add("--precision", default="float32", help="float32 (default), tf32 or bfloat16")
+    add("--dataset", default="mnist", help="mnist (default), fashion-mnist, kmnist, emnist-balanced, ...")
+    add("--data-root", metavar="DIR", help="where torchvision keeps the data set, or may put it")
+    add("--cpus", type=int, metavar="N", help="cores for a local Ray (default: all)")
+    add("--cpus-per-trial", type=float, default=1.0, metavar="C")
+    add("--gpus-per-trial", type=float, metavar="G", help="share of a GPU (default: 0, or 1 with --device cuda)")
+    add("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    add("--cell-timeout", type=float, metavar="S", help="seconds until a cell counts as hung (default: 30 x its estimate)")
+    add("--log-to", action="append", default=[], metavar="WHERE", help="also tensorboard, mlflow or wandb")
+    add("--dry-run", action="store_true", help="print the plan and stop")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    from sweeps.refusal import exit_status  # after parsing: Ray and torch take seconds to import
+    from sweeps.study import run_study
+    return exit_status(lambda: run_study(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

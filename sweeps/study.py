@@ -1,0 +1,286 @@
+"""A study from its arguments to its table: plan, tune, train, report. The main job of mnist_grid."""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import reduce
+from importlib.metadata import version
+from pathlib import Path
+
+import ray.tune
+
+from sweeps.connect import connect
+from sweeps.engine import Outcome, Trials, run_jobs
+from sweeps.estimate import CPU, GPU, Speed, learnt
+from sweeps.grid import PRESETS, BatchRule, Grid, Preset, override, seeds
+from sweeps.job import PER_BUDGET, CellJob, Cost, Job, Shape
+from sweeps.progress import Display, clock
+from sweeps.rates import Tuned
+from sweeps.source import JobList, Source
+from sweeps.store import Store, StoreError, open_store
+from sweeps.tuning import TunedGrid, TuningPlan
+from trainers.cell import Cell, Recipe
+from trainers.fingerprint import fingerprint
+from trainers.images import Images, load_images
+from trainers.schedule import SHAPES
+
+RULE_BASE = 0.2     # --lr rule: lr = 0.2 / sqrt(fan_in), near the tuned rates of middling widths
+GPU_SHARE = 0.25    # of a GPU for each trial, where there are GPUs and nothing was said
+PRECISIONS = ("float32", "tf32", "bfloat16")
+FEWEST_TIMEOUT_S, TIMEOUT_FACTOR = 300.0, 30.0  # a cell counts as hung after the larger of the two
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the arguments ask for."""
+
+    name: str
+    grid: Grid
+    tuning: TuningPlan | None   # None: the rates are given
+    recipe: Callable[[Cell, float], Recipe]
+    lr: float                   # where the rates are given
+
+    def jobs(self) -> list[CellJob]:
+        """Of the grid, at the given rate."""
+        return [CellJob(cell, self.recipe(cell, self.lr)) for cell in self.grid.cells()]
+
+
+def plan_of(args: argparse.Namespace) -> Plan:
+    """Raises ValueError, one line, for whatever no sweep can do."""
+    if args.preset not in PRESETS:
+        raise ValueError(f"unknown preset {args.preset!r}: choose one of {', '.join(PRESETS)}")
+    if args.schedule not in SHAPES:
+        raise ValueError(f"unknown schedule {args.schedule!r}: choose one of {', '.join(SHAPES)}")
+    if args.precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {args.precision!r}: choose one of {', '.join(PRECISIONS)}")
+    preset = PRESETS[args.preset]
+    if args.seeds is not None and args.seeds < 1:
+        raise ValueError(f"--seeds {args.seeds}: give at least 1")
+    grid = override(preset.grid, widths=args.widths, fractions=args.fractions, dropouts=args.dropouts,
+                    seeds=None if args.seeds is None else seeds(args.seeds))
+    batch = BatchRule(full=args.batch_size, power=args.batch_power)
+    rule = "fan_in" if args.lr == "rule" else "uniform"
+
+    def recipe(cell: Cell, lr: float) -> Recipe:
+        return Recipe(lr=lr, batch_size=batch(cell.fraction), lr_rule=rule, schedule=args.schedule,
+                      precision=args.precision)
+
+    return Plan(name=args.preset, grid=grid, tuning=_tuning_plan(args, preset, grid), recipe=recipe, lr=_given_rate(args.lr))
+
+
+def _tuning_plan(args: argparse.Namespace, preset: Preset, grid: Grid) -> TuningPlan | None:
+    if args.lr != "tuned":
+        return None
+    by = tuple(args.tune_by.split(","))
+    if set(by) - {"width", "fraction", "dropout"} or "width" not in by:
+        raise ValueError(f"--tune-by {args.tune_by}: give width, and of fraction and dropout what is to have rates of its own")
+    middle = sorted(grid.fractions)[len(grid.fractions) // 2]
+    return TuningPlan(by=by, fraction=middle, dropout=min(grid.dropouts), trials=preset.tune_trials, seeds=preset.tune_seeds)
+
+
+def _given_rate(text: str) -> float:
+    if text in ("tuned", "rule"):
+        return RULE_BASE
+    try:
+        lr = float(text)
+    except ValueError:
+        raise ValueError(f"--lr {text}: give tuned, rule, or a number above 0") from None
+    if not 0 < lr < float("inf"):
+        raise ValueError(f"--lr {text}: a learning rate lies above 0")
+    return lr
+
+
+def run_study(args: argparse.Namespace) -> int:
+    """Run what `args` ask for; 0, or 1 where cells failed or the sweep was stopped.
+
+    Raises ValueError (StoreError, ConnectError, DatasetError) before anything is trained or written.
+    """
+    plan = plan_of(args)
+    images = load_images(args.dataset, args.data_root)
+    shape = Shape(train=len(images.train_images), val=len(images.val_images), classes=images.classes)
+    for job in plan.jobs():
+        job.cost(shape)  # refuses a fraction with fewer images than a batch
+    print(describe(plan, images, shape))
+    if args.dry_run:
+        return 0
+    with ExitStack() as stack:
+        store = stack.enter_context(open_store(args.out, provenance=provenance(plan), fingerprint=fingerprint(images)))
+        for notice in store.notices:
+            print(notice)
+        speed = learnt(GPU if args.device == "cuda" else CPU, store.results.values())
+
+        def seconds(job: Job) -> float:
+            return speed.seconds(job.cost(shape))
+
+        source = source_of(plan, store, seconds=seconds, classes=images.classes)
+        if source.exhausted():
+            outcome = Outcome(finished=0, failed=0, interrupted=False)
+            print("every cell is in the table: nothing to train")
+        else:
+            outcome = _run(source, images, store, args, seconds, stack)
+        print(closing_lines(store, source, plan, outcome, args.out))
+    return 1 if outcome.failed or outcome.interrupted else 0
+
+
+def _run(source: Source, images: Images, store: Store, args: argparse.Namespace, seconds: Callable[[Job], float],
+         stack: ExitStack) -> Outcome:
+    """Connect, and run the source under a display."""
+    gpus = args.gpus_per_trial if args.gpus_per_trial is not None else (1.0 if args.device == "cuda" else 0.0)
+    cluster = stack.enter_context(connect(args.address, cpus=args.cpus, cpus_per_trial=args.cpus_per_trial, gpus_per_trial=gpus))
+    if args.gpus_per_trial is None and args.device == "auto" and cluster.gpus:
+        gpus = GPU_SHARE
+    slots = cluster.slots(cpus=args.cpus_per_trial, gpus=gpus)
+    display = Display(source, seconds=seconds, slots=slots)
+    display.note(f"{len(source.remaining())} runs to go on {slots} slots: about {clock(display.remaining_seconds())}")
+    trials = Trials(cpus=args.cpus_per_trial, gpus=gpus, device=args.device, callbacks=loggers(args.log_to),
+                    timeout_s=lambda job: args.cell_timeout or max(FEWEST_TIMEOUT_S, TIMEOUT_FACTOR * seconds(job)))
+    with display:
+        return run_jobs(source, images=images, store=store, cluster=cluster, watcher=display, trials=trials)
+
+
+def source_of(plan: Plan, store: Store, *, seconds: Callable[[Job], float], classes: int) -> JobList | TunedGrid:
+    """The plan's jobs, less what the store has.
+
+    Raises StoreError where the store holds one of the plan's cells trained by another recipe.
+    """
+    if plan.tuning is None:
+        jobs = plan.jobs()
+        _refuse_other_recipes(store, {job.cell: job.recipe for job in jobs})
+        return JobList([job for job in jobs if job.identities()[0] not in store.results], seconds=seconds)
+    source = TunedGrid(plan.grid.cells(), plan=plan.tuning, recipe_of=plan.recipe, store=store, seconds=seconds, classes=classes)
+    _refuse_other_recipes(store, {cell: plan.recipe(cell, source.tuned[group].lr) if group in source.tuned else None
+                                  for cell in plan.grid.cells() for group in [plan.tuning.group_of(cell)]})
+    return source
+
+
+def _refuse_other_recipes(store: Store, recipes: dict[Cell, Recipe | None]) -> None:
+    for row in store.results.values():
+        cell = Cell(**{name: getattr(row, name) for name in Cell.__dataclass_fields__})
+        if row.protocol != PER_BUDGET or cell not in recipes:
+            continue
+        wanted = recipes[cell]
+        have = Recipe(**{name: getattr(row, name) for name in Recipe.__dataclass_fields__})
+        if have != wanted:
+            differs = "lr" if wanted is None else next(name for name in Recipe.__dataclass_fields__
+                                                       if getattr(have, name) != getattr(wanted, name))
+            asked = "a rate yet to be tuned" if wanted is None else getattr(wanted, differs)
+            raise StoreError(f"the table holds the cell at width {cell.width:g}, fraction {cell.fraction:g} trained with "
+                             f"{differs} {getattr(have, differs)}, this sweep asks for {asked}: choose another --out")
+
+
+def describe(plan: Plan, images: Images, shape: Shape) -> str:
+    """The plan, before anything runs."""
+    grid = plan.grid
+    cost = total_cost(plan.jobs(), shape)
+    lines = [f"{images.name}, {plan.name}: {len(grid.widths)} widths x {len(grid.fractions)} fractions x "
+             f"{len(grid.seeds)} seeds x {len(grid.dropouts)} dropouts = {len(grid.cells())} cells, "
+             f"{cost.flops:.2g} training FLOPs, {cost.steps:,} steps"]
+    if plan.tuning:
+        groups = len({plan.tuning.group_of(cell) for cell in grid.cells()})
+        lines.append(f"learning rates tuned by {', '.join(plan.tuning.by)}: {groups} Optuna studies, about "
+                     f"{plan.tuning.trials} rates x {plan.tuning.seeds} seeds each = {groups * plan.tuning.trials * plan.tuning.seeds} runs")
+    cores = os.cpu_count() or 1
+    lines.append(f"estimate for this machine alone: {clock(_estimate(plan, shape, CPU) / cores)} on {cores} cores")
+    return "\n".join(lines)
+
+
+def _estimate(plan: Plan, shape: Shape, speed: Speed) -> float:
+    jobs: list[CellJob] = plan.jobs()
+    if plan.tuning:
+        groups = {plan.tuning.group_of(job.cell) for job in jobs}
+        jobs = jobs + [CellJob(cell, plan.recipe(cell, plan.lr)) for group in groups
+                       for cell in [Cell(**asdict(group), seed=0)]] * (plan.tuning.trials * plan.tuning.seeds)
+    return sum(speed.seconds(job.cost(shape)) for job in jobs)
+
+
+def total_cost(jobs: Iterable[Job], shape: Shape) -> Cost:
+    return reduce(Cost.__add__, (job.cost(shape) for job in jobs), Cost(0, 0.0, 0, 0.0))
+
+
+def closing_lines(store: Store, source: Source, plan: Plan, outcome: Outcome, out: str) -> str:
+    """What the table holds now, and whether it can answer the question."""
+    cells = set(plan.grid.cells())
+    rows = [row for row in store.results.values()
+            if Cell(**{name: getattr(row, name) for name in Cell.__dataclass_fields__}) in cells]
+    lines = [f"{len(rows)} of {len(cells)} cells done, {outcome.finished} runs in this sweep, {outcome.failed} failed"]
+    if rows:
+        best = max(rows, key=lambda row: row.val_accuracy)
+        lines.append(f"best accuracy {best.val_accuracy:.4f} (width {best.width:g}, fraction {best.fraction:g}, "
+                     f"dropout {best.dropout:g}), lowest loss {min(row.val_loss for row in rows):.4f} nats")
+    if isinstance(source, TunedGrid) and source.tuned:
+        lines.append(tuning_line(source.tuned.values()))
+    lines += isoflop_lines(rows)
+    if store.failures:
+        lines.append(f"{len(store.failures)} cells failed, with the reason in the table of failures; "
+                     "the same command tries them again")
+    if outcome.interrupted:
+        lines.append("stopped early: the same command goes on from here")
+    lines.append(f"wrote {out}; next: python analysis/fit.py {out}")
+    return "\n".join(lines)
+
+
+def tuning_line(verdicts: Iterable[Tuned]) -> str:
+    verdicts = list(verdicts)
+    bracketed = sum(verdict.bracketed for verdict in verdicts)
+    return f"learning rate bracketed in {bracketed} of {len(verdicts)} studies"
+
+
+def isoflop_lines(rows: Sequence) -> list[str]:
+    """For each dropout: at how many compute budgets the best size lies inside the grid."""
+    import numpy as np
+    from analysis.isoflop import fit_isoflop
+    from analysis.refusal import Refusal
+    lines = []
+    for dropout in sorted({row.dropout for row in rows}):
+        some = [row for row in rows if row.dropout == dropout]
+        try:
+            fit = fit_isoflop(*(np.array([float(getattr(row, name)) for row in some])
+                                for name in ("params", "samples", "val_loss", "flops")))
+        except Refusal as refusal:
+            lines.append(f"isoFLOP, dropout {dropout:g}: {refusal}")
+        else:
+            lines.append(f"isoFLOP, dropout {dropout:g}: optimum bracketed at {len(fit.minima)} of "
+                         f"{len(fit.minima) + len(fit.refused)} budgets over {fit.decades:.1f} decades, N* ~ C^{fit.a}")
+    return lines
+
+
+def loggers(names: Sequence[str]) -> tuple[ray.tune.Callback, ...]:
+    """Tune's own callbacks for --log-to. Raises ValueError for a name or a package that isn't there."""
+    made = []
+    for name in names:
+        try:
+            if name == "tensorboard":
+                from ray.tune.logger import TBXLoggerCallback
+                made.append(TBXLoggerCallback())
+            elif name == "mlflow":
+                from ray.air.integrations.mlflow import MLflowLoggerCallback
+                made.append(MLflowLoggerCallback(experiment_name="scaling-law-lab"))
+            elif name == "wandb":
+                from ray.air.integrations.wandb import WandbLoggerCallback
+                made.append(WandbLoggerCallback(project="scaling-law-lab"))
+            else:
+                raise ValueError(f"--log-to {name}: choose tensorboard, mlflow or wandb")
+        except (ImportError, RuntimeError) as error:
+            raise ValueError(f"--log-to {name}: its package is missing ({error}): pip install {name}") from None
+    return tuple(made)
+
+
+def provenance(plan: Plan) -> dict:
+    """Versions, commit, command line and grid: into the file's metadata."""
+    root = Path(__file__).resolve().parents[1]
+    git = subprocess.run(["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
+                         capture_output=True, text=True, check=False) if (root / ".git").exists() else None
+    return {
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "commit": git.stdout.strip() if git and git.returncode == 0 else "unknown",
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("ray", "torch", "optuna", "numpy", "pyarrow")},
+        "grid": asdict(plan.grid),
+        "tuning": asdict(plan.tuning) if plan.tuning else None,
+        "lr": None if plan.tuning else plan.lr,
+    }
