@@ -17,6 +17,7 @@ from analysis.solver import EXPONENTS, Coordinates, Restriction, Solution, minim
 PARAMETERS = ("E", "A", "B", "alpha", "beta", "a")
 CALIBRATION = 200  # resamples that scale the statistic: its mean is then known to a tenth
 STEPS = 33
+NEAREST = 2        # draws of about the held value that a held fit starts from, besides the fit itself
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,11 @@ def unit_of(fit, name: str) -> float:
 def rise(fit, name: str, value) -> np.ndarray:
     """Rise of the objective (m,) with the named parameter held at value (m,), the others at their best."""
     points, draws = fit.points, fit.quantity(name)[1]
-    nearest = points.internal(fit.draws[np.abs(draws[None, :] - value[:, None]).argmin(1)])
-    best = np.minimum(_held(fit, name, value, fit.weight, nearest).value,
-                      _held(fit, name, value, fit.weight, fit.optimum_found.solution.theta).value)
-    return np.maximum(best - fit.point.value, 0)
+    nearest = np.argsort(np.abs(draws[None, :] - value[:, None]), axis=1)[:, :NEAREST]
+    starts = np.concatenate([points.internal(fit.draws[nearest]),
+                             np.broadcast_to(fit.optimum_found.solution.theta, (len(value), 1, 5))], 1)
+    held = _held(fit, name, np.repeat(value, starts.shape[1]), fit.weight, starts.reshape(-1, 5))
+    return np.maximum(held.value.reshape(len(value), -1).min(1) - fit.point.value, 0)
 
 
 def p_value(fit, name: str, value: float) -> float:

@@ -153,7 +153,8 @@ def _newton(points, weight, phi, origin, basis, objective, tolerance, most):
     value, gradient, hessian, ruler = _derivatives(points, w, phi, o, Z, objective)
     for _ in range(most):
         step, gain = _step(phi, gradient, hessian, ruler, damping, low[live], high[live])
-        done = (gain <= tolerance * value) & (damping <= 1e-2)
+        # a negative gain is a saddle, not an end
+        done = (gain >= 0) & (gain <= tolerance * value) & (damping <= 1e-2)
         trial = np.clip(phi + step, low[live], high[live])
         new = _derivatives(points, w, trial, o, Z, objective)
         better = (new[0] < value) & (gain > 0)
