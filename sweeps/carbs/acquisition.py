@@ -18,6 +18,7 @@ from scipy.special import erfcx
 
 from sweeps.carbs.front import monotone
 from sweeps.carbs.space import Space
+from sweeps.carbs.surrogate import Warp
 
 Array = np.ndarray
 
@@ -29,19 +30,25 @@ class Staircase:
     start: Array    # (k,), start[0] = low
     loss: Array     # (k,), falling
     high: float
+    log_unit: Array # (k,) log of what a unit of warped loss is worth in loss, at the step
 
 
-def staircase(log_cost: Array, loss: Array, low: float, high: float) -> Staircase:
-    """Steps over [low, high]. Below the cheapest point the worst point stands in."""
+def staircase(log_cost: Array, loss: Array, low: float, high: float, warp: Warp) -> Staircase:
+    """Steps over [low, high] of the warped loss. Below the cheapest point the worst point stands in."""
+    start, steps = _steps(log_cost, loss, low, high)
+    return Staircase(start, steps, high, warp.scale * steps)
+
+
+def _steps(log_cost: Array, loss: Array, low: float, high: float) -> tuple[Array, Array]:
     reference = float(loss.max())
     inside = log_cost <= high
     if not inside.any():
-        return Staircase(np.array([low]), np.array([reference]), high)
+        return np.array([low]), np.array([reference])
     pick = monotone(log_cost[inside], loss[inside])
     cost, best = log_cost[inside][pick], loss[inside][pick]
     before = cost <= low
     first = best[before][-1] if before.any() else reference
-    return Staircase(np.concatenate([[low], cost[~before]]), np.concatenate([[first], best[~before]]), high)
+    return np.concatenate([[low], cost[~before]]), np.concatenate([[first], best[~before]])
 
 
 def log_h(z: Array) -> Array:
@@ -63,7 +70,7 @@ def log_improvement(steps: Staircase, log_cost: Array, mean: Array, sd: Array) -
     """Log expected hypervolume improvement (m,)."""
     end = np.concatenate([steps.start[1:], [steps.high]])
     width = np.minimum(end, steps.high)[None, :] - np.maximum(steps.start[None, :], log_cost[:, None])
-    gain = np.log(sd)[:, None] + log_h((steps.loss[None, :] - mean[:, None]) / sd[:, None])
+    gain = steps.log_unit[None, :] + np.log(sd)[:, None] + log_h((steps.loss[None, :] - mean[:, None]) / sd[:, None])
     with np.errstate(divide="ignore"):
         largest = gain.max(1, keepdims=True)
         return largest[:, 0] + np.log((np.exp(gain - largest) * np.maximum(width, 0.0)).sum(1))

@@ -7,13 +7,14 @@ Hoffmann et al. 2022 (arXiv 2203.15556) eq. 10's; the penalties are ours.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 
-from sweeps.carbs.space import Dimension, Log, Logit
+from sweeps.carbs.space import Choice, Dimension, Integer, Log, Logit
 
 Array = np.ndarray
-Terms = Callable[[Mapping, float, float], float]
 
 
 def _decades(x: float, optimum: float) -> float:
@@ -26,52 +27,64 @@ def _odds(p: float) -> float:
 
 @dataclass(frozen=True)
 class Problem:
-    """N and D, penalties that vanish at the optimum, and a cost; all else about a benchmark run."""
+    """A loss of size and data with penalties that vanish at the optimum, its cost, and how both are observed."""
 
     name: str
     space: dict[str, Dimension]
-    optimum: Callable[[float, float], dict]         # the other hyperparameters' best at N, D
+    size: Callable[[Mapping], tuple[float, float]]  # config -> N, D
+    ideal: Callable[[float, float], float]          # N, D -> loss with all else at its best
     penalty: Callable[[Mapping, float, float], float]
+    optimum: Callable[[float, float], dict]         # N, D -> the best config of that size
     diverges: Callable[[Mapping, float, float], bool]
-    E: float = 1.69
-    A: float = 406.4
-    B: float = 410.7
-    alpha: float = 0.34
-    beta: float = 0.28
     offset: float = 0.0             # cost of a run of no size
     loss_noise: float = 0.02
     noise_at_start: float = 0.0     # added to it at min_cost, falling as cost^-1/2
-    cost_noise: float = 0.03
-    min_cost: float = 6e13
+    relative_noise: bool = False    # noise in units of the loss
+    cost_noise: float = 0.03        # of ln cost
+    min_cost: float = 6e13          # the range of costs of interest
     max_cost: float = 6e16
 
     def true_cost(self, config: Mapping) -> float:
-        return self.offset + 6.0 * config["N"] * config["D"]
+        N, D = self.size(config)
+        return self.offset + 6.0 * N * D
 
     def true_loss(self, config: Mapping) -> float:
-        N, D = config["N"], config["D"]
-        return self.E + self.A / N ** self.alpha + self.B / D ** self.beta + self.penalty(config, N, D)
+        N, D = self.size(config)
+        return self.ideal(N, D) + self.penalty(config, N, D)
 
     def observe(self, config: Mapping, rng: np.random.Generator) -> tuple[float, float]:
         """Loss (NaN: diverged) and cost, with noise."""
-        cost = self.true_cost(config)
+        cost, loss = self.true_cost(config), self.true_loss(config)
         z, u = rng.standard_normal(2)
         noise = self.loss_noise + self.noise_at_start * math.sqrt(min(1.0, self.min_cost / cost))
-        loss = math.nan if self.diverges(config, config["N"], config["D"]) else self.true_loss(config) + noise * z
-        return loss, cost * math.exp(self.cost_noise * u)
+        noise *= loss if self.relative_noise else 1.0
+        failed = self.diverges(config, *self.size(config))
+        return math.nan if failed else loss + noise * z, cost * math.exp(self.cost_noise * u)
 
+    @lru_cache(maxsize=4096)
     def best(self, cost: float) -> dict:
-        """The optimal config at a cost, N* by Hoffmann et al. eq. 4."""
+        """The optimal config at a cost (N* by a bounded search in log N at D = C / 6N)."""
         C = (cost - self.offset) / 6.0
-        G = (self.alpha * self.A / (self.beta * self.B)) ** (1 / (self.alpha + self.beta))
-        N = G * C ** (self.beta / (self.alpha + self.beta))
-        return {"N": N, "D": C / N, **self.optimum(N, C / N)}
+        low, high = 0.05 * math.log(C), 0.95 * math.log(C)
+        log_n = minimize_scalar(lambda n: self.ideal(math.exp(n), C / math.exp(n)), bounds=(low, high),
+                                method="bounded", options={"xatol": 1e-9}).x
+        return self.optimum(math.exp(log_n), C / math.exp(log_n))
 
     def front(self, cost: float) -> float:
         return self.true_loss(self.best(cost))
 
     def center(self) -> dict:
         return {name: dim.center for name, dim in self.space.items()}
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def exponents(self) -> dict[str, float]:
+        """True slopes of the numeric hyperparameters' optima, in basic units a decade of cost."""
+        costs = np.geomspace(self.min_cost, self.max_cost, 25)
+        numeric = {name: dim for name, dim in self.space.items() if not isinstance(dim, Choice)}
+        curves = np.array([[dim.encode(self.best(c)[name])[0] for name, dim in numeric.items()] for c in costs])
+        return dict(zip(numeric, np.polyfit(np.log10(costs), curves, 1)[0].tolist()))
 
 
 def closed(problem: Problem, runs: list[tuple[dict, float, float]], *, points: int = 200) -> float:
@@ -103,20 +116,28 @@ def _basic_penalty(config: Mapping, lr: float, wd: float = 0.1, steep: float = 0
     return steep * _decades(config["lr"], lr) ** 2 + 0.05 * _decades(config["wd"], wd) ** 2
 
 
+def _chinchilla(E: float = 1.69, A: float = 406.4, B: float = 410.7, alpha: float = 0.34, beta: float = 0.28):
+    return lambda n, d: E + A / n ** alpha + B / d ** beta
+
+
+def _two(config: Mapping) -> tuple[float, float]:
+    return config["N"], config["D"]
+
+
 def four(name: str, *, N: float = 1e5, D: float = 1e8, lr: float = 1e-4, wd: float = 1e-3, wall: float = 30.0,
-         shift: float = 0.3, steep: float = 0.4, **changes) -> Problem:
+         steep: float = 0.4, ideal: Callable[[float, float], float] = _chinchilla(), **changes) -> Problem:
     """P4's family: N, D, lr, wd; a run diverges above `wall` times the best lr."""
     return Problem(
-        name, {"N": Log(N), "D": Log(D), "lr": Log(lr), "wd": Log(wd)},
-        optimum=lambda n, d: {"lr": _lr(n, shift), "wd": 0.1},
-        penalty=lambda c, n, d: _basic_penalty(c, _lr(n, shift), steep=steep),
-        diverges=lambda c, n, d: c["lr"] > wall * _lr(n, shift), **changes)
+        name, {"N": Log(N), "D": Log(D), "lr": Log(lr), "wd": Log(wd)}, _two, ideal,
+        penalty=lambda c, n, d: _basic_penalty(c, _lr(n), steep=steep),
+        optimum=lambda n, d: {"N": n, "D": d, "lr": _lr(n), "wd": 0.1},
+        diverges=lambda c, n, d: c["lr"] > wall * _lr(n), **changes)
 
 
 def _twelve_optimum(n: float, d: float) -> dict:
     batch = 32 * (d / 1e7) ** 0.4
     odds = 10 ** (-1.0 + 0.3 * math.log10(n / 1e6))     # dropout's, from .09 at a million parameters
-    return {"lr": _lr(n) * math.sqrt(batch / 32), "wd": 0.1, "batch": batch, "warmup": 0.05,
+    return {"N": n, "D": d, "lr": _lr(n) * math.sqrt(batch / 32), "wd": 0.1, "batch": batch, "warmup": 0.05,
             "dropout": odds / (1 + odds), "momentum": 0.95, **{f"junk{i}": 1.0 for i in range(4)}}
 
 
@@ -132,17 +153,72 @@ def twelve(name: str = "P12") -> Problem:
     space = {"N": Log(1e5), "D": Log(1e8), "lr": Log(1e-4), "wd": Log(1e-3), "batch": Log(256.0),
              "warmup": Logit(0.3), "dropout": Logit(0.3), "momentum": Logit(0.7),
              **{f"junk{i}": Log(1.0) for i in range(4)}}
-    return Problem(name, space, _twelve_optimum, _twelve_penalty,
+    return Problem(name, space, _two, _chinchilla(), _twelve_penalty, _twelve_optimum,
                    diverges=lambda c, n, d: c["lr"] > 30 * _lr(n) * math.sqrt(c["batch"] / 32))
+
+
+def _transformer() -> Problem:
+    """Whole layers and widths, N = 12 depth width^2, a best aspect ratio, one optimizer of three best."""
+    space = {"depth": Integer(2), "width": Integer(64), "D": Log(2e7), "lr": Log(1e-2), "batch": Integer(512),
+             "optimizer": Choice(("sgd", "adamw", "lion"))}
+
+    def size(c):
+        return 12.0 * c["depth"] * c["width"] ** 2, c["D"]
+
+    def optimum(n, d):      # the best aspect ratio: width = 40 depth, here as real numbers
+        depth = (n / (12.0 * 1600.0)) ** (1 / 3)
+        return {"depth": depth, "width": 40 * depth, "D": d, "lr": 2e-3 * (n / 1e6) ** -0.25,
+                "batch": 64 * (d / 1e7) ** 0.5, "optimizer": "adamw"}
+
+    def penalty(c, n, d):
+        best = optimum(n, d)
+        return (0.5 * _decades(c["lr"], best["lr"]) ** 2 + 0.2 * _decades(c["batch"], best["batch"]) ** 2
+                + 0.3 * _decades(c["width"] / c["depth"], 40.0) ** 2
+                + {"sgd": 0.5, "adamw": 0.0, "lion": 0.1}[c["optimizer"]])
+
+    return Problem("transformer", space, size, _chinchilla(), penalty, optimum,
+                   diverges=lambda c, n, d: c["lr"] > 20 * optimum(n, d)["lr"], min_cost=1.2e13, max_cost=6e16)
+
+
+def _classifier() -> Problem:
+    """Like a small image classifier: loss over two decades, penalties and noise that multiply it."""
+    space = {"N": Log(3e3), "D": Log(3e5), "lr": Log(1e-4, low=1e-6, high=1.0), "dropout": Logit(0.3),
+             "batch": Log(512.0, low=8.0, high=4096.0)}
+
+    def ideal(n, d):
+        return 0.01 + 30.0 / n ** 0.55 + 3000.0 / d ** 0.75
+
+    def optimum(n, d):
+        odds = 0.05 * (n / 1e4) ** 0.4
+        return {"N": n, "D": d, "lr": 5e-3 * (n / 1e4) ** -0.4, "dropout": odds / (1 + odds),
+                "batch": 64 * (d / 1e6) ** 0.3}
+
+    def penalty(c, n, d):
+        best = optimum(n, d)
+        exponent = (0.4 * _decades(c["lr"], best["lr"]) ** 2 + 0.15 * (_odds(c["dropout"]) - _odds(best["dropout"])) ** 2
+                    + 0.15 * _decades(c["batch"], best["batch"]) ** 2)
+        return ideal(n, d) * math.expm1(exponent)
+
+    return Problem("classifier", space, _two, ideal, penalty, optimum,
+                   diverges=lambda c, n, d: c["lr"] > 15 * optimum(n, d)["lr"], relative_noise=True,
+                   loss_noise=0.05, min_cost=5.4e9, max_cost=5.4e12)
+
+
+def _kaplan() -> Problem:
+    """Size and data that trade off inside one power: Kaplan et al. 2020 (arXiv 2001.08361) eq. 1.5."""
+    return four("kaplan", ideal=lambda n, d: ((2e5 / n) ** (0.4 / 0.5) + 3e6 / d) ** 0.5 * 3.0 + 0.5)
 
 
 PROBLEMS = {p.name: p for p in (
     four("P4"),
     twelve(),
     four("P4n", N=4e5, D=2.5e7, lr=2.5e-3, wd=0.05),
-    four("exponents", alpha=0.5, beta=0.22, A=2500.0, B=120.0),
+    four("exponents", ideal=_chinchilla(alpha=0.5, beta=0.22, A=2500.0, B=120.0)),
     four("noisy", noise_at_start=0.15),
     four("offset", offset=2e14, min_cost=2.6e14),
     four("wall", wall=2.0, steep=0.8),
-    four("far", N=1e5, D=1e8, lr=1e-6, wd=1e-6),
+    four("far", lr=1e-6, wd=1e-6),
 )}
+
+# Kept aside while the search was developed, and run once at its end.
+HELD_OUT = {p.name: p for p in (_transformer(), _classifier(), _kaplan())}

@@ -239,7 +239,7 @@ class Carbs:
         log_cost = np.concatenate([now.log_cost, now.cost.predict(X[len(now.X):])[0]]) if len(X) > len(now.X) \
             else now.log_cost
         # A tenth below a cap that is below the floor: the front to improve is then the cap's alone.
-        return staircase(log_cost, mean, min(math.log(self._least()), cap - 0.1), cap)
+        return staircase(log_cost, mean, min(math.log(self._least()), cap - 0.1), cap, losses.warp)
 
     def _least(self) -> float:
         """Cost below which runs are of no interest."""
