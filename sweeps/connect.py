@@ -114,9 +114,9 @@ def connect(address: str | None, *, cpus: int | None = None, cpus_per_trial: flo
             timeout_s: float = 20.0) -> Iterator[Cluster]:
     """Ray for the length of a `with`: a local one (None), or the cluster at "auto" or host:port.
 
-    A local Ray listens on loopback alone, has `cpus` slots (None: every core) and leaves
-    nothing behind. A cluster stays up; its workers import the driver's own version of
-    `packages`, whatever is installed there. Raises ConnectError.
+    A local Ray has `cpus` slots (None: every core), asks for its user's token and leaves nothing
+    behind. A cluster stays up; its workers import the driver's own version of `packages`, whatever
+    is installed there. Raises ConnectError.
     """
     if ray.is_initialized():
         raise ConnectError("this process is connected to a Ray already: leave that one first (ray.shutdown())")
@@ -155,16 +155,16 @@ def coming_hosts(ray_up: dict, alive: Sequence[Host]) -> tuple[Host, ...] | None
 
     A node alive is told from others of its type by its shape alone.
     """
-    coming: list[Host] = []
     room = ray_up.get("max_workers", 2) - (len(alive) - 1)
-    for name, node_type in ray_up["available_node_types"].items():
-        if name == ray_up["head_node_type"]:
+    coming: list[Host] = []
+    for node_type in ray_up["available_node_types"].values():
+        most, resources = node_type.get("max_workers", room), node_type.get("resources") or {}
+        if min(most, room) <= 0:
             continue
-        resources = node_type.get("resources") or {}
         if not {"CPU", "GPU"} & resources.keys():
             return None
         host = Host(float(resources.get("CPU", 0)), float(resources.get("GPU", 0)))
-        coming += [host] * (node_type.get("max_workers", room) - alive.count(host))
+        coming += [host] * (most - alive.count(host))
     return tuple(sorted(coming, key=lambda host: (host.gpus, host.cpus))[-room:]) if room > 0 else ()
 
 

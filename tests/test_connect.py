@@ -56,7 +56,8 @@ def test_nodes_to_come_are_the_allowed_less_those_alive():
     assert coming_hosts(config, [head, gpu, gpu, gpu]) == ()
     both = ray_up(gpu=(3, {"CPU": 8, "GPU": 1}), cpu=(9, {"CPU": 16}))
     assert coming_hosts(both, [head]) == (cpu, gpu, gpu, gpu), "max_workers of the whole cluster caps the sum"
-    assert coming_hosts(ray_up(local=(2, {})), [head]) is None, "the shape of an on-premises worker is unknown"
+    assert coming_hosts(ray_up(local=(4, {})), [head]) is None, "the shape of an on-premises worker is unknown"
+    assert coming_hosts(ray_up(local=(4, {})), [cpu] * 5) == (), "and of no matter once all are there"
 
 
 def test_a_cluster_that_may_grow_has_room_for_a_gpu_that_is_not_there_yet():
