@@ -58,6 +58,7 @@ def compare_groups(N, D, L, group, *, C=None, weight=None, cell=None, seed=None,
     if len(names) < 2:
         raise ValueError(f"need at least 2 groups to compare, got {len(names)}")
     rng = np.random.default_rng(rng)
+    seed = None if seed is None else np.asarray(seed)
     cost = LANGUAGE if C is None else fit_cost(N, D, C, level=level)
     pooled = intervals.clusters(cluster, N, D, cell=cell, seed=seed)
     paired = {(a, b): _shared(pooled.member[group == a], pooled.member[group == b]) >= SHARED
@@ -71,7 +72,7 @@ def compare_groups(N, D, L, group, *, C=None, weight=None, cell=None, seed=None,
         draw = together[:, at] if together is not None else intervals.resample(own, resamples, rng)
         fits[name] = fit_parametric(N[at], D[at], L[at], C=None if C is None else np.asarray(C, float)[at], cost=cost,
                                     objective=objective, weight=None if weight is None else np.asarray(weight)[at],
-                                    cell=pooled.member[at], seed=None if seed is None else np.asarray(seed)[at],
+                                    cell=pooled.member[at], seed=None if seed is None else seed[at],
                                     cluster=cluster, level=level, multiplicity=draw, rng=0)
     return tuple(difference(q, str(a), str(b), fits[a], fits[b], paired[a, b])
                  for a, b in combinations(names, 2) for q in QUANTITIES)
