@@ -28,7 +28,7 @@ def number(x: float, e: Estimate) -> str:
     width = e.high - e.low
     if abs(e.value) >= 1e4 or 0 < abs(e.value) < 1e-3 or not (math.isfinite(width) and width > 0):
         return f"{x:.3g}"
-    return f"{x:.{int(np.clip(math.ceil(-math.log10(width)) + 1, 0, 5))}f}"
+    return f"{x:.{int(np.clip(math.ceil(-math.log10(width)) + 1, 0, 4))}f}"
 
 
 def p_text(p: float) -> str:
@@ -43,10 +43,10 @@ def preferred(g: GroupFit) -> tuple[str, Estimate, Estimate] | None:
     return None
 
 
-def findings(study: Study) -> tuple[str, ...]:
-    """Sentences, the most important first."""
-    said = [line for g in study.groups for line in _group_findings(g)]
-    said += [_difference_finding(d) for d in study.differences if d.quantity in ("a", "gamma")]
+def headlines(study: Study) -> tuple[str, ...]:
+    """The findings that need no table beside them: the exponents, what differs, the learning rate."""
+    said = [_exponents_finding(g) for g in study.groups]
+    said += [_difference_finding(d) for d in study.differences if d.quantity == "a"]
     if study.learning_rate is not None:
         fit = study.learning_rate
         said.append(f"The tuned learning rate goes as width^{shown(fit.exponent)}; the rule says {fit.rule:g}, which "
@@ -54,23 +54,33 @@ def findings(study: Study) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _group_findings(g: GroupFit) -> list[str]:
+def findings(study: Study) -> tuple[str, ...]:
+    """All of them, the headlines first."""
+    return (*headlines(study), *(line for g in study.groups for line in _group_findings(g)),
+            *(_difference_finding(d) for d in study.differences if d.quantity == "gamma"))
+
+
+def _exponents_finding(g: GroupFit) -> str:
     where = f"At {g.group.label}: the" if g.group.label else "The"
     quoted = preferred(g)
     if quoted is None:
-        return [f"{where} exponents of compute-optimal training cannot be estimated from these {len(g.group.runs)} runs."]
+        return f"{where} exponents of compute-optimal training cannot be estimated from these {len(g.group.runs):,} runs."
     name, a, b = quoted
-    said = [f"{where} best model size grows as C^{shown(a)} and the best amount of data as C^{shown(b)} "
-            f"({name}, {a.level:.0%} intervals, {len(g.group.runs):,} runs)."]
-    said += [_claims_finding(g.claims)] if g.claims else []
+    return (f"{where} best model size grows as C^{shown(a)} and the best amount of data as C^{shown(b)} "
+            f"({name}, {a.level:.0%} intervals, {len(g.group.runs):,} runs).")
+
+
+def _group_findings(g: GroupFit) -> list[str]:
+    where = f"{g.group.label}: " if g.group.label else ""
+    said = [where + _claims_finding(g.claims)] if g.claims else []
     if g.agreement is not None:
-        said.append(g.agreement.text[:1].upper() + g.agreement.text[1:].rstrip(".") + ".")
+        said.append(where + g.agreement.text.rstrip(".") + ".")
     if g.isoflop is not None:
-        said.append(f"The isoFLOP optimum is bracketed in {len(g.isoflop.minima)} budgets over "
+        said.append(f"{where}the isoFLOP optimum is bracketed in {len(g.isoflop.minima)} budgets over "
                     f"{g.isoflop.decades:.1f} decades of compute"
                     + (f"; {len(g.isoflop.refused)} budgets were refused." if g.isoflop.refused else "."))
     if g.accuracy is not None and g.accuracy.of_compute is not None:
-        said.append(f"The error rate at the best use of compute falls as C^-{shown(g.accuracy.of_compute.gamma)} "
+        said.append(f"{where}the error rate at the best use of compute falls as C^-{shown(g.accuracy.of_compute.gamma)} "
                     f"towards {shown(g.accuracy.of_compute.E)}; the best run is {g.accuracy.best:.2%} right.")
     return said
 
@@ -82,7 +92,7 @@ def _claims_finding(claims: tuple[Verdict, ...]) -> str:
         mine = [f"{v.claim.source} ({v.claim.value:g}, {p_text(v.p_value)})" for v in about_a if v.verdict == verdict]
         if mine:
             parts.append(f"{verdict}: {'; '.join(mine)}")
-    return "Of the published values of a, " + ". ".join(parts) + "."
+    return "of the published values of a, " + ". ".join(parts) + "."
 
 
 def _difference_finding(d: Difference) -> str:

@@ -69,7 +69,7 @@ def _cost(g: GroupFit) -> str:
 
 def predictions(study: Study) -> Lines:
     rows = [(*((g.group.label,) if len(study.groups) > 1 else ()), f"{o.C:.3g}", _big(o.N), _big(o.D), shown(o.L),
-             "inside the table" if o.inside else "; ".join(w.text for w in o.warnings) or "extrapolated")
+             "inside the table" if o.inside else "extrapolated")
             for g in study.groups for o in g.optima]
     return Lines("The best use of compute", (*(("group",) if len(study.groups) > 1 else ()), "FLOPs", "model size N*",
                                              "training examples D*", "loss L*", ""), tuple(rows))
@@ -80,12 +80,16 @@ def _big(e: Estimate) -> str:
 
 
 def claims(study: Study) -> Lines:
-    several = len(study.groups) > 1
-    rows = [(*((g.group.label,) if several else ()), v.claim.source, v.claim.quantity, f"{v.claim.value:g}",
-             shown(v.estimate), p_text(v.p_value).removeprefix("p ").removeprefix("= "), v.verdict)
-            for g in study.groups for v in g.claims]
-    return Lines("Published claims", (*(("group",) if several else ()), "claim", "of", "says", "here", "p", "verdict"),
-                 tuple(rows))
+    """A row a claim, a verdict a group."""
+    judged = [g for g in study.groups if g.claims]
+    if not judged:
+        return Lines("Published claims", (), ())
+    rows = []
+    for verdicts in zip(*(g.claims for g in judged), strict=True):
+        claim = verdicts[0].claim
+        rows.append((claim.quantity, f"{claim.value:g}", claim.source, *(
+            f"{v.verdict} ({p_text(v.p_value)})" for v in verdicts)))
+    return Lines("Published claims", ("of", "says", "claim", *_names(judged)), tuple(rows))
 
 
 def differences(study: Study) -> Lines:

@@ -4,37 +4,46 @@ import sys
 import time
 from textwrap import fill
 
-from analysis.findings import findings
+from analysis.findings import headlines
 from analysis.study import Study
-from analysis.tables import tables
+from analysis.tables import Lines, tables
 
 WIDTH = 100
-LONG = ("Sensitivity of approach 3", "Other laws")   # in the report, not on the terminal
+REPORT_ONLY = ("Sensitivity of approach 3", "Other laws")
 
 
 def terminal_text(study: Study) -> str:
-    """What a person wants to read: findings, tables, then what was left out, refused or doubted."""
-    blocks = ["\n".join(fill(line, WIDTH, subsequent_indent="  ") for line in findings(study))]
-    blocks += [f"{t.title}\n{_indented(str(t))}" for t in tables(study) if t.title not in LONG]
-    doubts = _doubts(study)
-    if doubts:
-        blocks.append("Notes\n" + "\n".join(fill(d, WIDTH, initial_indent="  ", subsequent_indent="    ") for d in doubts))
+    """What a person wants to read: the findings, the tables, then what was left out, refused or doubted."""
+    blocks = ["\n".join(fill(line, WIDTH, subsequent_indent="  ") for line in headlines(study))]
+    blocks += [f"{t.title}\n{_indented(str(_brief(t)))}" for t in tables(study) if t.title not in REPORT_ONLY]
+    notes = _notes(study)
+    if notes:
+        blocks.append("Notes\n" + "\n".join(fill(n, WIDTH, initial_indent="  ", subsequent_indent="    ") for n in notes))
     return "\n\n".join(blocks)
+
+
+def _brief(table: Lines) -> Lines:
+    """Of the published claims, those about a: the report has the rest."""
+    if table.title != "Published claims":
+        return table
+    return Lines(table.title, table.header, tuple(row for row in table.rows if row[0] == "a"))
 
 
 def _indented(text: str) -> str:
     return "\n".join("  " + line for line in text.splitlines())
 
 
-def _doubts(study: Study) -> list[str]:
-    found = [f"{d.text} [{d.code}]" for d in study.table.doubts]
+def _notes(study: Study) -> list[str]:
+    """Doubts and refusals; one that several groups share is said once."""
+    notes = {f"{d.text} [{d.code}]": [] for d in study.table.doubts}
     for g in study.groups:
-        where = f"{g.group.label}: " if g.group.label else ""
-        found += [f"{where}{g.note}"] if g.note else []
-        found += [f"{where}{name} refused: {why}" for name, why in g.refused.items()]
-        found += [f"{where}{d.text} [{d.code}]" for d in g.doubts]
-    found += [f"{name} refused: {why}" for name, why in study.refused.items()]
-    return found
+        said = [g.note] if g.note else []
+        said += [f"{name} refused: {why}" for name, why in g.refused.items()]
+        for text in said + [f"{d.text} [{d.code}]" for d in g.doubts]:
+            notes.setdefault(text, []).append(g.group.label)
+    notes |= {f"{name} refused: {why}": [] for name, why in study.refused.items()}
+    return [(f"{'; '.join(groups)}: " if any(groups) and len(groups) < len(study.groups) else "") + text
+            for text, groups in notes.items()]
 
 
 class Progress:

@@ -1,0 +1,164 @@
+"""What compute buys: loss, error rate and the optimal size and data against FLOPs."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+
+from analysis.accuracy import ErrorOfLoss
+from analysis.claims import Verdict
+from analysis.envelope import EnvelopeFit
+from analysis.estimate import Estimate
+from analysis.figures.theme import (APPROACH, BLUE, GREY, INK, MARKER, SEQUENCE, log_axes, tidy_log_ticks)
+from analysis.isoflop import IsoflopFit
+from analysis.parametric import ParametricFit
+from analysis.table import Runs
+
+MOST_LINES = 24      # sizes that a line each keeps legible; more are drawn as points
+MOST_CURVES = 12     # isoFLOP curves drawn, evenly spread over the budgets
+RASTER = 1_500       # points beyond which an SVG carries them as an image
+
+
+def interval(e: Estimate) -> str:
+    """0.48 [0.46, 0.50], to the digits that the interval supports."""
+    width = e.high - e.low
+    digits = 3 if not width > 0 else int(np.clip(np.ceil(-np.log10(width)) + 1, 2, 4))
+    if not 1e-3 <= abs(e.value) < 1e4:
+        return f"{e.value:.3g} [{e.low:.3g}, {e.high:.3g}]"
+    return f"{e.value:.{digits}f} [{e.low:.{digits}f}, {e.high:.{digits}f}]"
+
+
+def plot_loss_against_compute(runs: Runs, fit: ParametricFit | None, ax: Axes, *, norm: LogNorm) -> Axes:
+    """A line per model size coloured by norm, and the compute-efficient frontier L* = E + K C^-gamma with its band."""
+    _plot_against_compute(runs, runs.L, ax, norm)
+    if fit is not None:
+        _plot_frontier(fit, ax, "$L^*$")
+    log_axes(ax, "training compute $C$ (FLOPs)", "validation loss $L$ (nats)")
+    return _finish(ax, runs.L)
+
+
+def plot_error_against_compute(runs: Runs, fit: ParametricFit | None, ax: Axes, *, norm: LogNorm) -> Axes:
+    """The same of the error rate; fit is of the error rate in place of the loss."""
+    error = 1 - runs.accuracy
+    use = np.isfinite(error) & (error > 0)
+    _plot_against_compute(runs.take(use), error[use], ax, norm)
+    if fit is not None:
+        _plot_frontier(fit, ax, "error$^*$")
+    log_axes(ax, "training compute $C$ (FLOPs)", "validation error rate")
+    return _finish(ax, error[use])
+
+
+def _finish(ax: Axes, y: np.ndarray) -> Axes:
+    ax.set_ylim(y.min() / 1.25, y.max() * 1.15)
+    tidy_log_ticks(ax)
+    ax.legend(loc="upper right")
+    return ax
+
+
+def _plot_against_compute(runs: Runs, y: np.ndarray, ax: Axes, norm: LogNorm) -> None:
+    sizes = np.unique(runs.N)
+    if len(sizes) <= MOST_LINES:
+        for size in sizes:
+            mine = runs.N == size
+            C, where = np.unique(runs.C[mine], return_inverse=True)
+            mean = np.exp(np.bincount(where, np.log(y[mine])) / np.bincount(where))
+            ax.plot(C, mean, "-", color=SEQUENCE(norm(size)), lw=0.8, alpha=0.9, zorder=2)
+    ax.scatter(runs.C, y, s=4, c=runs.N, cmap=SEQUENCE, norm=norm, linewidths=0, alpha=0.8, zorder=3,
+               rasterized=len(y) > RASTER)
+
+
+def _plot_frontier(fit: ParametricFit, ax: Axes, name: str) -> None:
+    C = np.geomspace(fit.C.min(), fit.C.max(), 80)
+    band, law = fit.frontier_band(C), fit.frontier
+    ax.fill_between(C, band.L_low, band.L_high, color=INK, alpha=0.15, lw=0, zorder=4)
+    ax.plot(C, band.L, color=INK, lw=1.3, zorder=5,
+            label=f"{name} $= E + K\\,C^{{-\\gamma}}$\n$\\gamma$ = {interval(law.gamma)}\n$E$ = {interval(law.E)}")
+
+
+def plot_error_against_loss(runs: Runs, fit: ErrorOfLoss, ax: Axes) -> Axes:
+    """Every run, the exponential law of Gadre et al. and the power law."""
+    error = 1 - runs.accuracy
+    use = np.isfinite(error) & (error > 0)
+    L = np.geomspace(runs.L[use].min(), runs.L[use].max(), 200)
+    ax.scatter(runs.L[use], error[use], s=4, color=GREY, alpha=0.6, lw=0, rasterized=use.sum() > RASTER)
+    ax.plot(L, np.maximum(fit(L), 1e-9), color=BLUE,
+            label=f"$\\epsilon - k\\,e^{{-\\gamma L}}$, $\\gamma$ = {interval(fit.gamma)}")
+    ax.plot(L, fit.power(L), color=APPROACH[1], ls=(0, (1, 1)),
+            label=f"$c\\,L^m$, $m$ = {interval(fit.exponent)}")
+    log_axes(ax, "validation loss $L$ (nats)", "validation error rate")
+    ax.set_ylim(error[use].min() / 1.4, error[use].max() * 1.4)
+    tidy_log_ticks(ax)
+    ax.legend(loc="upper left")
+    return ax
+
+
+def plot_optimal_params(envelope: EnvelopeFit | None, isoflop: IsoflopFit | None, fit: ParametricFit | None,
+                        claims: tuple[Verdict, ...], ax: Axes) -> Axes:
+    """N*(C) by every approach, and published exponents through the middle of approach 3."""
+    return _plot_optimal("N", "a", envelope, isoflop, fit, claims, ax)
+
+
+def plot_optimal_samples(envelope: EnvelopeFit | None, isoflop: IsoflopFit | None, fit: ParametricFit | None,
+                         claims: tuple[Verdict, ...], ax: Axes) -> Axes:
+    """D*(C) likewise."""
+    return _plot_optimal("D", "b", envelope, isoflop, fit, claims, ax)
+
+
+def _plot_optimal(letter: str, exponent: str, envelope, isoflop, fit, claims, ax: Axes) -> Axes:
+    if envelope is not None:
+        points = envelope.points
+        ax.plot(points.C, getattr(points, letter), MARKER[1], color=APPROACH[1], mfc="none", mew=0.9, zorder=4,
+                label=f"approach 1  ${exponent}$ = {interval(getattr(envelope, exponent))}"
+                      + (" (the grid's)" if envelope.indistinct else ""))
+    if isoflop is not None:
+        at, y, se = (np.array([getattr(m, k) for m in isoflop.minima]) for k in ("C", letter, "N_se"))
+        reach = np.clip(1.96 * np.where(np.isfinite(se), se, 0), 0, 5)
+        ax.errorbar(at, y, yerr=[y - y * np.exp(-reach), y * np.exp(reach) - y], fmt=MARKER[2], color=APPROACH[2],
+                    elinewidth=0.7, mfc="white", mew=0.9, zorder=5,
+                    label=f"approach 2  ${exponent}$ = {interval(getattr(isoflop, exponent))}")
+    if fit is not None:
+        C = np.geomspace(fit.C.min(), fit.C.max(), 60)
+        band = fit.frontier_band(C)
+        best, low, high = (getattr(band, letter + end) for end in ("", "_low", "_high"))
+        ax.fill_between(C, low, high, color=APPROACH[3], alpha=0.2, lw=0)
+        ax.plot(C, best, color=APPROACH[3], label=f"approach 3  ${exponent}$ = {interval(getattr(fit, exponent))}")
+        _plot_claims(_published(exponent, claims, fit.cost.p), C, best, ax)
+    unit = "parameters" if letter == "N" else "training examples"
+    log_axes(ax, "training compute $C$ (FLOPs)", f"optimal {unit} ${letter}^*$")
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high * (high / low) ** 0.4)   # head room for the legend
+    tidy_log_ticks(ax)
+    handles, labels = ax.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda i: (not labels[i].startswith("approach"), labels[i]))
+    ax.legend([handles[i] for i in order], [labels[i] for i in order], loc="upper left")
+    return ax
+
+
+def _published(exponent: str, claims: tuple[Verdict, ...], p: float) -> dict[float, str]:
+    """Value -> first source. Where C is proportional to N D, a published a is a published b of 1 - a."""
+    about_a = {round(v.claim.value, 2): v.claim.source.split(",")[0] for v in reversed(claims) if v.claim.quantity == "a"}
+    if exponent == "a":
+        return about_a
+    return {round(1 - a, 2): source for a, source in about_a.items()} if abs(p - 1) < 0.01 else {}
+
+
+def _plot_claims(named: dict[float, str], C: np.ndarray, best: np.ndarray, ax: Axes) -> None:
+    """Published exponents as dashed lines through the middle of our own."""
+    ends, middle = sorted(named), len(C) // 2
+    # The extremes and the middle suffice: lines in between cannot be told apart in print.
+    for value, dash in zip(dict.fromkeys((ends[0], ends[len(ends) // 2], ends[-1])) if ends else (),
+                           ((0, (5, 2)), (0, (3, 1.5)), (0, (1.5, 1.5))), strict=False):
+        ax.plot(C, best[middle] * (C / C[middle]) ** value, color=GREY, ls=dash, lw=0.9, zorder=1,
+                label=f"{value:g}  {named[value]}")
+
+
+def plot_isoflops(fit: IsoflopFit, ax: Axes, *, norm: LogNorm) -> Axes:
+    """Loss against size along equal compute, the curve fitted to each budget, its minimum starred."""
+    pick = np.unique(np.linspace(0, len(fit.minima) - 1, min(MOST_CURVES, len(fit.minima))).round().astype(int))
+    for m in (fit.minima[i] for i in pick):
+        colour = SEQUENCE(norm(m.C))
+        ax.plot(m.points.N, m.points.L, "o", color=colour, ms=2, alpha=0.7, mew=0)
+        ax.plot(m.line.N, m.line.L, "-", color=colour, lw=0.9)
+        ax.plot(m.N, m.L, "*", color=colour, ms=7, mec="white", mew=0.5, zorder=5)
+    log_axes(ax, "parameters $N$", "validation loss $L$ (nats)")
+    tidy_log_ticks(ax)
+    return ax

@@ -1,0 +1,234 @@
+"""The study's figures, laid out, named and captioned, one at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from analysis.figures import comparison, compute, diagnosis
+from analysis.figures.theme import COLUMN, HEIGHT, colour_bar, log_norm, plain, sheet, themed, tidy_log_ticks
+from analysis.findings import shown
+from analysis.study import GroupFit, Study
+
+MOST_GROUPS = 4   # panels side by side; the numbers of further groups are in the tables
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A finished figure."""
+
+    name: str       # of its files
+    title: str
+    caption: str    # one sentence: what to see
+    figure: Figure
+
+
+def plates(study: Study) -> Iterator[Plate]:
+    """Every figure that the study has results for, drawn as it is asked for."""
+    with themed():
+        for draw in (_loss, _optima, _exponents, _isoflops, _errors, _error_of_loss, _differences, _learning_rate,
+                     _surface, _residuals, _profiles, _clouds):
+            plate = draw(study)
+            if plate is not None:
+                yield plate
+
+
+def _panels(groups: Sequence[GroupFit], draw: Callable, *, width: float = COLUMN, height: float = HEIGHT) -> Figure:
+    """One panel a group, side by side on one scale, each titled by its group."""
+    groups = groups[:MOST_GROUPS]
+    figure = sheet(len(groups), width=width, height=height)
+    for ax, group in zip(figure.axes, groups, strict=False):
+        draw(group, ax)
+        _title(ax, group)
+    low, high = zip(*(ax.get_ylim() for ax in figure.axes), strict=True)
+    falling = low[0] > high[0]   # rows are numbered from the top
+    for place, ax in enumerate(figure.axes):
+        ax.set_ylim((max(low), min(high)) if falling else (min(low), max(high)))
+        tidy_log_ticks(ax)
+        if place:
+            ax.set_ylabel("")
+            ax.tick_params(axis="y", which="both", labelleft=False)
+    return figure
+
+
+def _title(ax: Axes, group: GroupFit) -> None:
+    if group.group.label:
+        ax.set_title(plain(group.group.label), loc="left", fontweight="bold")
+
+
+def _sizes(groups: Sequence[GroupFit]) -> LogNorm:
+    return log_norm([n for g in groups[:MOST_GROUPS] for n in (g.seen.N.min(), g.seen.N.max())])
+
+
+def _of(groups: Sequence[GroupFit], text: Callable[[GroupFit], str]) -> str:
+    """The text of each group, named where there are several."""
+    return "; ".join((f"{g.group.label}: " if g.group.label else "") + text(g) for g in groups[:MOST_GROUPS])
+
+
+def _loss(study: Study) -> Plate:
+    norm = _sizes(study.groups)
+    figure = _panels(study.groups, lambda g, ax: compute.plot_loss_against_compute(g.seen, g.parametric, ax, norm=norm))
+    colour_bar(figure, norm, "parameters $N$")
+    fitted = [g for g in study.groups if g.parametric is not None]
+    law = _of(fitted, lambda g: f"gamma {shown(g.parametric.gamma)}, E {shown(g.parametric.E)}")
+    return Plate("loss", "Loss against compute",
+                 "A line a model size, a point a run; the black line is the lowest loss that compute can buy, "
+                 f"L* = E + K C^-gamma, with its interval ({law})." if fitted else
+                 "A line a model size, a point a run; no frontier could be fitted.", figure)
+
+
+def _optima(study: Study) -> Plate | None:
+    groups = [g for g in study.groups if g.parametric or g.isoflop or g.envelope][:MOST_GROUPS]
+    if not groups:
+        return None
+    figure = sheet(2, len(groups))
+    for row, g in zip(figure.axes[::2], groups, strict=True):
+        compute.plot_optimal_params(g.envelope, g.isoflop, g.parametric, g.claims, row)
+        _title(row, g)
+    for row, g in zip(figure.axes[1::2], groups, strict=True):
+        compute.plot_optimal_samples(g.envelope, g.isoflop, g.parametric, g.claims, row)
+    return Plate("optimum", "The best model and the best amount of data",
+                 "The compute-optimal N* and D* by each approach: the steeper the line, the larger the share of new "
+                 "compute that should go into it; dashed lines are published exponents through the same middle.", figure)
+
+
+def _exponents(study: Study) -> Plate | None:
+    groups = [g for g in study.groups if g.parametric or g.isoflop or g.envelope]
+    if not groups:
+        return None
+
+    def draw(g: GroupFit, ax) -> None:
+        fits = ((1, g.envelope), (2, g.isoflop), (3, g.parametric))
+        comparison.plot_exponents([(i, f.a) for i, f in fits if f is not None], g.claims, ax)
+
+    return Plate("exponents", "The exponent a beside the published ones",
+                 "Filled marks are this table's estimates of a with intervals (shaded), hollow ones are published: "
+                 "a published value outside the shade is not this table's.", _panels(groups, draw, height=2.2))
+
+
+def _isoflops(study: Study) -> Plate | None:
+    groups = [g for g in study.groups if g.isoflop is not None]
+    if not groups:
+        return None
+    counts = _of(groups, lambda g: f"{len(g.isoflop.minima)} budgets over {g.isoflop.decades:.1f} decades")
+    norm = log_norm([m.C for g in groups[:MOST_GROUPS] for m in g.isoflop.minima])
+    figure = _panels(groups, lambda g, ax: compute.plot_isoflops(g.isoflop, ax, norm=norm))
+    colour_bar(figure, norm, "budget $C$ (FLOPs)")
+    return Plate("isoflop", "IsoFLOP curves",
+                 "Along equal compute, loss against size: each curve's minimum (star) is the best size for that budget, "
+                 f"and only budgets with larger and smaller losing sizes count ({counts}).", figure)
+
+
+def _errors(study: Study) -> Plate | None:
+    groups = [g for g in study.groups if g.accuracy is not None]
+    if not groups:
+        return None
+    fitted = [g for g in groups if g.accuracy.of_compute is not None]
+    law = _of(fitted, lambda g: f"gamma {shown(g.accuracy.of_compute.gamma)}")
+    norm = _sizes(groups)
+    figure = _panels(groups, lambda g, ax: compute.plot_error_against_compute(g.seen, g.accuracy.of_compute, ax, norm=norm))
+    colour_bar(figure, norm, "parameters $N$")
+    return Plate("error", "Error rate against compute",
+                 f"The error rate falls with compute as the loss does, by a law of its own ({law or 'none fitted'}).", figure)
+
+
+def _error_of_loss(study: Study) -> Plate | None:
+    groups = [g for g in study.groups if g.accuracy is not None and g.accuracy.of_loss is not None]
+    if not groups:
+        return None
+    scatter = _of(groups, lambda g: f"scatter {g.accuracy.of_loss.scatter:.1%} against "
+                  f"{g.accuracy.of_loss.power_scatter:.1%}")
+    return Plate("error_of_loss", "Error rate against loss",
+                 f"Loss predicts the error rate: exponential law and power law ({scatter}).",
+                 _panels(groups, lambda g, ax: compute.plot_error_against_loss(g.seen, g.accuracy.of_loss, ax)))
+
+
+def _differences(study: Study) -> Plate | None:
+    groups = [g for g in study.groups if g.parametric is not None][:6]
+    if len(groups) < 2:
+        return None
+    first = [d for d in study.differences if (d.first, d.second) == (study.differences[0].first,
+                                                                     study.differences[0].second)]
+    figure = sheet(2 if first else 1, height=2.4)
+    comparison.plot_group_exponents([(g.group.label, {q: getattr(g.parametric, q) for q in
+                                                      ("alpha", "beta", "a", "b", "gamma")}) for g in groups],
+                                    figure.axes[0])
+    if not first:
+        return Plate("differences", "Exponents of each group", "Each exponent by group, with intervals.", figure)
+    comparison.plot_differences(first, figure.axes[1])
+    clear = [d.quantity for d in first if 0 not in d.estimate and d.quantity != "E"]
+    return Plate("differences", f"{first[0].first} against {first[0].second}",
+                 "Left, each exponent by group; right, the differences, whose intervals "
+                 + (f"exclude zero for {', '.join(clear)}." if clear else "all hold zero: no effect is shown."), figure)
+
+
+def _learning_rate(study: Study) -> Plate | None:
+    fit = study.learning_rate
+    if fit is None:
+        return None
+    figure = sheet()
+    comparison.plot_learning_rate(fit, figure.axes[0])
+    return Plate("learning_rate", "Learning rate against width",
+                 f"The tuned rate goes as width^{shown(fit.exponent)}, where the rule 1/sqrt(fan_in) would have it go "
+                 f"as width^{fit.rule:g} (dashed).", figure)
+
+
+def _parametric(study: Study) -> list[GroupFit]:
+    return [g for g in study.groups if g.parametric is not None]
+
+
+def _surface(study: Study) -> Plate | None:
+    groups = _parametric(study)
+    if not groups:
+        return None
+    return Plate("surface", "The fitted surface",
+                 "Contours of the fitted loss (nats) over size and data with the runs as dots: the red path is the "
+                 "best use of compute, and where it leaves the dots the law extrapolates.",
+                 _panels(groups, lambda g, ax: diagnosis.plot_surface(g.parametric, ax)))
+
+
+def _residuals(study: Study) -> Plate | None:
+    groups = _parametric(study)
+    if not groups:
+        return None
+    return Plate("residuals", "What the surface misses",
+                 "Residuals of log loss against compute, coloured by size (pale is large): a trend or a fan here is a "
+                 "misfit that no interval shows.",
+                 _panels(groups, lambda g, ax: diagnosis.plot_residuals(g.parametric, ax), height=2.2))
+
+
+def _profiles(study: Study) -> Plate | None:
+    groups = [g for g in study.groups if g.profiles][:MOST_GROUPS]
+    if not groups:
+        return None
+    columns = max(len(g.profiles) for g in groups)
+    figure = sheet(columns, len(groups), width=1.35, height=1.5)
+    axes = np.reshape(figure.axes, (len(groups), columns))
+    for row, g in zip(axes, groups, strict=True):
+        for ax, profile in zip(row, g.profiles, strict=False):
+            diagnosis.plot_profile(profile, ax)
+        for ax in row[len(g.profiles):]:
+            ax.set_axis_off()
+        row[0].set_ylabel("rise of objective")
+        _title(row[0], g)
+    return Plate("profiles", "Profile likelihoods",
+                 "How much worse the fit becomes as one parameter is held: the interval is where the curve stays under "
+                 "the dashed line, and a curve that never rises marks a parameter the table does not determine.", figure)
+
+
+def _clouds(study: Study) -> Plate | None:
+    groups = _parametric(study)[:MOST_GROUPS]
+    if not groups:
+        return None
+    figure = sheet(2, len(groups), height=2.4)
+    for ax, g in zip(figure.axes[::2], groups, strict=True):
+        diagnosis.plot_exponent_cloud(g.parametric, ax)
+        _title(ax, g)
+    for ax, g in zip(figure.axes[1::2], groups, strict=True):
+        diagnosis.plot_floor_cloud(g.parametric, ax)
+    return Plate("clouds", "Bootstrap clouds",
+                 "Each dot is the fit to one resampled table: a cloud across the dashed line cannot tell a from 0.5, "
+                 "and a slanted cloud at right shows how far a hangs on the irreducible loss.", figure)

@@ -1,0 +1,102 @@
+"""How every figure looks: one place for colour, type and size."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import matplotlib
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+matplotlib.use("Agg")   # files only: no display, no toolkit
+
+COLUMN = 3.4            # inches: one column of a two-column paper
+HEIGHT = 2.7
+
+# Okabe and Ito 2008: told apart by every common kind of colour vision, and in grey.
+BLUE, ORANGE, GREEN, RED, PINK, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+INK, GREY, PALE = "#222222", "#777777", "#DDDDDD"
+APPROACH = {1: ORANGE, 2: GREEN, 3: BLUE}
+MARKER = {1: "s", 2: "o", 3: "D"}
+GROUPS = (BLUE, RED, GREEN, PINK, ORANGE, SKY)
+
+# Cividis without its palest end, which vanishes on white paper.
+SEQUENCE = ListedColormap(colormaps["cividis"](np.linspace(0.0, 0.88, 256)))
+
+STYLE = {
+    "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7,
+    "legend.fontsize": 6.5, "legend.frameon": False, "legend.handlelength": 1.6, "legend.borderaxespad": 0.3,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "axes.edgecolor": INK,
+    "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
+    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.minor.width": 0.4, "ytick.minor.width": 0.4,
+    "lines.linewidth": 1.2, "lines.markersize": 3.2, "mathtext.fontset": "dejavusans",
+    "savefig.dpi": 250, "svg.fonttype": "path", "svg.hashsalt": "scaling-law-lab", "figure.facecolor": "white",
+}
+
+
+@contextmanager
+def themed() -> Iterator[None]:
+    with matplotlib.rc_context(STYLE):
+        yield
+
+
+def sheet(columns: int = 1, rows: int = 1, *, width: float = COLUMN, height: float = HEIGHT) -> Figure:
+    """An empty figure with rows x columns axes; no pyplot, so nothing global."""
+    figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
+    figure.subplots(rows, columns)
+    return figure
+
+
+def plain(text: object) -> str:
+    """A name from the table, with what matplotlib would take for mathematics disarmed."""
+    return str(text).replace("\\", "\\\\").replace("$", r"\$")
+
+
+def log_axes(ax: Axes, x: str | None = None, y: str | None = None) -> Axes:
+    """Logarithmic axes with the labels given; None leaves an axis linear."""
+    for label, axis, scale in ((x, ax.xaxis, ax.set_xscale), (y, ax.yaxis, ax.set_yscale)):
+        if label is not None:
+            scale("log")
+            axis.set_label_text(label)
+    return ax
+
+
+def tidy_log_ticks(ax: Axes) -> None:
+    """Ticks that are neither too few nor too many: 1, 2, 5 as numbers below two decades, none between decades above three."""
+    for axis, limits in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+        if axis.get_scale() != "log":
+            continue
+        decades = np.log10(limits[1] / limits[0])
+        if decades < 0.45:
+            axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)))
+        elif decades < 1.8:
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        else:
+            if decades > 3:
+                axis.set_minor_locator(NullLocator())
+            continue
+        axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def short(value: float) -> str:
+    """0.05, 2, 20,000 as written by hand; 2e7 beyond."""
+    return f"{value:g}" if 1e-3 <= value < 1e4 else f"{value:.0e}".replace("e+0", "e").replace("e-0", "e-").replace(
+        "e+", "e")
+
+
+def log_norm(values: Sequence[float]) -> LogNorm:
+    """A scale of colours over the values, fit to be shared by panels."""
+    low, high = float(np.min(values)), float(np.max(values))
+    return LogNorm(low, high if high > low else low * 1.01)
+
+
+def colour_bar(figure: Figure, norm: LogNorm, label: str) -> None:
+    """One bar for all panels of the figure."""
+    bar = figure.colorbar(ScalarMappable(norm, SEQUENCE), ax=figure.axes, pad=0.01, aspect=32)
+    bar.set_label(label)
+    bar.outline.set_visible(False)
