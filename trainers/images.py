@@ -44,7 +44,7 @@ class Images:
     val_images: np.ndarray    # (m, 1, 28, 28) float32
     val_labels: np.ndarray    # (m,) int64
     classes: int
-    digest: str               # SHA-256 of the raw pixels and labels
+    digest: str               # SHA-256 of these arrays
 
 
 def load_images(name: str = "mnist", root: str | Path | None = None) -> Images:
@@ -67,9 +67,6 @@ def load_images(name: str = "mnist", root: str | Path | None = None) -> Images:
 def normalised(name: str, train_images: np.ndarray, train_labels: np.ndarray,
                val_images: np.ndarray, val_labels: np.ndarray) -> Images:
     """Images from raw pixels (n, 28, 28) uint8 and labels (n,)."""
-    digest = hashlib.sha256()
-    for array in (train_images, train_labels, val_images, val_labels):
-        digest.update(np.ascontiguousarray(array).tobytes())
     mean, deviation = train_images.mean(dtype=np.float64), train_images.std(dtype=np.float64)
 
     def pixels(raw):
@@ -77,9 +74,12 @@ def normalised(name: str, train_images: np.ndarray, train_labels: np.ndarray,
 
     # EMNIST letters counts from 1: classes are numbered by their rank.
     classes, train_labels = np.unique(train_labels, return_inverse=True)
-    return Images(name=name, train_images=pixels(train_images), train_labels=train_labels.astype(np.int64),
-                  val_images=pixels(val_images), val_labels=np.searchsorted(classes, val_labels).astype(np.int64),
-                  classes=len(classes), digest=digest.hexdigest())
+    arrays = {"train_images": pixels(train_images), "train_labels": train_labels.astype(np.int64),
+              "val_images": pixels(val_images), "val_labels": np.searchsorted(classes, val_labels).astype(np.int64)}
+    digest = hashlib.sha256()
+    for array in arrays.values():
+        digest.update(array.data)
+    return Images(name=name, **arrays, classes=len(classes), digest=digest.hexdigest())
 
 
 def _carried(file: str) -> np.ndarray:
@@ -123,14 +123,17 @@ def _present(maker: type, root: Path, train: bool, options: dict) -> bool:
 def _torchvision_datasets():
     """torchvision.datasets, also where torchvision's compiled operators don't load.
 
-    A CPU build of torch beside torchvision's CUDA wheel stops `import torchvision` for want of one
-    operator's schema (torchvision::nms). Data sets use no operator, so the schema alone will do.
+    A CPU build of torch beside torchvision's CUDA wheel stops `import torchvision` for want of two
+    operators' schemas. Data sets use no operator, so the schemas alone will do.
     """
     import torch
     try:
         from torchvision import datasets
     except RuntimeError:
-        library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        # torch keeps a schema as long as its Library lives: as long as the module that it serves.
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         from torchvision import datasets
+        datasets.schema_library = library
     return datasets
