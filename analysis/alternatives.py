@@ -72,7 +72,7 @@ def _broken(t, x, y, top):
 
 
 def _saturating(t, x, y, top):
-    # Alabdulmohsin et al. 2022, M4: (L - E) / (top - L)^c = reducible part; by Newton in the logit w of L's share of the way up
+    # Alabdulmohsin et al. 2022, M4: (L - E) / (top - L)^c = reducible part; Newton in w, the logit of (L - E) / (top - E)
     reducible = np.logaddexp(t[1] - np.exp(t[3]) * x, t[2] - np.exp(t[4]) * y)
     E, c = np.exp(t[0]), np.exp(t[5])
     height = top - E
@@ -123,8 +123,9 @@ def compare_laws(N, D, L, *, C=None, weight=None, cell=None, rng=0) -> tuple[Law
     scores = [(law, t, _aicc(error, m, len(law.names) + 1), *_rollout(law, folds, x, y, z, top, seed))
               for law, t, error in fitted]
     best = min(s[2] for s in scores)
-    return tuple(sorted((LawScore(law.name, dict(zip(law.names, map(float, t))), len(law.names) + 1, aicc, aicc - best, error,
-                                  n, note) for law, t, aicc, error, n, note in scores), key=lambda s: s.aicc))
+    ranked = (LawScore(law.name, dict(zip(law.names, map(float, t))), len(law.names) + 1, aicc, aicc - best, error, n, note)
+              for law, t, aicc, error, n, note in scores)
+    return tuple(sorted(ranked, key=lambda s: s.aicc))
 
 
 def _aicc(error, n, k) -> float:
@@ -149,8 +150,8 @@ def _fit(law: Law, centre, x, y, z, top, seed):
         start = law.starts(centre, rng.normal(0, 0.5 * min(i, 1), 5))
         with np.errstate(all="ignore"):
             try:
-                found = least_squares(lambda t: np.nan_to_num(law.log_loss(t, x, y, top) - z, nan=1e3, posinf=1e3, neginf=-1e3),
-                                      start, max_nfev=100, x_scale="jac")
+                found = least_squares(lambda t: np.nan_to_num(law.log_loss(t, x, y, top) - z, nan=1e3, posinf=1e3,
+                                                              neginf=-1e3), start, max_nfev=100, x_scale="jac")
             except ValueError:  # a start from which the residuals overflow
                 continue
         if best is None or found.cost < best.cost:

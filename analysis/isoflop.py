@@ -112,13 +112,13 @@ class IsoflopFit:
         return "\n".join(lines + [f"  note: {doubt.text}" for doubt in self.warnings])
 
 
-def fit_isoflop(N, D, L, C, *, budget=None, budgets=None, curve: str = "cubic", weighting: str = "even", weight=None, cell=None,
-                level: float = 0.95, resamples: int = 500, rng=0) -> IsoflopFit:
+def fit_isoflop(N, D, L, C, *, budget=None, budgets=None, curve: str = "cubic", weighting: str = "even",
+                weight=None, cell=None, level: float = 0.95, resamples: int = 500, rng=0) -> IsoflopFit:
     """Regressions of log N* and log D* on log C, budgets weighted evenly or by the precision of their minima.
 
     Even weights are the default: precisions estimated from the same points make intervals
-    of a cover 84% instead of 94% on simulated grids of 10 x 8 cells. budget labels the rows of equal compute; budgets (k,) asks for common budgets by
-    interpolation. Raises NoMinimum where fewer than 3 budgets bracket their minimum.
+    of a cover 84% instead of 94% on simulated grids of 10 x 8 cells. budget labels the rows of
+    equal compute; budgets (k,) asks for common budgets by interpolation. Raises NoMinimum where fewer than 3 budgets bracket their minimum.
     """
     if curve not in CURVES:
         raise ValueError(f"an isoFLOP curve is one of {', '.join(CURVES)}; got {curve!r}")
@@ -139,7 +139,8 @@ def fit_isoflop(N, D, L, C, *, budget=None, budgets=None, curve: str = "cubic", 
     if len(kept) < 3:
         why = f"; of most, {commonest_reason(refused)}" if refused else ""
         raise NoMinimum(f"{len(kept)} of {len(sections)} compute budgets bracket a minimum, need 3{why}")
-    return _regress([sections[i] for i in kept], [found[i] for i in kept], refused, curve, weighting, label is None, level, cells)
+    return _regress([sections[i] for i in kept], [found[i] for i in kept], refused, curve, weighting, label is None,
+                    level, cells)
 
 
 @dataclass(frozen=True)

@@ -291,9 +291,9 @@ def fit_parametric(N, D, L, *, C=None, cost: CostLaw | None = None, objective: O
     points = Coordinates.of(N, D, L, weight)
     found = global_minimum(points, weight, objective)
     cloud = global_minima(points, multiplicity * weight, objective, found)
-    return ParametricFit(describe(points, found, objective), cost, points.external(cloud.theta),
-                         cloud.value, _cost_draws(cost, N, len(multiplicity), rng), chosen, interval_method, level, N, D, L, C, weight,
-                         multiplicity, found)
+    return ParametricFit(describe(points, found, objective), cost, points.external(cloud.theta), cloud.value,
+                         _cost_draws(cost, N, len(multiplicity), rng), chosen, interval_method, level, N, D, L, C,
+                         weight, multiplicity, found)
 
 
 def _cost_draws(cost: CostLaw, N, count: int, rng) -> np.ndarray:
