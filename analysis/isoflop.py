@@ -118,7 +118,8 @@ def fit_isoflop(N, D, L, C, *, budget=None, budgets=None, curve: str = "cubic", 
 
     Even weights are the default: precisions estimated from the same points make intervals
     of a cover 84% instead of 94% on simulated grids of 10 x 8 cells. budget labels the rows of
-    equal compute; budgets (k,) asks for common budgets by interpolation. Raises NoMinimum where fewer than 3 budgets bracket their minimum.
+    equal compute; budgets (k,) asks for common budgets by interpolation. Raises NoMinimum where
+    fewer than 3 budgets bracket their minimum.
     """
     if curve not in CURVES:
         raise ValueError(f"an isoFLOP curve is one of {', '.join(CURVES)}; got {curve!r}")
