@@ -124,18 +124,23 @@ def write(fitted, out: Path, *, command: str, tell) -> list[Path]:
     from analysis.export import study_json
     from analysis.figures.sheets import plates
     from analysis.output import rendered, write_whole
+    from analysis.reading import printable
     from analysis.report import Picture, report_html
 
-    pictures = []
-    for plate in plates(fitted):
+    # The numbers first: whatever befalls the pictures, they are on disk.
+    numbers = write_whole(out / "fit.json", study_json(fitted).encode())
+    pictures, lost = [], []
+    for plate in plates(fitted, lost=lost):
         tell(f"figure {plate.name}")
         svg = rendered(plate, "svg")
         write_whole(out / f"{plate.name}.svg", svg)
         write_whole(out / f"{plate.name}.png", rendered(plate, "png"))
         pictures.append(Picture(plate.title, plate.caption, svg))
     tell("report")
-    return [write_whole(out / "report.html", report_html(fitted, pictures, command=command).encode()),
-            write_whole(out / "fit.json", study_json(fitted).encode()), out]
+    for name in lost:
+        print(f"fit.py: figure not drawn: {printable(name, 200)}", file=sys.stderr)
+    page = write_whole(out / "report.html", report_html(fitted, pictures, command=command).encode())
+    return [page, numbers, out]
 
 
 if __name__ == "__main__":

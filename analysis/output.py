@@ -42,10 +42,6 @@ def write_whole(path: Path, content: bytes) -> Path:
 
 def rendered(plate: Plate, kind: str) -> bytes:
     """A figure as svg or png, the same bytes for the same figure."""
-    # Laying out costs as much as drawing: once serves both kinds.
-    if plate.figure.get_layout_engine() is not None:
-        plate.figure.get_layout_engine().execute(plate.figure)
-        plate.figure.set_layout_engine("none")
     buffer = io.BytesIO()
     plate.figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
     return buffer.getvalue()

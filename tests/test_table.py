@@ -215,6 +215,7 @@ def test_mixed_units_are_doubted_and_honest_tables_are_not():
 
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), max_size=40))
+@settings(deadline=None)
 def test_cells_are_the_distinct_pairs(pairs):
     N, D = (np.array([p[i] for p in pairs], float) for i in (0, 1))
     index = cells(N, D)
@@ -223,6 +224,7 @@ def test_cells_are_the_distinct_pairs(pairs):
 
 
 @given(st.text(max_size=300))
+@settings(deadline=None)
 def test_printable_text_moves_no_cursor(text):
     shown = printable(text)
     assert shown.isprintable() and len(shown) <= 80

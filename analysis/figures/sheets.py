@@ -9,7 +9,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from analysis.figures import comparison, compute, diagnosis
-from analysis.figures.theme import COLUMN, HEIGHT, colour_bar, log_norm, plain, sheet, themed, tidy_log_ticks
+from analysis.figures.theme import COLUMN, HEIGHT, colour_bar, log_norm, plain, settle, sheet, themed, tidy_log_ticks
 from analysis.findings import shown
 from analysis.study import GroupFit, Study
 
@@ -26,14 +26,21 @@ class Plate:
     figure: Figure
 
 
-def plates(study: Study) -> Iterator[Plate]:
-    """Every figure that the study has results for, drawn as it is asked for."""
+def plates(study: Study, *, lost: list[str]) -> Iterator[Plate]:
+    """Every figure that the study has results for, drawn as it is asked for.
+
+    A figure that numbers beyond sense make undrawable is named in `lost`: the rest is still drawn.
+    """
     with themed():
         for draw in (_loss, _optima, _exponents, _isoflops, _errors, _error_of_loss, _differences, _learning_rate,
                      _surface, _residuals, _profiles, _clouds):
-            plate = draw(study)
-            if plate is not None:
-                yield plate
+            try:
+                plate = draw(study)
+                if plate is not None:
+                    settle(plate.figure)
+                    yield plate
+            except (ValueError, ArithmeticError, np.linalg.LinAlgError) as why:
+                lost.append(f"{draw.__name__.strip('_')}: {why}")
 
 
 def _panels(groups: Sequence[GroupFit], draw: Callable, *, width: float = COLUMN, height: float = HEIGHT) -> Figure:

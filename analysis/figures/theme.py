@@ -51,6 +51,12 @@ def sheet(columns: int = 1, rows: int = 1, *, width: float = COLUMN, height: flo
     return figure
 
 
+def settle(figure: Figure) -> None:
+    """Lays the figure out once and for all: it costs as much as drawing, and each kind of file would do it again."""
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")
+
+
 def plain(text: object) -> str:
     """A name from the table, with what matplotlib would take for mathematics disarmed."""
     return str(text).replace("\\", "\\\\").replace("$", r"\$")
