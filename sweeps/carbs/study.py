@@ -1,0 +1,174 @@
+"""CARBS on the MNIST CNN: tune eight hyperparameters while the network and its data grow."""
+
+import argparse
+import json
+import math
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from sweeps.carbs.laws import ScalingLaws, scaling_laws
+from sweeps.carbs.search import BudgetSpent, Carbs
+from sweeps.carbs.space import Integer, Log, Logit, Space
+from sweeps.engine import Outcome
+from sweeps.job import CellJob, Job, Shape
+from sweeps.running import conduct, provenance, shape_of
+from sweeps.store import Store
+from trainers.cell import Cell, Recipe
+from trainers.images import load_images
+from trainers.network import BASE_CHANNELS
+from trainers.results import Result
+
+PROTOCOL = "carbs"
+DEAREST_SHARE = 0.1  # of the budget that one run may cost, unless --max-cost says otherwise
+FRONT_EVERY = 20     # runs between two prints of the front
+
+# Names are those of Cell and Recipe. The center is a small run that learns something: CARBS walks
+# up from it. Bounds where the network or the data set ends, and where no rate trains anything.
+SPACE = {
+    "width": Log(0.5, low=1 / BASE_CHANNELS),
+    "fraction": Log(1 / 64, low=1e-3, high=1.0),
+    "lr": Log(0.01, low=1e-5, high=1.0),
+    "batch_size": Integer(8, low=1, high=60),
+    "weight_decay": Log(0.01, low=1e-6, high=10.0),
+    "dropout": Logit(0.05),
+    "beta1": Logit(0.9),
+    "beta2": Logit(0.99),
+    "warmup": Logit(0.1),
+}
+
+
+class CarbsSource:
+    """Source: asks the search for runs until the budget is spent, and tells it what they gave."""
+
+    def __init__(self, search: Carbs, *, shape: Shape, cost: str, store: Store, announce: Callable[[str], None] = print):
+        self._search, self._shape, self._cost, self._announce = search, shape, cost, announce
+        self._asked: Counter[tuple] = Counter()  # a repeat needs a seed of its own, or it is the same run
+        self._open: dict[CellJob, dict] = {}
+        self._spent_out = False
+        self._typical: CellJob | None = None
+        for row in sorted(store.results.values(), key=lambda row: row.flops):
+            self._recall(row)
+
+    @property
+    def search(self) -> Carbs:
+        return self._search
+
+    def next(self) -> Job | None:
+        if self._spent_out:
+            return None
+        try:
+            config = self._search.ask()
+        except BudgetSpent:
+            self._spent_out = True
+            return None
+        job = self._job(config)
+        self._open[job] = config
+        self._typical = job
+        return job
+
+    def exhausted(self) -> bool:
+        return self._spent_out or self._search.spent >= (self._search.budget or math.inf)
+
+    def finished(self, job: Job, rows: Sequence[Result]) -> None:
+        row = rows[0]
+        # Worse than twice knowing nothing is divergence that stopped short of infinity: a failure.
+        loss = row.val_loss if row.val_loss < 2.0 * math.log(self._shape.classes) else math.nan
+        self._search.tell(self._open.pop(job), loss=loss, cost=self._price(row))
+        if len(self._search.observations) % FRONT_EVERY == 0:
+            self._announce(front_table(self._search))
+
+    def failed(self, job: Job) -> None:
+        """A diverged run has burnt what it was planned to cost; seconds nobody measured."""
+        self._search.tell_failed(self._open.pop(job), job.cost(self._shape).flops if self._cost == "flops" else None)
+
+    def remaining(self) -> list[Job]:
+        """As many runs like the last as the rest of the budget would pay for."""
+        if self._typical is None or self._search.budget is None or self._cost != "flops":
+            return []
+        left = self._search.budget - self._search.spent - sum(job.cost(self._shape).flops for job in self._open)
+        return [self._typical] * max(0, int(left / self._typical.cost(self._shape).flops))
+
+    def _job(self, config: dict) -> CellJob:
+        key = tuple(sorted(config.items()))
+        seed = self._asked[key]
+        self._asked[key] += 1
+        cell = {f.name: config[f.name] for f in fields(Cell) if f.name in config}
+        recipe = {f.name: config[f.name] for f in fields(Recipe) if f.name in config}
+        return CellJob(Cell(**cell, seed=seed), Recipe(**recipe), protocol=PROTOCOL)
+
+    def _recall(self, row: Result) -> None:
+        """Tell the search a run that an earlier sweep finished."""
+        config = self._search.space.check({name: getattr(row, name) for name in self._search.space.dimensions})
+        self._search.enqueue(config)
+        job = self._job(self._search.ask())
+        self._open[job] = config
+        self.finished(job, [row])
+
+    def _price(self, row: Result) -> float:
+        return row.flops if self._cost == "flops" else row.train_seconds
+
+
+def run_carbs(args: argparse.Namespace) -> int:
+    """Search until `args.budget` is spent. Raises ValueError, one line, for what can't be done."""
+    if not 0 < args.budget < math.inf:
+        raise ValueError(f"--budget {args.budget:g}: give the FLOPs (or seconds) that all runs together may cost, above 0")
+    images = load_images(args.dataset, args.data_root)
+    space = Space(SPACE)
+    cap = args.max_cost or DEAREST_SHARE * args.budget
+    print(f"CARBS on {images.name}: {len(SPACE)} hyperparameters ({', '.join(SPACE)}), budget {args.budget:.3g} "
+          f"{args.cost}, no run above {cap:.3g}")
+    if args.dry_run:
+        return 0
+
+    def source_of(store: Store, seconds: Callable[[Job], float]) -> CarbsSource:
+        # A resumed search draws other numbers than the one it goes on from.
+        search = Carbs(space, seed=args.seed + 1000 * len(store.results), max_cost=cap, budget=args.budget)
+        return CarbsSource(search, shape=shape_of(images), cost=args.cost, store=store)
+
+    return conduct(args, images, provenance=provenance(space=space.to_json(), budget=args.budget, cost=args.cost, max_cost=cap),
+                   source_of=source_of, closing=lambda store, source, outcome: closing(source, outcome, args.out))
+
+
+def front_table(search: Carbs) -> str:
+    """The front, a line a point: what each budget bought, and how."""
+    names = ("width", "fraction", "lr", "batch_size")
+    lines = [f"front after {len(search.observations)} runs, {search.spent:.3g} spent",
+             "      cost    loss  95% interval    " + "".join(f"{name:>11}" for name in names)]
+    lines += [f"  {p.cost:8.2e}  {p.loss:6.4f}  [{p.low:.4f}, {p.high:.4f}]" + "".join(f"{p.config[name]:11.4g}" for name in names)
+              for p in search.front()]
+    return "\n".join(lines)
+
+
+def closing(source: CarbsSource, outcome: Outcome, out: str) -> str:
+    """The front, the laws where they can be had, and where everything lies."""
+    lines = [front_table(source.search), f"{outcome.finished} runs in this sweep, {outcome.failed} failed"]
+    try:
+        laws = scaling_laws(source.search)
+    except ValueError as refusal:
+        lines.append(f"no scaling laws: {refusal}")
+    else:
+        lines.append(laws.summary())
+        if "://" not in out:
+            lines.append(f"wrote {write_laws(laws, Path(out).with_suffix('.laws.json'))}")
+    return "\n".join([*lines, f"wrote {out}; next: python analysis/fit.py {out}"])
+
+
+def write_laws(laws: ScalingLaws, path: Path) -> Path:
+    """The laws as JSON beside the table, for the analysis, which can't ask the search."""
+    costs = [laws.low * (laws.high / laws.low) ** (k / 19) for k in range(20)]
+    text = json.dumps({
+        "cost": {"low": laws.low, "high": laws.high, "reference": laws.reference},
+        "laws": {name: {"kind": law.kind, "anchor": law.anchor, "exponent": asdict(law.exponent)} for name, law in laws.laws.items()},
+        "optimum": [{"cost": cost, **laws.at(cost)} for cost in costs],
+        "front": [asdict(point) for point in laws.carbs.front()],
+    }, indent=1)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(file.name, path)
+    return path
