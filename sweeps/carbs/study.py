@@ -29,8 +29,8 @@ FRONT_EVERY = 20     # runs between two prints of the front
 # Names are those of Cell and Recipe. The center is a small run that learns something: CARBS walks
 # up from it. Bounds where the network or the data set ends, and where no rate trains anything.
 SPACE = {
-    "width": Log(0.5, low=1 / BASE_CHANNELS),
-    "fraction": Log(1 / 64, low=1e-3, high=1.0),
+    "width": Log(1.0, low=1 / BASE_CHANNELS),
+    "fraction": Log(1 / 16, low=1e-3, high=1.0),
     "lr": Log(0.01, low=1e-5, high=1.0),
     "batch_size": Integer(8, low=1, high=60),
     "weight_decay": Log(0.01, low=1e-6, high=10.0),
