@@ -1,6 +1,6 @@
 """A piece of work for one trial: what it will yield, what it costs, and how to do it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 from sweeps.rows import Identity, identity
@@ -69,7 +69,8 @@ class CellJob:
         return training_cost(self.cell.width, steps, self.recipe.batch_size, shape)
 
     def run(self, images: DeviceImages) -> list[Result]:
-        return [(attempt if self.table == "tuning" else train)(self.cell, self.recipe, images)]
+        row = (attempt if self.table == "tuning" else train)(self.cell, self.recipe, images)
+        return [replace(row, protocol=self.protocol)]
 
     def describe(self) -> dict:
         return {**asdict(self.cell), **asdict(self.recipe), "protocol": self.protocol}

@@ -12,6 +12,8 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # siblings from this checkout; shadow no library
 
+from sweeps.arguments import add_how, add_where
+
 PRESETS = ("smoke", "quick", "standard", "full")
 
 
@@ -19,8 +21,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="mnist_grid.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--preset", default="quick", metavar="NAME", help=f"{', '.join(PRESETS)} (default quick)")
-    add("--out", default="results.parquet", help="Parquet to write or go on with: a path, s3://... or gs://...")
-    add("--address", help="a Ray cluster: auto, or host:port; without it Ray starts on this machine")
+    add_where(parser, out="results.parquet")
     add("--lr", default="tuned", help="tuned (default), rule (lr ~ 1/sqrt(fan_in)), or a number")
     add("--tune-by", default="width", help="fields with a rate of their own: of width,fraction,dropout (default width)")
     for name in ("widths", "fractions", "dropouts"):
@@ -29,16 +30,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--batch-size", type=int, default=32, metavar="B", help="images a step on the whole data (default 32)")
     add("--batch-power", type=float, default=0.5, metavar="P", help="batch size ~ fraction^P (default 0.5; 0: constant)")
     add("--schedule", default="cosine", help="cosine (default), linear or constant, over each cell's own length")
-    add("--precision", default="float32", help="float32 (default), tf32 or bfloat16")
-    add("--dataset", default="mnist", help="mnist (default), fashion-mnist, kmnist, emnist-balanced, ...")
-    add("--data-root", metavar="DIR", help="where torchvision keeps the data set, or may put it")
-    add("--cpus", type=int, metavar="N", help="cores for a local Ray (default: all)")
-    add("--cpus-per-trial", type=float, default=1.0, metavar="C")
-    add("--gpus-per-trial", type=float, metavar="G", help="share of a GPU (default: 0, or 1 with --device cuda)")
-    add("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    add("--cell-timeout", type=float, metavar="S", help="seconds until a cell counts as hung (default: 30 x its estimate)")
-    add("--log-to", action="append", default=[], metavar="WHERE", help="also tensorboard, mlflow or wandb")
-    add("--dry-run", action="store_true", help="print the plan and stop")
+    add_how(parser)
     return parser.parse_args(argv)
 
 

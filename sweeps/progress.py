@@ -45,7 +45,7 @@ class Display:
         self._forget(job)
         self._done[job.table] += len(rows)
         self._estimated += self._seconds(job)
-        self._measured += sum(row.train_seconds for row in rows)
+        self._measured += sum(row.train_seconds * row.spent_flops / row.flops for row in rows)  # a shared trunk once
         if job.table == "results":
             self._best = min([*rows, *([self._best] if self._best else [])], key=lambda row: row.val_loss)
         self._show()
@@ -53,7 +53,8 @@ class Display:
     def failed(self, job: Job, kind: str, error: str, *, again: bool) -> None:
         self._forget(job)
         self._failures += not again
-        place = ", ".join(f"{name} {value:g}" for name, value in list(job.describe().items())[:4])
+        place = ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+                          for name, value in list(job.describe().items())[:4])
         self.note(f"{'trying again' if again else 'gave up'}: {place}: {kind}: {error.splitlines()[0] if error else ''}")
 
     def note(self, text: str) -> None:

@@ -45,3 +45,46 @@ class JobList:
 
     def remaining(self) -> list[Job]:
         return list(self._jobs)
+
+
+class Staged:
+    """Sources side by side, and further ones that can be made only when `ready`: say, once rates are known."""
+
+    def __init__(self, first: Sequence[Source], then: Callable[[], Sequence[Source]], *, ready: Callable[[], bool],
+                 planned: Sequence[Job]):
+        """`planned`: about what the further ones will bring, for the estimate of time."""
+        self._sources, self._then, self._ready, self._planned = list(first), then, ready, list(planned)
+        self.complete = False  # the further ones are there
+        self._owner: dict[Job, Source] = {}
+        self._complete_when_ready()
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return tuple(self._sources)
+
+    def next(self) -> Job | None:
+        for source in self._sources:
+            job = source.next()
+            if job is not None:
+                self._owner[job] = source
+                return job
+        return None
+
+    def exhausted(self) -> bool:
+        return self.complete and all(source.exhausted() for source in self._sources)
+
+    def finished(self, job: Job, rows: Sequence[Result]) -> None:
+        self._owner[job].finished(job, rows)
+        self._complete_when_ready()
+
+    def failed(self, job: Job) -> None:
+        self._owner[job].failed(job)
+        self._complete_when_ready()
+
+    def remaining(self) -> list[Job]:
+        return [job for source in self._sources for job in source.remaining()] + ([] if self.complete else self._planned)
+
+    def _complete_when_ready(self) -> None:
+        if not self.complete and self._ready():
+            self._sources += self._then()
+            self.complete = True

@@ -2,37 +2,23 @@
 
 import argparse
 import os
-import platform
-import subprocess
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import reduce
-from importlib.metadata import version
-from pathlib import Path
 
-import ray.tune
-
-from sweeps.connect import connect
-from sweeps.engine import Outcome, Trials, run_jobs
-from sweeps.estimate import CPU, GPU, Speed, learnt
+from sweeps.engine import Outcome
+from sweeps.estimate import CPU, Speed
 from sweeps.grid import PRESETS, BatchRule, Grid, Preset, override, seeds
-from sweeps.job import PER_BUDGET, CellJob, Cost, Job, Shape
-from sweeps.progress import Display, clock
-from sweeps.rates import Tuned
+from sweeps.job import CellJob, Job, Shape
+from sweeps.progress import clock
+from sweeps.running import PRECISIONS, conduct, provenance, refuse_other_recipes, shape_of, total_cost, tuning_line
 from sweeps.source import JobList, Source
-from sweeps.store import Store, StoreError, open_store
+from sweeps.store import Store
 from sweeps.tuning import TunedGrid, TuningPlan
 from trainers.cell import Cell, Recipe
-from trainers.fingerprint import fingerprint
 from trainers.images import Images, load_images
 from trainers.schedule import SHAPES
 
 RULE_BASE = 0.2     # --lr rule: lr = 0.2 / sqrt(fan_in), near the tuned rates of middling widths
-GPU_SHARE = 0.25    # of a GPU for each trial, where there are GPUs and nothing was said
-PRECISIONS = ("float32", "tf32", "bfloat16")
-FEWEST_TIMEOUT_S, TIMEOUT_FACTOR = 300.0, 30.0  # a cell counts as hung after the larger of the two
 
 
 @dataclass(frozen=True)
@@ -102,45 +88,18 @@ def run_study(args: argparse.Namespace) -> int:
     """
     plan = plan_of(args)
     images = load_images(args.dataset, args.data_root)
-    shape = Shape(train=len(images.train_images), val=len(images.val_images), classes=images.classes)
+    shape = shape_of(images)
     for job in plan.jobs():
         job.cost(shape)  # refuses a fraction with fewer images than a batch
     print(describe(plan, images, shape))
     if args.dry_run:
         return 0
-    with ExitStack() as stack:
-        store = stack.enter_context(open_store(args.out, provenance=provenance(plan), fingerprint=fingerprint(images)))
-        for notice in store.notices:
-            print(notice)
-        speed = learnt(GPU if args.device == "cuda" else CPU, store.results.values())
-
-        def seconds(job: Job) -> float:
-            return speed.seconds(job.cost(shape))
-
-        source = source_of(plan, store, seconds=seconds, classes=images.classes)
-        if source.exhausted():
-            outcome = Outcome(finished=0, failed=0, interrupted=False)
-            print("every cell is in the table: nothing to train")
-        else:
-            outcome = _run(source, images, store, args, seconds, stack)
-        print(closing_lines(store, source, plan, outcome, args.out))
-    return 1 if outcome.failed or outcome.interrupted else 0
-
-
-def _run(source: Source, images: Images, store: Store, args: argparse.Namespace, seconds: Callable[[Job], float],
-         stack: ExitStack) -> Outcome:
-    """Connect, and run the source under a display."""
-    gpus = args.gpus_per_trial if args.gpus_per_trial is not None else (1.0 if args.device == "cuda" else 0.0)
-    cluster = stack.enter_context(connect(args.address, cpus=args.cpus, cpus_per_trial=args.cpus_per_trial, gpus_per_trial=gpus))
-    if args.gpus_per_trial is None and args.device == "auto" and cluster.gpus:
-        gpus = GPU_SHARE
-    slots = cluster.slots(cpus=args.cpus_per_trial, gpus=gpus)
-    display = Display(source, seconds=seconds, slots=slots)
-    display.note(f"{len(source.remaining())} runs to go on {slots} slots: about {clock(display.remaining_seconds())}")
-    trials = Trials(cpus=args.cpus_per_trial, gpus=gpus, device=args.device, callbacks=loggers(args.log_to),
-                    timeout_s=lambda job: args.cell_timeout or max(FEWEST_TIMEOUT_S, TIMEOUT_FACTOR * seconds(job)))
-    with display:
-        return run_jobs(source, images=images, store=store, cluster=cluster, watcher=display, trials=trials)
+    return conduct(
+        args, images,
+        provenance=provenance(grid=asdict(plan.grid), tuning=asdict(plan.tuning) if plan.tuning else None,
+                              lr=None if plan.tuning else plan.lr),
+        source_of=lambda store, seconds: source_of(plan, store, seconds=seconds, classes=images.classes),
+        closing=lambda store, source, outcome: closing_lines(store, source, plan, outcome, args.out))
 
 
 def source_of(plan: Plan, store: Store, *, seconds: Callable[[Job], float], classes: int) -> JobList | TunedGrid:
@@ -150,27 +109,11 @@ def source_of(plan: Plan, store: Store, *, seconds: Callable[[Job], float], clas
     """
     if plan.tuning is None:
         jobs = plan.jobs()
-        _refuse_other_recipes(store, {job.cell: job.recipe for job in jobs})
+        refuse_other_recipes(store, dict.fromkeys(jobs, True))
         return JobList([job for job in jobs if job.identities()[0] not in store.results], seconds=seconds)
     source = TunedGrid(plan.grid.cells(), plan=plan.tuning, recipe_of=plan.recipe, store=store, seconds=seconds, classes=classes)
-    _refuse_other_recipes(store, {cell: plan.recipe(cell, source.tuned[group].lr) if group in source.tuned else None
-                                  for cell in plan.grid.cells() for group in [plan.tuning.group_of(cell)]})
+    refuse_other_recipes(store, source.wanted())
     return source
-
-
-def _refuse_other_recipes(store: Store, recipes: dict[Cell, Recipe | None]) -> None:
-    for row in store.results.values():
-        cell = Cell(**{name: getattr(row, name) for name in Cell.__dataclass_fields__})
-        if row.protocol != PER_BUDGET or cell not in recipes:
-            continue
-        wanted = recipes[cell]
-        have = Recipe(**{name: getattr(row, name) for name in Recipe.__dataclass_fields__})
-        if have != wanted:
-            differs = "lr" if wanted is None else next(name for name in Recipe.__dataclass_fields__
-                                                       if getattr(have, name) != getattr(wanted, name))
-            asked = "a rate yet to be tuned" if wanted is None else getattr(wanted, differs)
-            raise StoreError(f"the table holds the cell at width {cell.width:g}, fraction {cell.fraction:g} trained with "
-                             f"{differs} {getattr(have, differs)}, this sweep asks for {asked}: choose another --out")
 
 
 def describe(plan: Plan, images: Images, shape: Shape) -> str:
@@ -198,10 +141,6 @@ def _estimate(plan: Plan, shape: Shape, speed: Speed) -> float:
     return sum(speed.seconds(job.cost(shape)) for job in jobs)
 
 
-def total_cost(jobs: Iterable[Job], shape: Shape) -> Cost:
-    return reduce(Cost.__add__, (job.cost(shape) for job in jobs), Cost(0, 0.0, 0, 0.0))
-
-
 def closing_lines(store: Store, source: Source, plan: Plan, outcome: Outcome, out: str) -> str:
     """What the table holds now, and whether it can answer the question."""
     cells = set(plan.grid.cells())
@@ -224,12 +163,6 @@ def closing_lines(store: Store, source: Source, plan: Plan, outcome: Outcome, ou
     return "\n".join(lines)
 
 
-def tuning_line(verdicts: Iterable[Tuned]) -> str:
-    verdicts = list(verdicts)
-    bracketed = sum(verdict.bracketed for verdict in verdicts)
-    return f"learning rate bracketed in {bracketed} of {len(verdicts)} studies"
-
-
 def isoflop_lines(rows: Sequence) -> list[str]:
     """For each dropout: at how many compute budgets the best size lies inside the grid."""
     import numpy as np
@@ -247,40 +180,3 @@ def isoflop_lines(rows: Sequence) -> list[str]:
             lines.append(f"isoFLOP, dropout {dropout:g}: optimum bracketed at {len(fit.minima)} of "
                          f"{len(fit.minima) + len(fit.refused)} budgets over {fit.decades:.1f} decades, N* ~ C^{fit.a}")
     return lines
-
-
-def loggers(names: Sequence[str]) -> tuple[ray.tune.Callback, ...]:
-    """Tune's own callbacks for --log-to. Raises ValueError for a name or a package that isn't there."""
-    made = []
-    for name in names:
-        try:
-            if name == "tensorboard":
-                from ray.tune.logger import TBXLoggerCallback
-                made.append(TBXLoggerCallback())
-            elif name == "mlflow":
-                from ray.air.integrations.mlflow import MLflowLoggerCallback
-                made.append(MLflowLoggerCallback(experiment_name="scaling-law-lab"))
-            elif name == "wandb":
-                from ray.air.integrations.wandb import WandbLoggerCallback
-                made.append(WandbLoggerCallback(project="scaling-law-lab"))
-            else:
-                raise ValueError(f"--log-to {name}: choose tensorboard, mlflow or wandb")
-        except (ImportError, RuntimeError) as error:
-            raise ValueError(f"--log-to {name}: its package is missing ({error}): pip install {name}") from None
-    return tuple(made)
-
-
-def provenance(plan: Plan) -> dict:
-    """Versions, commit, command line and grid: into the file's metadata."""
-    root = Path(__file__).resolve().parents[1]
-    git = subprocess.run(["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
-                         capture_output=True, text=True, check=False) if (root / ".git").exists() else None
-    return {
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "commit": git.stdout.strip() if git and git.returncode == 0 else "unknown",
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("ray", "torch", "optuna", "numpy", "pyarrow")},
-        "grid": asdict(plan.grid),
-        "tuning": asdict(plan.tuning) if plan.tuning else None,
-        "lr": None if plan.tuning else plan.lr,
-    }

@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import optuna
@@ -46,11 +47,13 @@ class TuningPlan:
     by: tuple[str, ...] = ("width",)  # fields of Cell that have a rate each; of width, fraction, dropout
     fraction: float = 0.125           # where the others are tuned
     dropout: float = 0.0
+    width: float = 1.0
     trials: int = 7
     seeds: int = 2
+    start: float = START              # first rate of a search without a tuned neighbour
 
     def group_of(self, cell: Cell) -> Group:
-        return Group(width=cell.width,
+        return Group(width=cell.width if "width" in self.by else self.width,
                      fraction=cell.fraction if "fraction" in self.by else self.fraction,
                      dropout=cell.dropout if "dropout" in self.by else self.dropout)
 
@@ -58,7 +61,7 @@ class TuningPlan:
 class _Study:
     """One group's Optuna study, asked and told a rate at a time."""
 
-    def __init__(self, group: Group, start: float, plan: TuningPlan, make_job: Callable[[Group, float, int], CellJob]):
+    def __init__(self, group: Group, start: float, plan: TuningPlan, make_job: Callable[[Group, float, int], Job]):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.group, self.plan, self.make_job = group, plan, make_job
         self.search = OptunaSearch(lambda trial: trial.suggest_float("lr", LOWEST, HIGHEST, log=True) and None,
@@ -68,7 +71,7 @@ class _Study:
         self.rates: list[float] = []
         self.losses: list[float] = []
 
-    def ask(self) -> list[CellJob]:
+    def ask(self) -> list[Job]:
         """Jobs of the next rate, one a tuning seed."""
         lr = self.search.suggest(str(self.asked))["lr"]
         self.asked += 1
@@ -94,6 +97,12 @@ def enough(rates: Sequence[float], losses: Sequence[float], plan: TuningPlan) ->
     return len(rates) >= MOST_TRIALS or (len(rates) >= plan.trials and bracketed(rates, losses))
 
 
+class MakeJob(Protocol):
+    """A job for a cell; for the table "tuning" one that yields a single row."""
+
+    def __call__(self, cell: Cell, recipe: Recipe, *, table: str) -> Job: ...
+
+
 class TunedGrid:
     """Source: tunes each group's rate, then trains the group's cells with it, dearest first.
 
@@ -102,8 +111,9 @@ class TunedGrid:
     """
 
     def __init__(self, cells: Sequence[Cell], *, plan: TuningPlan, recipe_of: Callable[[Cell, float], Recipe],
-                 store: Store, seconds: Callable[[Job], float], classes: int):
+                 store: Store, seconds: Callable[[Job], float], classes: int, make_job: MakeJob = CellJob):
         self._plan, self._recipe_of, self._store, self._seconds = plan, recipe_of, store, seconds
+        self._make_job = make_job
         self._cap = 2.0 * math.log(classes)  # a run that learnt nothing; worse is no news
         self._cells = defaultdict(list)
         for cell in cells:
@@ -112,9 +122,19 @@ class TunedGrid:
         self.tuned: dict[Group, Tuned] = {}
         self._studies: dict[Group, _Study] = {}
         self._owner: dict[Job, _Study] = {}
-        self._tuning: list[CellJob] = []
-        self._grid: list[CellJob] = []
+        self._tuning: list[Job] = []
+        self._grid: list[Job] = []
         self._start_studies()
+
+    @property
+    def settled(self) -> bool:
+        """Every group has its rate."""
+        return len(self.tuned) == len(self._cells)
+
+    def wanted(self) -> dict[Job, bool]:
+        """Every job of the grid, done or not, and whether its rate is settled; a rate that isn't is put at its start."""
+        return {self._cell_job(cell, self.tuned[group].lr if group in self.tuned else START): group in self.tuned
+                for group, cells in self._cells.items() for cell in cells}
 
     def next(self) -> Job | None:
         if self._tuning:  # first, since the grid waits for it
@@ -123,7 +143,7 @@ class TunedGrid:
         return self._grid.pop() if self._grid else None
 
     def exhausted(self) -> bool:
-        return not self._tuning and not self._grid and len(self.tuned) == len(self._cells)
+        return not self._tuning and not self._grid and self.settled
 
     def finished(self, job: Job, rows: Sequence[Result]) -> None:
         if job in self._owner:
@@ -152,7 +172,7 @@ class TunedGrid:
             if known := self._from_table(group):
                 self._settle(known)
             elif parent is None or parent in self.tuned:
-                start = self.tuned[parent].lr if parent else START
+                start = self.tuned[parent].lr if parent else self._plan.start
                 self._studies[group] = _Study(group, start, self._plan, self._tuning_job)
                 self._go_on(self._studies[group])
 
@@ -197,12 +217,12 @@ class TunedGrid:
     def _settle(self, verdict: Tuned) -> None:
         self.tuned[verdict.group] = verdict
         jobs = [self._cell_job(cell, verdict.lr) for cell in self._cells[verdict.group]]
-        self._grid += [job for job in jobs if job.identities()[0] not in self._store.results]
+        self._grid += [job for job in jobs if any(identity not in self._store.results for identity in job.identities())]
         self._grid.sort(key=self._seconds)
 
-    def _cell_job(self, cell: Cell, lr: float) -> CellJob:
-        return CellJob(cell, self._recipe_of(cell, lr))
+    def _cell_job(self, cell: Cell, lr: float) -> Job:
+        return self._make_job(cell, self._recipe_of(cell, lr), table="results")
 
-    def _tuning_job(self, group: Group, lr: float, seed: int) -> CellJob:
+    def _tuning_job(self, group: Group, lr: float, seed: int) -> Job:
         cell = Cell(width=group.width, fraction=group.fraction, dropout=group.dropout, seed=seed)
-        return CellJob(cell, self._recipe_of(cell, lr), table="tuning")
+        return self._make_job(cell, self._recipe_of(cell, lr), table="tuning")
