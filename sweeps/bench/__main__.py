@@ -1,0 +1,79 @@
+"""Benchmarks of a cell, a sweep, its start, packs and memory: ratios within one run.
+
+    python -m sweeps.bench                    all of it, about a quarter of an hour
+    python -m sweeps.bench --quick            all of it at small sizes, about a minute
+    python -m sweeps.bench cell --widths 1 8  one section
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+SECTIONS = ("cell", "sweep", "growth", "start", "packs", "memory")
+SIZES = {  # thorough, quick
+    "seconds": (1.0, 0.1), "repeats": (5, 3), "cells": (1000, 30), "tune_cells": (24, 4),
+    "sizes": ([100, 500, 1000, 5000], [50, 150]), "widths": ([0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 2**3.5], [0.25, 2.0, 2**3.5]),
+    "packs": ([1, 2, 5, 10], [1, 4]), "pack_widths": ([0.25, 0.5, 1.0, 2.0, 4.0], [0.25, 1.0]),
+    "memory_width": (2**3.5, 2.0),  # 2^3.5 is the widest that is meant for a CPU, in the preset `standard`
+}
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m sweeps.bench", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)} (default: all)")
+    add("--quick", action="store_true", help="small sizes wherever none is given")
+    add("--cpus", type=int, default=2, metavar="N", help="cores of the sweeps (default 2)")
+    add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="of the packs")
+    add("--batch-size", type=int, default=32, metavar="B", help="images a step (default 32)")
+    add("--seconds", type=float, metavar="S", help="of each measurement of steps")
+    add("--repeats", type=int, metavar="R", help="of which the median counts")
+    add("--widths", type=float, nargs="+", metavar="W", help="of the cells, ascending")
+    add("--cells", type=int, metavar="N", help="in a sweep")
+    add("--cell-seconds", type=float, default=0.25, metavar="S", help="of each (default 0.25)")
+    add("--tune-cells", type=int, metavar="N", help="of them through tune.Tuner's defaults; 0 leaves that out")
+    add("--sizes", type=int, nargs="+", metavar="N", help="cells, from small to large sweeps")
+    add("--packs", type=int, nargs="+", metavar="K", help="cells a pack")
+    add("--pack-widths", type=float, nargs="+", metavar="W")
+    add("--memory-width", type=float, metavar="W", help="the widest in the sweep whose memory is looked at")
+    args = parser.parse_args(argv)
+    if unknown := set(args.sections) - set(SECTIONS):
+        parser.error(f"no section {', '.join(sorted(unknown))}: choose of {', '.join(SECTIONS)}")
+    for name, (thorough, quick) in SIZES.items():
+        if getattr(args, name) is None:
+            setattr(args, name, quick if args.quick else thorough)
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    from rich.console import Console  # after parsing: Ray and torch take seconds to import
+
+    from sweeps.bench import cells, orchestration, packs, processes
+    from sweeps.bench.tables import machine, show
+    from trainers.images import load_images
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
+    console.print(machine(), markup=False)
+    images = load_images()
+    data_bytes = sum(array.nbytes for array in (images.train_images, images.train_labels, images.val_images, images.val_labels))
+    made = {
+        "cell": lambda: cells.section(args.widths, batch_size=args.batch_size, seconds=args.seconds, repeats=args.repeats, images=images),
+        "sweep": lambda: orchestration.section(cells=args.cells, seconds=args.cell_seconds, tune_cells=args.tune_cells,
+                                               cpus=args.cpus, images=images),
+        "growth": lambda: orchestration.growth_section(args.sizes, cpus=args.cpus, images=images),
+        "start": lambda: processes.start_section(cpus=args.cpus),
+        "packs": lambda: packs.section(args.pack_widths, args.packs, batch_size=args.batch_size, seconds=args.seconds,
+                                       repeats=args.repeats, images=images, device=args.device),
+        "memory": lambda: processes.memory_section(cpus=args.cpus, width=args.memory_width, data_bytes=data_bytes),
+    }
+    for name in args.sections or SECTIONS:
+        show(made[name](), console)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""A cell's own speed on one core: against the usual script, and against the core's matrix products."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+from sweeps.bench.tables import Section, Target
+from sweeps.bench.usual import UsualScript
+from trainers.cell import Cell, Recipe
+from trainers.images import Images
+from trainers.network import ConvNet, count_params, flops_per_image
+from trainers.packed import Pack
+from trainers.train import DeviceImages, Run, put_on
+
+# Issue 8: against the usual script at the narrow and at the wide end, and of the matrix products' rate.
+NARROW_TARGET, WIDE_TARGET, PEAK_TARGET = 4.0, 1.5, 0.60
+MATRIX_SIDE = 1024    # of the products that stand for the core's limit: large enough to hide their overhead
+
+
+@dataclass(frozen=True)
+class CellSpeed:
+    """Of one width; medians over the repeats."""
+
+    width: float
+    ours: float            # images/s of training
+    usual: float
+    ratio: float           # median of the repeats' ratios
+    ours_validates: float  # s
+    usual_validates: float
+
+    @property
+    def flops_per_s(self) -> float:
+        return self.ours * flops_per_image(self.width)
+
+
+def matrix_flops_per_s(*, seconds: float) -> float:
+    """float32 products on one thread."""
+    side = torch.randn(MATRIX_SIDE, MATRIX_SIDE)
+
+    def multiply(count: int) -> None:
+        for _ in range(count):
+            torch.mm(side, side)
+
+    return 2.0 * MATRIX_SIDE**3 / seconds_each(multiply, seconds=seconds)
+
+
+def seconds_each(act: Callable[[int], object], *, seconds: float, clock: Callable[[], float] = time.process_time) -> float:
+    """Of one act, from as many as fill `seconds`.
+
+    By default seconds of the process's own CPU time: on an idle core that is the wall time, on a
+    busy one it leaves out the others'.
+    """
+    act(1)
+    began = clock()
+    act(2)
+    count = max(2, round(2 * seconds / max(clock() - began, 1e-9)))
+    began = clock()
+    act(count)
+    return (clock() - began) / count
+
+
+def endless(run: Run | Pack, images: DeviceImages) -> Callable[[int], None]:
+    """Takes any number of steps, over the same images again and again: the order of a run ends with them."""
+    most = len(images.train_images) // run.recipe.batch_size
+
+    def advance(steps: int) -> None:
+        for first in range(0, steps, most):
+            run.step = 0
+            run.advance([0.1] * min(most, steps - first))
+
+    return advance
+
+
+def measure(width: float, *, batch_size: int, seconds: float, repeats: int, images: Images, device_images: DeviceImages) -> CellSpeed:
+    """Ours and the usual script by turns, so that a noisy neighbour disturbs both."""
+    cell, recipe = Cell(width=width, fraction=1.0, dropout=0.0, seed=0), Recipe(lr=1e-3, batch_size=batch_size)
+    run = Run(cell, recipe, device_images)
+    usual = UsualScript(ConvNet(width, 0.0, images.classes, torch.Generator().manual_seed(0)), images,
+                        batch_size=batch_size, lr=recipe.lr, device=torch.device("cpu"))
+    usual.advance(2)
+    times = [(seconds_each(endless(run, device_images), seconds=seconds), seconds_each(usual.advance, seconds=seconds)) for _ in range(repeats)]
+    return CellSpeed(
+        width=width, ours=batch_size / median(own for own, _ in times), usual=batch_size / median(other for _, other in times),
+        ratio=median(other / own for own, other in times),
+        ours_validates=_seconds_of(run.evaluate), usual_validates=_seconds_of(usual.evaluate))
+
+
+def section(widths: Sequence[float], *, batch_size: int, seconds: float, repeats: int, images: Images) -> Section:
+    torch.set_num_threads(1)
+    device_images = put_on(images, "cpu")
+    speeds, products = [], []
+    for width in widths:
+        products.append(matrix_flops_per_s(seconds=seconds))
+        speeds.append(measure(width, batch_size=batch_size, seconds=seconds, repeats=repeats,
+                              images=images, device_images=device_images))
+    peak = max(products)
+    return Section(
+        title=f"1  A cell: one thread, batch {batch_size}",
+        columns=("width", "N", "MFLOP/image", "images/s", "usual script", "ratio", "GFLOP/s", "of products", "validation s", "usual s"),
+        rows=tuple((f"{s.width:.3g}", f"{count_params(s.width):,}", f"{flops_per_image(s.width) / 1e6:.3g}", f"{s.ours:,.0f}",
+                    f"{s.usual:,.0f}", f"{s.ratio:.1f}x", f"{s.flops_per_s / 1e9:.1f}", f"{s.flops_per_s / peak:.0%}",
+                    f"{s.ours_validates:.2f}", f"{s.usual_validates:.2f}") for s in speeds),
+        targets=(Target("narrowest width against the usual script", speeds[0].ratio, NARROW_TARGET, "x", True),
+                 Target("widest width against the usual script", speeds[-1].ratio, WIDE_TARGET, "x", True),
+                 Target("widest width, share of the matrix products' FLOP/s", speeds[-1].flops_per_s / peak, PEAK_TARGET, "", True)),
+        notes=(f"limit: {peak / 1e9:.0f} GFLOP/s of {MATRIX_SIDE} x {MATRIX_SIDE} products on this core, best of "
+               f"{len(products)}; medians of {repeats} repeats of {seconds:g} s each, CPU time",))
+
+
+def _seconds_of(act: Callable[[], object]) -> float:
+    began = time.process_time()
+    act()
+    return time.process_time() - began

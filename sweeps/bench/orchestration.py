@@ -1,0 +1,208 @@
+"""What a sweep costs around its cells: ours, Ray Tune as it comes, bare Ray tasks, a pool of processes."""
+
+import contextlib
+import io
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import ray
+import torch
+from ray import tune
+
+from sweeps.bench.processes import resident_bytes
+from sweeps.bench.tables import Section, Target
+from sweeps.bench.work import Metered, Spin
+from sweeps.connect import Cluster, connect
+from sweeps.engine import run_jobs
+from sweeps.job import CellJob, Job
+from sweeps.source import JobList
+from sweeps.store import open_store
+from trainers.cell import Cell, Recipe
+from trainers.images import Images
+from trainers.results import Result
+from trainers.train import DeviceImages, put_on
+
+SHORT_CELLS_TARGET = 0.70  # issue 8: of the cores' time, for cells of about 0.25 s
+# A real cell of about 0.25 s of a core, half of it validation.
+SHORT_CELL = Cell(width=0.25, fraction=1 / 128, dropout=0.0, seed=0)
+SHORT_RECIPE = Recipe(lr=0.01, batch_size=4)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Of one runner over one list of cells."""
+
+    runner: str
+    cells: int
+    slots: int
+    work: float         # s of a core that the cells took themselves
+    wall: float         # s, from the first cell's beginning to the last one's end
+    driver_cpu: float   # s of the driving process
+    resident: int       # bytes of the driving process at the end
+
+    @property
+    def busy(self) -> float:
+        """Share of the cores' time that went into cells."""
+        return self.work / self.slots / self.wall
+
+    @property
+    def overhead(self) -> float:
+        """s of a core for each cell, beyond the cell."""
+        return (self.wall * self.slots - self.work) / self.cells
+
+    def row(self, what: str) -> tuple[str, ...]:
+        return (what, self.runner, f"{self.cells:,}", f"{self.wall:.1f}", f"{self.busy:.0%}" if self.work else "",
+                f"{1e3 * self.wall / self.cells:.1f}", f"{1e3 * self.overhead:.1f}",
+                f"{1e3 * self.driver_cpu / self.cells:.1f}")
+
+
+class _Stopwatch:
+    """A watcher that shows nothing, and knows when the first cell began and the last one ended."""
+
+    def __init__(self):
+        self.began = self.ended = self.work = 0.0
+        self.cells = 0
+
+    def started(self, job: Job) -> None:
+        """Tune says so while the worker may still be starting."""
+
+    def finished(self, job: Job, rows: Sequence[Result]) -> None:
+        self.take(time.perf_counter(), sum(row.train_seconds for row in rows))
+
+    def failed(self, job: Job, kind: str, error: str, *, again: bool) -> None:
+        raise RuntimeError(f"a benchmark's cell failed: {kind}: {error}")
+
+    def note(self, text: str) -> None:
+        """Nothing to show."""
+
+    def take(self, now: float, seconds: float) -> None:
+        self.began = self.began or now - seconds
+        self.ended, self.work, self.cells = now, self.work + seconds, self.cells + 1
+
+
+def ours(jobs: Sequence[Job], *, images: Images, cluster: Cluster, slots: int) -> Timing:
+    watch, cpu = _Stopwatch(), time.process_time()
+    with tempfile.TemporaryDirectory() as folder, open_store(Path(folder) / "bench.parquet", provenance={}) as store:
+        outcome = run_jobs(JobList(jobs, seconds=lambda job: 1.0), images=images, store=store, cluster=cluster, watcher=watch)
+    if outcome.finished != len(jobs):
+        raise RuntimeError(f"{outcome.finished} of {len(jobs)} cells came back")
+    return _timing("ours (Ray Tune, workers reused, every row stored)", watch, slots, cpu)
+
+
+def ray_tasks(jobs: Sequence[Job], *, images: Images, slots: int) -> Timing:
+    """One task a cell, no table kept: what Ray itself takes."""
+    held, task = ray.put(images), ray.remote(_run_alone)
+    ray.get([task.remote(Spin(number, 0.2), held) for number in range(2 * slots)])  # workers up, torch imported
+    watch, cpu = _Stopwatch(), time.process_time()
+    waiting = [task.remote(job, held) for job in jobs]
+    while waiting:
+        done, waiting = ray.wait(waiting)
+        watch.take(time.perf_counter(), ray.get(done[0]))
+    return _timing("bare Ray tasks", watch, slots, cpu)
+
+
+def pool(jobs: Sequence[Job], *, images: Images, slots: int) -> Timing:
+    """One machine, no fault survived, no table kept."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(slots, initializer=_hold, initargs=(images,)) as workers:
+        workers.map(_run_held, [Spin(number, 0.2) for number in range(2 * slots)], chunksize=1)
+        watch, cpu = _Stopwatch(), time.process_time()
+        for seconds in workers.imap_unordered(_run_held, jobs, chunksize=1):
+            watch.take(time.perf_counter(), seconds)
+    return _timing("multiprocessing pool", watch, slots, cpu)
+
+
+def tune_defaults(jobs: Sequence[Job], *, images: Images, slots: int) -> Timing:
+    """tune.Tuner as its first tutorial has it: a function, a grid, nothing set.
+
+    Each of its trials starts a process; so the start-up of the first is no more than that of any.
+    """
+    cpu, began = time.process_time(), time.perf_counter()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, \
+            contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        tuner = tune.Tuner(tune.with_parameters(_tune_function, jobs=list(jobs), images=images),
+                           param_space={"index": tune.grid_search(list(range(len(jobs))))},
+                           run_config=tune.RunConfig(storage_path=folder))
+        results = tuner.fit()
+    seconds = [result.metrics["seconds"] for result in results]
+    return Timing("tune.Tuner with defaults", len(seconds), slots, sum(seconds), time.perf_counter() - began,
+                  time.process_time() - cpu, resident_bytes(os.getpid()))
+
+
+def section(*, cells: int, seconds: float, tune_cells: int, cpus: int, images: Images) -> Section:
+    """The same cells through every runner; Tune with its defaults through the first of them only."""
+    spins = [Spin(number, seconds) for number in range(cells)]
+    empty = [Spin(number, 0.0) for number in range(cells)]
+    real = [Metered(CellJob(Cell(**{**vars(SHORT_CELL), "seed": seed}), SHORT_RECIPE)) for seed in range(cells)]
+    rows, timings = [], {}
+    with connect(None, cpus=cpus) as cluster:
+        # First, since ours sets Tune's environment variables, which its defaults must not see.
+        plain = partial(tune_defaults, images=images, slots=cpus)
+        peers = (partial(ours, images=images, cluster=cluster, slots=cpus), partial(ray_tasks, images=images, slots=cpus),
+                 partial(pool, images=images, slots=cpus))
+        plainly = {what: plain(jobs[:tune_cells]) for what, jobs in (("empty", empty), (f"{seconds:g} s", spins)) if tune_cells}
+        for what, jobs in (("empty", empty), (f"{seconds:g} s", spins), ("trained", real)):
+            timings[what] = [run(jobs) for run in peers]
+            rows += [timing.row(what) for timing in (*timings[what], *([plainly[what]] if what in plainly else []))]
+    return Section(
+        title=f"2  A sweep on {cpus} cores",
+        columns=("cells", "runner", "number", "wall s", "cores busy", "wall ms a cell", "core ms lost a cell", "driver CPU ms a cell"),
+        rows=tuple(rows),
+        targets=tuple(Target(f"cores busy, cells of {what}", timings[what][0].busy, SHORT_CELLS_TARGET, "", True)
+                      for what in (f"{seconds:g} s", "trained")),
+        notes=("cores busy: CPU time of the cells over wall time x cores, from the first cell's beginning; "
+               "limit: the pool, which keeps no table and survives no fault",
+               f"trained: width {SHORT_CELL.width:g}, fraction 1/{1 / SHORT_CELL.fraction:.0f}, batch {SHORT_RECIPE.batch_size}, "
+               f"{timings['trained'][0].work / cells:.2f} s a cell, validation included"))
+
+
+def growth_section(sizes: Sequence[int], *, cpus: int, images: Images) -> Section:
+    """Empty cells, so that what is left is ours."""
+    timings = []
+    before = resident_bytes(os.getpid())
+    with connect(None, cpus=cpus) as cluster:
+        for size in sizes:
+            timings.append(ours([Spin(number, 0.0) for number in range(size)], images=images, cluster=cluster, slots=cpus))
+    first, last = timings[0], timings[-1]
+    return Section(
+        title="2  The same from small to large: empty cells, ours, one process after the other",
+        columns=("cells", "wall ms a cell", "driver CPU ms a cell", "driver memory MB"),
+        rows=tuple((f"{t.cells:,}", f"{1e3 * t.wall / t.cells:.1f}", f"{1e3 * t.driver_cpu / t.cells:.1f}", f"{t.resident / 1e6:,.0f}")
+                   for t in timings),
+        targets=(Target("wall a cell, largest over smallest sweep", (last.wall / last.cells) / (first.wall / first.cells), 1.5, "x", False),
+                 Target("driver memory, growth a cell", (last.resident - first.resident) / 1e3 / max(1, last.cells - first.cells), 100, "kB", False)),
+        notes=(f"the driver held {before / 1e6:,.0f} MB before, with torch, Ray and the data set loaded",))
+
+
+def _timing(runner: str, watch: _Stopwatch, slots: int, cpu: float) -> Timing:
+    return Timing(runner, watch.cells, slots, watch.work, watch.ended - watch.began, time.process_time() - cpu,
+                  resident_bytes(os.getpid()))
+
+
+# -- in the workers -----------------------------------------------------------------------------------
+def _run_alone(job: Job, images: Images) -> float:
+    torch.set_num_threads(1)
+    return job.run(put_on(images, "cpu"))[0].train_seconds
+
+
+_held: DeviceImages | None = None  # of a pool's worker
+
+
+def _hold(images: Images) -> None:
+    global _held
+    torch.set_num_threads(1)
+    _held = put_on(images, "cpu")
+
+
+def _run_held(job: Job) -> float:
+    return job.run(_held)[0].train_seconds
+
+
+def _tune_function(config: dict, jobs: list[Job], images: Images) -> None:
+    tune.report({"seconds": _run_alone(jobs[config["index"]], images)})
