@@ -1,0 +1,39 @@
+"""The Chinchilla correction, measured: each data budget's own schedule against runs read on their way.
+
+    python sweeps/schedule_study.py                       the preset `quick` on this machine
+    python sweeps/schedule_study.py --preset standard --out schedules.parquet
+    python sweeps/schedule_study.py --address auto        on the Ray cluster that this machine belongs to
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # siblings from this checkout; shadow no library
+
+from sweeps.arguments import add_how, add_where
+
+PRESETS = ("smoke", "quick", "standard", "full")
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="schedule_study.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--preset", default="quick", metavar="NAME", help=f"{', '.join(PRESETS)} (default quick)")
+    add_where(parser, out="schedules.parquet")
+    add("--batch-size", type=int, default=32, metavar="B", help="images a step of the trunks and on the whole data (default 32)")
+    add("--batch-power", type=float, default=0.5, metavar="P", help="per-budget batch size ~ fraction^P (default 0.5)")
+    add_how(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    from sweeps.protocols import run_schedule_study  # after parsing: Ray and torch take seconds to import
+    from sweeps.refusal import exit_status
+    return exit_status(lambda: run_schedule_study(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
