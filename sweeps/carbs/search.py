@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.special import log_ndtr, ndtri
+from scipy.special import ndtri
 from scipy.stats import qmc
 
 from sweeps.carbs import surrogate
@@ -38,6 +38,10 @@ OVERHEAD = 0.01
 
 class BudgetSpent(Exception):
     """No run fits into what is left of the budget."""
+
+
+class CapUnreachable(ValueError):
+    """Nothing in the space is believed to cost as little as max_cost."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +113,12 @@ class Carbs:
         """Have `ask` return this config before any of its own. Raises ValueError if it isn't of the space."""
         self._queue.append(self.space.check(config))
 
+    def adopt(self, config: Mapping) -> None:
+        """Count a run begun elsewhere (an older table, a lost message) as asked for, so that it can be told."""
+        self._pending.append(self.space.check(config))
+
     def ask(self) -> dict:
-        """The next config to run. Raises BudgetSpent, or ValueError where the cap cannot be met."""
+        """The next config to run. Raises BudgetSpent or CapUnreachable."""
         if self._queue:
             config = self._queue.pop(0)
         elif self._model_ready():
@@ -139,7 +147,7 @@ class Carbs:
                 return i
         if any(o.config == dict(config) for o in self.observations):
             raise ValueError(f"this config has been told already: {dict(config)}")
-        raise ValueError(f"this config was never asked for: {dict(config)}; enqueue and ask it first")
+        raise ValueError(f"this config was never asked for: {dict(config)}; adopt it first")
 
     def _settle(self, config: Mapping, observation: Observation) -> None:
         self._pending.pop(self._place(config))
@@ -298,7 +306,7 @@ class Carbs:
             raise BudgetSpent(f"no run fits into the {math.exp(cap):.4g} left of {self.budget:.4g}")
         # After twice as many runs as coordinates the model's word on the cost counts.
         if chance[best] < 0.01 and len(now.X) >= 2 * self.space.width + self.initial:
-            raise ValueError(f"max_cost {self.max_cost:g} cannot be met: the cheapest of {len(now.X)} runs cost "
+            raise CapUnreachable(f"max_cost {self.max_cost:g} cannot be met: the cheapest of {len(now.X)} runs cost "
                              f"{math.exp(now.log_cost.min()):.4g}; raise it or widen the space towards cheaper runs")
         self._fall_back("no candidate is within max_cost with probability 0.95: taking the likeliest")
         return X[best]
