@@ -47,7 +47,7 @@ class Preset:
 PRESETS = {
     "smoke": Preset(Grid((0.25, 0.5), halvings(5, 6), seeds(1), (0.0,)), 3, 1),
     "quick": Preset(Grid(half_octaves(-4, 0), halvings(0, 4), seeds(2), (0.0,)), 3, 1),
-    "standard": Preset(Grid(half_octaves(-4, 4), halvings(0, 5), seeds(4), (0.0,)), 5, 1),
+    "standard": Preset(Grid(half_octaves(-4, 4), halvings(0, 5), seeds(3), (0.0,)), 5, 1),
     "full": Preset(Grid(half_octaves(-4, 8), halvings(0, 6), seeds(8), (0.0,)), 7, 2),
 }
 
