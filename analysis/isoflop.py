@@ -16,7 +16,7 @@ from analysis.intervals import tail
 from analysis.refusal import Doubt, NoMinimum
 from analysis.vertex import CURVES, vertices
 
-OCTAVES = 1.0       # spacing of common budgets
+OCTAVES = 0.5       # spacing of common budgets: half of what a width step of sqrt 2 or a halving of the data makes
 LEAST_BUDGETS = 12  # on grids of few octaves
 GAP = 0.05          # log C within a budget that the table doesn't label differ by less
 
