@@ -4,43 +4,37 @@ Tune schedules, retries nothing, and keeps nothing: its snapshots lag by seconds
 running finished trials again. A trial is one job; what is finished is what the store holds.
 """
 
+import logging
 import os
 import signal
-import socket
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from typing import Protocol
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
 
+from filelock import FileLock
 from ray import tune
 from ray.tune import Callback
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from sweeps.connect import Cluster
-from sweeps.job import Job
-from sweeps.rows import Failure
+from sweeps.connect import Cluster, describe
+from sweeps.desk import Desk, Patience, Watcher, last_line
+from sweeps.refusal import SweepError
 from sweeps.source import Source
 from sweeps.store import Store
 from sweeps.worker import JobTrainable
 from trainers.images import Images
 from trainers.results import Result
 
-RETRIES = 2            # of a job that raised or whose worker died
-LOST_NODES = 10        # times a job may lose its node (pre-emption) before it counts as failed
-BARREN_ROUNDS = 3      # times Tune may give up without finishing a job before we do
-
-
-class Watcher(Protocol):
-    """Whoever shows the sweep to a person."""
-
-    def started(self, job: Job) -> None: ...
-    def finished(self, job: Job, rows: Sequence[Result]) -> None: ...
-    def failed(self, job: Job, kind: str, error: str, *, again: bool) -> None: ...
-    def note(self, text: str) -> None: ...
+BARREN_ROUNDS = 10     # times in a row that Tune may give up without an end of a job before we do
+ROUND = 5_000          # jobs a Tuner: it holds some 40 kB of each until its end
+SLOTS_EVERY_S = 5.0    # between counts of the cluster's slots: nodes come and go
+UNKNOWN_SLOTS = 1_000  # assumed where only the operator knows how far the cluster may grow
 
 
 @dataclass(frozen=True)
@@ -53,14 +47,13 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Trials:
+class Trials(Patience):
     """What every trial gets."""
 
     cpus: float = 1.0
     gpus: float = 0.0
-    device: str = "auto"                                   # auto, cpu or cuda
-    timeout_s: Callable[[Job], float] = lambda job: 3600.0  # after which a job counts as hung
-    callbacks: tuple[Callback, ...] = ()                   # Tune's own, to log elsewhere
+    device: str = "auto"                  # auto, cpu or cuda
+    callbacks: tuple[Callback, ...] = ()  # Tune's own, to log elsewhere
 
 
 def run_jobs(source: Source, *, images: Images, store: Store, cluster: Cluster, watcher: Watcher,
@@ -68,141 +61,140 @@ def run_jobs(source: Source, *, images: Images, store: Store, cluster: Cluster, 
     """Run all of `source`; every finished row is in `store` when this returns.
 
     Ctrl-C (or SIGTERM) once lets the running jobs finish, twice raises KeyboardInterrupt.
-    Raises RuntimeError where Tune gives up again and again without a job finished.
+    Raises SweepError where no trial can start, or Tune gives up again and again without a job
+    finished, and StoreError as soon as the store takes no more.
     """
-    desk = _Desk(source, store, watcher, trials, row_type)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # of failures the watcher tells
+    # Once: with_parameters puts the images into the object store for as long as this process lives.
+    trainable = tune.with_resources(
+        tune.with_parameters(JobTrainable, images=images, threads=max(1, int(trials.cpus)), device=trials.device),
+        {"cpu": trials.cpus, "gpu": trials.gpus})
+    desk = Desk(source, store, watcher, trials, row_type)
     barren = 0
     with _tune_folder() as folder, _interrupts(desk):
-        while not desk.over() and barren < BARREN_ROUNDS:
-            before = desk.ended
+        while not desk.over():
+            clerk, before = _Clerk(desk, cluster, trials), desk.succeeded + desk.failed
+            tuner, reason = _tuner(clerk, trainable, trials, folder), ""
             try:
-                _tuner(desk, images, cluster, trials, folder).fit()
-            except tune.TuneError as error:  # e.g. Ray killed a trial for memory: start a new Tuner on the rest
-                watcher.note(f"Ray Tune stopped ({str(error).splitlines()[0]}); going on with what is left")
-            desk.put_back_lost()
-            barren = barren + 1 if desk.ended == before else 0
-    if barren:
-        raise RuntimeError(f"Ray Tune gave up {BARREN_ROUNDS} times without finishing a job")
-    return Outcome(finished=desk.succeeded, failed=desk.ended - desk.succeeded, interrupted=desk.stopping)
+                tuner.fit()
+            except Exception as error:  # whatever it is, Tune runs nothing now: a new Tuner takes the rest
+                reason = last_line(str(error)) or type(error).__name__
+            if clerk.broken:
+                raise clerk.broken
+            desk.broke_off(reason)
+            if reason:
+                watcher.note(f"Ray Tune stopped ({reason}); going on with what is left")
+            barren = barren + 1 if reason and desk.succeeded + desk.failed == before else 0
+            if barren == BARREN_ROUNDS:
+                raise SweepError(f"Ray Tune gave up {barren} times without finishing a job, at last with: {reason}")
+    return Outcome(finished=desk.succeeded, failed=desk.failed, interrupted=desk.stopping)
 
 
-class _Desk(Searcher):
-    """Hands jobs to Tune, and takes their ends: the one place where a job's fate is decided."""
+def _kept(method: Callable) -> Callable:
+    """Tune logs and forgets what is raised in here: keep the first, which then ends the sweep."""
+    @wraps(method)
+    def call(clerk: "_Clerk", *args: object, **kwargs: object) -> object:
+        try:
+            return method(clerk, *args, **kwargs)
+        except Exception as error:
+            clerk.broken = clerk.broken or error
+            return None
+    return call
 
-    def __init__(self, source: Source, store: Store, watcher: Watcher, trials: Trials, row_type: type[Result]):
-        super().__init__(metric="val_loss", mode="min")
-        self.source, self.store, self.watcher, self.trials, self.row_type = source, store, watcher, trials, row_type
-        self.stopping = False
-        self.succeeded = self.ended = 0
-        self._again: deque[Job] = deque()
-        self._running: dict[str, Job] = {}     # by trial id
-        self._attempts: dict[Job, list[str]] = {}  # kinds of failure so far
-        self._since: dict[str, float] = {}
 
-    def over(self) -> bool:
-        return self.stopping or (not self._again and not self._running and self.source.exhausted())
+class _Clerk(Searcher):
+    """Speaks with one Tuner on the desk's behalf: Tune asks it for trials, _Ears tell it of their ends."""
 
-    # -- Tune asks ------------------------------------------------------------------------------
+    def __init__(self, desk: Desk, cluster: Cluster, trials: Trials):
+        super().__init__()
+        self.desk, self._cluster, self._trials = desk, cluster, trials
+        self.broken: Exception | None = None
+        self._told_of_stopping = False
+        self._handed_out = 0
+        self._slots, self._counted = 0.0, float("-inf")
+
+    @_kept
     def suggest(self, trial_id: str) -> dict | str | None:
-        if self.stopping:
+        if self.desk.stopping or self.broken or self._handed_out >= ROUND:
             return Searcher.FINISHED
-        job = self._again.popleft() if self._again else self.source.next()
-        if job is None:  # a job that runs may yet fail and come back, or lead to more
-            return Searcher.FINISHED if self.over() else None
-        self._running[trial_id] = job
-        return {**job.describe(), "job": job, "timeout_s": self.trials.timeout_s(job)}
+        # No job in hand for a slot that isn't free: Tune gives freed actors to its newest trials, so that one
+        # in hand may wait for hours. (Seen: a tuning run that half a grid waited for.)
+        if len(self.desk) >= self._slots_now():
+            return None
+        job = self.desk.hand_out(trial_id)
+        if job is None:
+            return Searcher.FINISHED if self.desk.over() else None
+        self._handed_out += 1
+        return {**job.describe(), "job": job, "timeout_s": self._trials.timeout_s(job)}
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        if error or result is None or trial_id not in self._running:
-            return  # errors come with their cause to _Ears.on_trial_error
-        if "failure" in result:
-            self._fail(self._running.pop(trial_id), **result["failure"])
-        else:
-            self._finish(self._running.pop(trial_id), result["rows"])
+        """Nothing: _Ears have told of it, before any logger could fail on it."""
 
-    # -- told by _Ears --------------------------------------------------------------------------
+    def _slots_now(self) -> float:
+        """Trials that may run at once, at present or when an autoscaler has done what it may."""
+        if time.monotonic() - self._counted > SLOTS_EVERY_S:
+            share = {"cpus": self._trials.cpus, "gpus": self._trials.gpus}
+            self._slots = max(self._cluster.max_slots(**share), describe(self._cluster.address).slots(**share))
+            self._counted = time.monotonic()
+        return min(self._slots, UNKNOWN_SLOTS)
+
+    @_kept
+    def tick(self) -> None:
+        if self.desk.stopping and not self._told_of_stopping:  # not by the signal's handler: it may cut into a print
+            self._told_of_stopping = True
+            self.desk.watcher.note("stopping: the running cells finish first; once more to stop now "
+                                   "(finished cells are safe)")
+
+    @_kept
     def began(self, trial_id: str) -> None:
-        self._since[trial_id] = time.monotonic()
-        if trial_id in self._running:
-            self.watcher.started(self._running[trial_id])
+        self.desk.began(trial_id)
 
-    def died(self, trial_id: str, error: Exception | None, host: str) -> None:
-        job = self._running.pop(trial_id, None)
-        if job is None:
-            return
-        elapsed = time.monotonic() - self._since.get(trial_id, time.monotonic())
-        if elapsed >= self.trials.timeout_s(job):
-            kind, text = "timeout", f"no result after {elapsed:.0f} s (limit {self.trials.timeout_s(job):.0f} s)"
-        else:
-            lost = any(word in str(error) for word in ("node", "preempt"))
-            kind, text = ("lost node" if lost else "killed"), f"{type(error).__name__}: {error}"
-        self._fail(job, kind=kind, error=text.strip(), traceback="", host=host)
+    @_kept
+    def never_began(self, trial_id: str) -> None:
+        self.desk.never_began(trial_id)
 
-    def put_back_lost(self) -> None:
-        """Jobs that Tune dropped without a word, now that it runs nothing."""
-        if not self.stopping:
-            self._again.extend(self._running.values())
-        self._running.clear()
+    @_kept
+    def reported(self, trial_id: str, result: dict) -> None:
+        self.desk.reported(trial_id, result)
 
-    # -- how a job ends -------------------------------------------------------------------------
-    def _finish(self, job: Job, rows: Sequence[dict]) -> None:
-        names = {f.name for f in fields(self.row_type)}
-        results = [self.row_type(**{k: v for k, v in row.items() if k in names}) for row in rows]
-        for row in results:
-            self.store.append(row) if job.table == "results" else self.store.append_tuning(row)
-        self.succeeded += 1
-        self.ended += 1
-        self.source.finished(job, results)
-        self.watcher.finished(job, results)
+    @_kept
+    def died(self, trial_id: str, text: str) -> None:
+        self.desk.died(trial_id, text)
 
-    def _fail(self, job: Job, *, kind: str, error: str, traceback: str, host: str) -> None:
-        past = self._attempts.setdefault(job, [])
-        past.append(kind)
-        again = self._worth_another(past)
-        self.watcher.failed(job, kind, error, again=again)
-        if again:
-            self._again.append(job)
-            return
-        for identity in job.identities():
-            if identity not in self.store.results and job.table == "results":
-                self.store.fail(Failure(**identity._asdict(), kind=kind, error=error, traceback=traceback,
-                                        host=host or socket.gethostname(), attempts=len(past), time=time.time()))
-        self.ended += 1
-        self.source.failed(job)
-
-    @staticmethod
-    def _worth_another(kinds: Sequence[str]) -> bool:
-        """Divergence is the cell's own, bit for bit: again would be the same. A lost node is nobody's fault."""
-        if kinds[-1] == "diverged":
-            return False
-        lost = kinds.count("lost node")
-        return lost <= LOST_NODES and len(kinds) - lost <= RETRIES
-
-    # -- Tune would keep us in its snapshots; what is worth keeping is in the store --------------
+    # Tune would keep us in its snapshots; what is worth keeping is in the store.
     def __getstate__(self) -> dict:
-        return {"_metric": self._metric, "_mode": self._mode}
+        return {}
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: see the class."""
+        """Nothing."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: see the class."""
+        """Nothing."""
 
 
 class _Ears(Callback):
-    """Tells the desk what Tune tells callbacks only."""
+    """Tells the clerk what Tune tells callbacks only."""
 
-    def __init__(self, desk: _Desk):
-        self._desk = desk
+    def __init__(self, clerk: _Clerk):
+        self._clerk = clerk
 
-    def on_trial_start(self, iteration: int, trials: list, trial: object, **info: object) -> None:
-        self._desk.began(trial.trial_id)
+    def on_step_begin(self, iteration: int, trials: list, **info: object) -> None:
+        self._clerk.tick()
 
-    def on_trial_error(self, iteration: int, trials: list, trial: object, **info: object) -> None:
-        self._desk.died(trial.trial_id, trial.get_error(), str(getattr(trial, "node_ip", None) or ""))
+    def on_step_end(self, iteration: int, trials: list, **info: object) -> None:
+        if self._clerk.broken:  # from here it ends Tuner.fit, with its actors stopped
+            raise self._clerk.broken
 
-    def __getstate__(self) -> dict:
-        return {}
+    def on_trial_start(self, iteration: int, trials: list, trial: Trial, **info: object) -> None:
+        self._clerk.began(trial.trial_id)
+
+    def on_trial_result(self, iteration: int, trials: list, trial: Trial, result: dict, **info: object) -> None:
+        self._clerk.reported(trial.trial_id, result)
+
+    def on_trial_error(self, iteration: int, trials: list, trial: Trial, **info: object) -> None:
+        # From the file where Tune put it: trial.get_error looks where that is copied to, later.
+        text = Path(trial.error_file).read_text(errors="replace") if trial.error_file else ""
+        self._clerk.died(trial.trial_id, text.partition("\n")[2].strip() or "died without a word")
 
 
 class _AnySlot(FIFOScheduler):
@@ -213,45 +205,56 @@ class _AnySlot(FIFOScheduler):
     that come up late stay empty for good. Naming none leaves the choice to the free slots.
     """
 
+    def __init__(self, clerk: _Clerk):
+        super().__init__()
+        self._clerk = clerk
+
     def choose_trial_to_run(self, tune_controller: object) -> None:
-        return None
+        if self._clerk.desk.stopping:  # what waits for a slot is not to begin
+            for trial in [trial for trial in tune_controller.get_live_trials() if trial.status == Trial.PENDING]:
+                self._clerk.never_began(trial.trial_id)
+                tune_controller.stop_trial(trial)
 
 
-def _tuner(desk: _Desk, images: Images, cluster: Cluster, trials: Trials, folder: str) -> tune.Tuner:
+class _Unpickled(list):
+    """Callbacks that Tune may use, but not pickle into a snapshot: loggers hold files and threads."""
+
+    def __reduce__(self) -> tuple:
+        return list, ()
+
+
+def _tuner(clerk: _Clerk, trainable: type, trials: Trials, folder: str) -> tune.Tuner:
     os.environ.update({
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # three files a trial would cost more than a small cell
         "TUNE_DISABLE_SIGINT_HANDLER": "1",         # ours finishes what is running
         "TUNE_GLOBAL_CHECKPOINT_S": "1000000",      # the store is our snapshot
+        "TUNE_MAX_PENDING_TRIALS_PG": "1000000",    # the clerk decides how many
         "RAY_AIR_NEW_OUTPUT": "0",                  # whose banner no verbosity silences
     })
-    trainable = tune.with_parameters(JobTrainable, images=images, threads=max(1, int(trials.cpus)), device=trials.device)
-    slots = cluster.max_slots(cpus=trials.cpus, gpus=trials.gpus)  # with what an autoscaler may add
-    if slots == float("inf"):
-        slots = 1000
     return tune.Tuner(
-        tune.with_resources(trainable, {"cpu": trials.cpus, "gpu": trials.gpus}),
-        tune_config=tune.TuneConfig(search_alg=desk, scheduler=_AnySlot(), num_samples=-1, reuse_actors=True,
-                                    max_concurrent_trials=max(2, int(slots) + 1)),  # one in hand for each that ends
-        run_config=tune.RunConfig(storage_path=folder, name="sweep", verbose=0, callbacks=[_Ears(desk), *trials.callbacks],
+        trainable,
+        tune_config=tune.TuneConfig(search_alg=clerk, scheduler=_AnySlot(clerk), num_samples=-1, reuse_actors=True),
+        run_config=tune.RunConfig(storage_path=folder, name="sweep", verbose=0,
+                                  callbacks=_Unpickled([_Ears(clerk), *trials.callbacks]),
                                   failure_config=tune.FailureConfig(max_failures=0),
                                   checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False)))
 
 
 @contextmanager
 def _tune_folder() -> Iterator[str]:
-    """Tune wants a folder; nothing in it outlives the sweep."""
-    with tempfile.TemporaryDirectory(prefix="sll-tune-", ignore_cleanup_errors=True) as folder:
+    """Tune wants a folder; nothing in it outlives the sweep. Named and locked as connect's are: it clears them."""
+    with (tempfile.TemporaryDirectory(prefix="sll-tune-", ignore_cleanup_errors=True) as folder,
+          FileLock(Path(folder, "driver.lock"))):
         yield folder
 
 
 @contextmanager
-def _interrupts(desk: _Desk) -> Iterator[None]:
+def _interrupts(desk: Desk) -> Iterator[None]:
     """First signal: hand out no more jobs. Second: KeyboardInterrupt."""
     def handle(number: int, frame: object) -> None:
         if desk.stopping:
             raise KeyboardInterrupt
         desk.stopping = True
-        desk.watcher.note("stopping: the running cells finish first; once more to stop now (finished cells are safe)")
 
     previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -36,6 +36,7 @@ class JobTrainable(tune.Trainable):
         try:
             with _deadline(self.config["timeout_s"]):
                 rows = [asdict(row) for row in job.run(self.images)]
+            _check(rows)
         except Exception as error:  # the boundary: whatever a job raises becomes a row of failures
             return {"done": True, "failure": {
                 "kind": "diverged" if isinstance(error, Diverged) else "raised",
@@ -48,6 +49,15 @@ class JobTrainable(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: object) -> None:
         """Nothing was saved."""
+
+
+def _check(rows: list[dict]) -> None:
+    """Raises ValueError for what would pass as finished and is not: no row, or one with a number that is none."""
+    if not rows:
+        raise ValueError("the job yielded no row")
+    for row in rows:
+        if odd := [name for name, value in row.items() if value != value]:
+            raise ValueError(f"{', '.join(odd)} of its row is NaN")
 
 
 @contextmanager
