@@ -162,8 +162,6 @@ def furnish(host: Host, key: Path) -> None:
     (environment / "bin" / "ray").write_text(
         f"#!{environment}/bin/python\nimport sys\nfrom ray.scripts.scripts import main\nsys.exit(main())\n")
     (environment / "bin" / "ray").chmod(0o755)
-    # three nodes start on one machine, and others may use it, too
-    (host.home / ".bashrc").write_text("export RAY_raylet_start_wait_time_s=600 RAY_worker_register_timeout_seconds=600\n")
     # no registry is in reach: all that the project asks for must be there, and pip finds that it is
     (host.home / ".config/pip/pip.conf").write_text("[global]\nno-index = true\nno-build-isolation = false\n")
 
@@ -280,8 +278,8 @@ with connect("auto") as cluster:
 
 
 def trials(host: Host) -> list[str]:
-    """Processes of the host in which a trial runs; idle workers and Ray's own agents are none."""
-    return [line for line in host.processes() if line.startswith("ray::") and not line.startswith(("ray::IDLE", "ray::R", "ray::D"))]
+    """Processes of the host in which a trial runs."""
+    return [line for line in host.processes() if line.startswith("ray::") and "Trainable" in line]
 
 
 def test_ray_up_a_sweep_that_loses_a_worker_a_job_and_ray_down(site):
