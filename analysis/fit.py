@@ -35,7 +35,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         usage="%(prog)s FILE... [--out DIR] [--by COL] [--predict-flops C] [column flags]", allow_abbrev=False,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=26, width=100))
     parser.add_argument("files", nargs="+", metavar="FILE", help="tables of runs; several are stacked")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: NAME-fit beside FILE)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: NAME-fit here)")
     parser.add_argument("--by", action="append", metavar="COL", help="fit each value of COL apart and compare them; "
                         "may be repeated (default for our own tables: dropout; none: no groups)")
     parser.add_argument("--predict-flops", action="append", type=budget, default=[], metavar="C",

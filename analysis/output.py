@@ -10,10 +10,9 @@ from analysis.figures.sheets import Plate
 
 
 def default_folder(source: str) -> Path:
-    """NAME-fit beside the table, or in the working directory where the table's folder is read-only or remote."""
+    """NAME-fit in the working directory: nothing is written beside somebody else's data."""
     name = re.sub(r"[^\w.-]", "_", Path(source.rsplit("/", 1)[-1]).name.split(".")[0])[:100] or "table"
-    parent = Path.cwd() if "://" in source else Path(source).parent
-    return (parent if os.access(parent, os.W_OK) else Path.cwd()) / f"{name}-fit"
+    return Path(f"{name}-fit")
 
 
 def prepared(folder: Path) -> Path:

@@ -12,9 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.fs
 import pyarrow.parquet as pq
@@ -25,8 +23,6 @@ MAX_DECODED_BYTES = 512 << 20     # of the columns asked for, as Arrow holds the
 MAX_TEXT_BYTES = 384 << 20        # of CSV after decompression: under 10 s even if all of it is newlines
 MAX_RATIO = 50                    # of gzip: numbers in text shrink by 3 to 10
 MAX_LINE_BYTES = 1 << 20          # one CSV record; Arrow refuses records beyond its block
-
-NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 
 class BadTable(ValueError):
@@ -92,75 +88,6 @@ def read_columns(sheet: Sheet, wanted: Sequence[str]) -> Block:
     except (OSError, pa.ArrowException, MemoryError, UnicodeError) as error:
         raise BadTable(f"{printable(sheet.source)}: {_reason(error)}") from error
     return block
-
-
-def numbers(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
-    """A column as float64 (null where it is not a number), and the mask of what was text.
-
-    Text that reads as a decimal number counts as one. Dates, lists and the like are text.
-    """
-    if pa.types.is_dictionary(column.type):
-        return _numbers_in_dictionary(column)
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return _numbers_in_text(column)
-    numeric = (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-               or pa.types.is_decimal(column.type) or pa.types.is_boolean(column.type))
-    if numeric:
-        return column.cast(pa.float64(), safe=False), pa.chunked_array([pa.repeat(False, len(column))])
-    nothing = pa.chunked_array([pa.nulls(len(column), pa.float64())])
-    return nothing, column.is_valid()
-
-
-@dataclass(frozen=True)
-class Labels:
-    """A column as a person would group by it."""
-
-    code: np.ndarray            # (rows,) index into values, -1 where missing
-    values: tuple[object, ...]  # numbers as numbers, text as printable text
-
-
-def labels(column: pa.ChunkedArray) -> Labels:
-    """The distinct values of a column, numbers as numbers."""
-    as_numbers, text = numbers(column)
-    if not pc.any(text).as_py():
-        column = pc.if_else(pc.is_nan(as_numbers), pa.scalar(None, pa.float64()), as_numbers)
-    elif not pa.types.is_dictionary(column.type):
-        column = column.cast(pa.string())
-    encoded = column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)
-    if not encoded.num_chunks:
-        return Labels(np.empty(0, np.int64), ())
-    encoded = encoded.unify_dictionaries()
-    indices = pa.chunked_array([chunk.indices for chunk in encoded.chunks])
-    values = encoded.chunk(0).dictionary.to_pylist()
-    return Labels(pc.fill_null(indices.cast(pa.int64()), -1).to_numpy(),
-                  tuple(v if isinstance(v, float) else printable(v) for v in values))
-
-
-def _numbers_in_dictionary(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
-    """Each distinct text is looked at once, and never repeated for its rows."""
-    if not column.num_chunks:
-        return numbers(pa.chunked_array([], column.type.value_type))
-    indices = pa.chunked_array([chunk.indices for chunk in column.unify_dictionaries().chunks])
-    values, text = numbers(pa.chunked_array([column.unify_dictionaries().chunk(0).dictionary]))
-    return values.take(indices), pc.fill_null(text.take(indices), False)
-
-
-def _numbers_in_text(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
-    trimmed = pc.utf8_trim_whitespace(column)
-    try:
-        return trimmed.cast(pa.float64()), pa.chunked_array([pa.repeat(False, len(column))])
-    except pa.ArrowInvalid:
-        ok = pc.match_substring_regex(trimmed, NUMBER)
-        kept = pc.if_else(pc.fill_null(ok, False), trimmed, pa.scalar(None, trimmed.type))
-        # What names a missing or infinite value is no foreign text: it is counted as non-finite.
-        known = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(
-            ["", "nan", "na", "n/a", "null", "none", "inf", "-inf", "+inf", "infinity", "-infinity"]))
-        text = pc.and_(pc.is_valid(column), pc.invert(pc.or_(pc.fill_null(ok, False), known)))
-        return kept.cast(pa.float64()), _chunked(text)
-
-
-def _chunked(array: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
-    return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
 
 
 def _opened(source: str) -> pa.NativeFile:

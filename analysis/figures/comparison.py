@@ -34,14 +34,15 @@ def plot_learning_rate(fit: LearningRateFit, ax: Axes) -> Axes:
     return ax
 
 
-def plot_exponents(approaches: Sequence[tuple[int, Estimate]], claims: Sequence[Verdict], ax: Axes) -> Axes:
-    """Exponent a by each approach with its interval, above the published values."""
+def plot_exponents(approaches: Sequence[Estimate | None], claims: Sequence[Verdict], ax: Axes) -> Axes:
+    """Exponent a by approaches 1, 2 and 3 (None: refused, its row stays empty), above the published values."""
     published = [v.claim for v in claims if v.claim.quantity == "a"]
-    names = [f"approach {i}" for i, _ in approaches] + [plain(c.source) for c in published]
-    for row, (i, e) in enumerate(approaches):
-        ax.plot([e.low, e.high], [row, row], color=APPROACH[i], lw=1.6)
-        ax.plot(e.value, row, MARKER[i], color=APPROACH[i], ms=4.5)
-    i, best = approaches[-1]
+    names = [f"approach {i}" for i in (1, 2, 3)] + [plain(c.source) for c in published]
+    made = [(i, e) for i, e in enumerate(approaches, start=1) if e is not None]
+    for i, e in made:
+        ax.plot([e.low, e.high], [i - 1, i - 1], color=APPROACH[i], lw=1.6)
+        ax.plot(e.value, i - 1, MARKER[i], color=APPROACH[i], ms=4.5)
+    i, best = made[-1]
     ax.axvspan(best.low, best.high, color=APPROACH[i], alpha=0.12, lw=0)
     for row, claim in enumerate(published, start=len(approaches)):
         if claim.se:

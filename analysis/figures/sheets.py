@@ -107,9 +107,11 @@ def _exponents(study: Study) -> Plate | None:
     if not groups:
         return None
 
-    def draw(g: GroupFit, ax) -> None:
-        fits = ((1, g.envelope), (2, g.isoflop), (3, g.parametric))
-        comparison.plot_exponents([(i, f.a) for i, f in fits if f is not None], g.claims, ax)
+    claims = next((g.claims for g in groups if g.claims), ())   # the same in every group
+
+    def draw(g: GroupFit, ax: Axes) -> None:
+        fits = (g.envelope, g.isoflop, g.parametric)
+        comparison.plot_exponents([None if f is None else f.a for f in fits], claims, ax)
 
     return Plate("exponents", "The exponent a beside the published ones",
                  "Filled marks are this table's estimates of a with intervals (shaded), hollow ones are published: "
