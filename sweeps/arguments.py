@@ -20,6 +20,7 @@ def add_how(parser: argparse.ArgumentParser) -> None:
     add("--cpus-per-trial", type=float, default=1.0, metavar="C")
     add("--gpus-per-trial", type=float, metavar="G", help="share of a GPU (default: 0, or 1 with --device cuda)")
     add("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    add("--pack", type=int, default=1, metavar="N", help="on a GPU, train up to N cells of one shape (seeds, dropouts) as one model")
     add("--cell-timeout", type=float, metavar="S", help="seconds until a cell counts as hung (default: 30 x its estimate)")
     add("--log-to", action="append", default=[], metavar="WHERE", help="also tensorboard, mlflow or wandb")
     add("--dry-run", action="store_true", help="print the plan and stop")

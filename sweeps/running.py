@@ -16,6 +16,7 @@ from sweeps.connect import connect
 from sweeps.engine import Outcome, Trials, run_jobs
 from sweeps.estimate import CPU, GPU, learnt
 from sweeps.job import Cost, Job, Shape
+from sweeps.pack import Packed
 from sweeps.progress import Display, clock
 from sweeps.rates import Tuned
 from sweeps.rows import Identity, identity_of
@@ -64,6 +65,8 @@ def conduct(args: argparse.Namespace, images: Images, *, provenance: dict,
 def _run(source: Source, images: Images, store: Store, args: argparse.Namespace, seconds: Callable[[Job], float],
          stack: ExitStack) -> Outcome:
     """Connect, and run the source under a display."""
+    if args.pack != 1:
+        source = Packed(source, size=args.pack)
     gpus = args.gpus_per_trial if args.gpus_per_trial is not None else (1.0 if args.device == "cuda" else 0.0)
     cluster = stack.enter_context(connect(args.address, cpus=args.cpus, cpus_per_trial=args.cpus_per_trial, gpus_per_trial=gpus))
     if args.gpus_per_trial is None and args.device == "auto" and cluster.gpus:

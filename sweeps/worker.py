@@ -33,6 +33,8 @@ class JobTrainable(tune.Trainable):
 
     def step(self) -> dict:
         job: Job = self.config["job"]
+        # Left alone, cuDNN's convolutions take float32 for TF32, and the row would not know.
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = self.config.get("precision") == "tf32"
         try:
             with _deadline(self.config["timeout_s"]):
                 rows = [asdict(row) for row in job.run(self.images)]
