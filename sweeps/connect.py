@@ -129,7 +129,7 @@ def connect(address: str | None, *, cpus: int | None = None, cpus_per_trial: flo
         stack.callback(ray.shutdown)
         try:
             ray.init(**where, runtime_env=runtime_env, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray raises bare Exceptions, too, where one of its daemons is slow to start
             what = f"the cluster at {head} can't be joined" if head else "no Ray could be started here"
             raise ConnectError(f"{what}: {_one_line(error)}") from error
         cluster = describe(head)
