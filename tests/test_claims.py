@@ -96,11 +96,16 @@ def test_group_too_small_to_fit_is_refused_by_name(study):
         compare_groups(study.N, study.D, study.L, group, C=study.C, resamples=50)
 
 
-def test_three_approaches_agree_on_a_clean_grid_and_the_missing_are_left_out(study, fitted):
-    envelope = fit_envelope(study.N, study.D, study.L, study.C, resamples=100)
-    isoflop = fit_isoflop(study.N, study.D, study.L, study.C, resamples=100)
-    assert all(p.agree for p in agreement(envelope, isoflop, fitted).pairs)
-    assert len(agreement(envelope, isoflop, fitted).pairs) == 3
+def test_three_approaches_agree_on_clean_grids_and_the_missing_are_left_out(fitted):
+    """Each pair disagrees by chance at the 5% level, so several grids are judged together."""
+    agree = []
+    for rng in range(6):
+        g = grid(noise=0.02, rng=rng)
+        envelope = fit_envelope(g.N, g.D, g.L, g.C, resamples=100)
+        isoflop = fit_isoflop(g.N, g.D, g.L, g.C, resamples=100)
+        parametric = fit_parametric(g.N, g.D, g.L, C=g.C, resamples=100)
+        agree += [p.agree for p in agreement(envelope, isoflop, parametric).pairs]
+    assert len(agree) == 18 and sum(agree) >= 14
     assert agreement(None, None, fitted).pairs == ()
 
 
