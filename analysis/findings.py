@@ -56,7 +56,7 @@ def headlines(study: Study) -> tuple[str, ...]:
 
 def findings(study: Study) -> tuple[str, ...]:
     """All of them, the headlines first."""
-    return (*headlines(study), *(line for g in study.groups for line in _group_findings(g)),
+    return (*headlines(study), *(line[:1].upper() + line[1:] for g in study.groups for line in _group_findings(g)),
             *(_difference_finding(d) for d in study.differences if d.quantity == "gamma"))
 
 
