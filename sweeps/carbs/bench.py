@@ -12,6 +12,9 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+# One thread, before numpy loads its own: seconds per suggestion are stated for one core.
+for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 

@@ -94,7 +94,8 @@ class _Draw:
 
     process: gp.Posterior
     weights: Array                  # (n,) of the kernel at the data
-    linear: Array                   # (d,) prior part: slope,
+    level: float                    # prior part: constant,
+    linear: Array                   # (d,) slope,
     curvature: Array                # (d, d) quadratic form,
     frequency: Array                # (F, d) and cosines
     phase: Array                    # (F,)
@@ -113,14 +114,14 @@ class _Draw:
                     - (Z * H.sum(1)[:, None] - H @ p.X) / length ** 2)
         angle = Z @ self.frequency.T + self.phase
         S = self.curvature + self.curvature.T
-        value = value + Z @ self.linear + 0.5 * np.einsum("md,md->m", Z @ S, Z) + np.cos(angle) @ self.height
+        value = value + self.level + Z @ self.linear + 0.5 * np.einsum("md,md->m", Z @ S, Z) + np.cos(angle) @ self.height
         gradient = gradient + self.linear + Z @ S - (np.sin(angle) * self.height) @ self.frequency
         return value, gradient
 
 
 def _mean(process: gp.Posterior) -> _Draw:
     d = process.X.shape[1]
-    return _Draw(process, process.alpha, np.zeros(d), np.zeros((d, d)), np.zeros((0, d)), np.zeros(0), np.zeros(0))
+    return _Draw(process, process.alpha, 0.0, np.zeros(d), np.zeros((d, d)), np.zeros((0, d)), np.zeros(0), np.zeros(0))
 
 
 def _draw(process: gp.Posterior, rng: np.random.Generator) -> _Draw:
@@ -130,14 +131,13 @@ def _draw(process: gp.Posterior, rng: np.random.Generator) -> _Draw:
     a, b, length, s = e[:d], e[d:2 * d], e[2 * d:3 * d], e[3 * d]
     # Matern-5/2's spectrum is a multivariate t of 5 degrees of freedom.
     frequency = rng.standard_normal((FEATURES, d)) / length * np.sqrt(5.0 / rng.chisquare(5, size=(FEATURES, 1)))
-    prior = _Draw(process, np.zeros(n), np.sqrt(a) * rng.standard_normal(d),
+    prior = _Draw(process, np.zeros(n), rng.standard_normal(), np.sqrt(a) * rng.standard_normal(d),
                   np.sqrt(np.outer(b, b)) * rng.standard_normal((d, d)), frequency,
                   rng.uniform(0, 2 * math.pi, FEATURES), math.sqrt(2 * s / FEATURES) * rng.standard_normal(FEATURES))
-    level = rng.standard_normal()       # the constant's prior is N(0, 1)
-    residual = (process.y - level - prior.value_and_gradient(process.X)[0]
+    residual = (process.y - prior.value_and_gradient(process.X)[0]
                 - np.sqrt(process.noise * process.weights) * rng.standard_normal(n))
     weights = gp.cho_solve((process.factor, True), residual, check_finite=False)
-    return _Draw(process, weights, prior.linear, prior.curvature, frequency, prior.phase, prior.height)
+    return _Draw(process, weights, prior.level, prior.linear, prior.curvature, frequency, prior.phase, prior.height)
 
 
 @dataclass(frozen=True)
