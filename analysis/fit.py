@@ -135,7 +135,7 @@ def write(fitted, out: Path, *, command: str, tell) -> list[Path]:
         svg = rendered(plate, "svg")
         write_whole(out / f"{plate.name}.svg", svg)
         write_whole(out / f"{plate.name}.png", rendered(plate, "png"))
-        pictures.append(Picture(plate.title, plate.caption, svg))
+        pictures.append(Picture(plate.title, plate.caption, svg, plate.figure.get_figwidth()))
     tell("report")
     for name in lost:
         print(f"fit.py: figure not drawn: {printable(name, 200)}", file=sys.stderr)

@@ -13,6 +13,9 @@ from analysis.study import Study
 from analysis.tables import Lines, tables
 
 
+SCREEN = 135   # CSS pixels to an inch of print: 8-point letters are 15 pixels high
+
+
 @dataclass(frozen=True)
 class Picture:
     """A figure as the page shows it."""
@@ -20,6 +23,12 @@ class Picture:
     title: str
     caption: str
     svg: bytes
+    inches: float    # wide, in print
+
+    @property
+    def width(self) -> int:
+        """CSS pixels: 8-point print is too small for a screen."""
+        return round(self.inches * SCREEN)
 
     @property
     def uri(self) -> str:

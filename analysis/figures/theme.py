@@ -79,6 +79,8 @@ def tidy_log_ticks(ax: Axes) -> None:
         decades = np.log10(limits[1] / limits[0])
         if decades < 0.45:
             axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)))
+        elif decades < 0.9:
+            axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7)))
         elif decades < 1.8:
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         else:
