@@ -140,12 +140,18 @@ def test_a_forgotten_cluster_ends_and_a_lost_spot_node_cannot_be_the_head(name):
 def test_what_is_mounted_is_small_and_there_and_enough_to_install_from(name):
     config = read(name)
     mounts = {remote: local for remote, local in config["file_mounts"].items() if not local.startswith("~")}
-    missing = [local for local in mounts.values() if not (ROOT / local).exists()]
-    assert missing in ([], ["constraints.txt"])  # that one comes with the release
+    assert all((ROOT / local).exists() for local in mounts.values())
     assert "." not in mounts.values(), "Ray reads all that is mounted, .venv and results included, at every ray up"
     packages = {p.name for p in ROOT.iterdir() if (p / "__init__.py").is_file() and p.name != "tests"}
     assert packages <= set(mounts.values())
     assert all(remote == f"~/lab/{local}" for remote, local in mounts.items())
+
+
+def test_the_pins_are_for_any_device():
+    """A pin like 2.13.0+cpu is on no public index, and on a GPU node it would be the wrong one."""
+    pins = (ROOT / "constraints.txt").read_text()
+    assert re.search(r"^torch==[\d.]+$", pins, flags=re.MULTILINE)
+    assert not re.search(r"^[^#\n]+\+cpu", pins, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", RAY_UP)
@@ -247,12 +253,11 @@ def test_kuberay_runs_the_ray_that_the_project_is_tested_with():
 
 
 def checkout(folder: Path) -> Path:
-    """The checkout as far as a node needs it; a release brings constraints.txt, a tree under work may not."""
+    """The checkout as far as a node needs it."""
     folder.mkdir()
     for local in read("onprem")["file_mounts"].values():
-        if (ROOT / local).exists():
+        if not local.startswith("~"):
             (folder / local).symlink_to(ROOT / local)
-    (folder / "constraints.txt").touch()
     return folder
 
 

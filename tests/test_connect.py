@@ -112,8 +112,11 @@ def test_auto_where_no_ray_runs_is_refused(tmp_path):
 
 # ---- a Ray of our own ----
 
-def folders() -> set[Path]:
-    return set(Path("/tmp").glob("sll-*"))
+@pytest.fixture
+def own_tmp():
+    """A /tmp that no other driver on this machine uses; short, for a socket's path is."""
+    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 DRIVER = """
@@ -131,25 +134,24 @@ with connect(None, cpus=2) as cluster:
 """
 
 
-def drive(folder: Path, end: str) -> subprocess.CompletedProcess:
+def drive(folder: Path, tmp: Path, end: str) -> subprocess.CompletedProcess:
     """A driver that starts in another folder, with a module there that would shadow the library's."""
     (folder / "queue.py").write_text("raise ImportError('the folder that a driver starts in shadows a library')")
     return subprocess.run([sys.executable, "-P", "-c", DRIVER.replace("{end}", end)], capture_output=True, text=True,
-                          cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)})
+                          cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp)})
 
 
-def test_a_local_ray_serves_quietly_and_leaves_nothing_behind_even_of_a_killed_one(tmp_path):
-    before = folders()
-    killed = drive(tmp_path, "sys.stdout.flush(); os.kill(os.getpid(), 9)")
+def test_a_local_ray_serves_quietly_and_leaves_nothing_behind_even_of_a_killed_one(tmp_path, own_tmp):
+    killed = drive(tmp_path, own_tmp, "sys.stdout.flush(); os.kill(os.getpid(), 9)")
     assert killed.returncode == -9, killed.stderr
-    assert folders() - before, "the case is void if a killed driver leaves nothing"
-    ran = drive(tmp_path, "pass")
+    assert list(own_tmp.glob("sll-*")), "the case is void if a killed driver leaves nothing"
+    ran = drive(tmp_path, own_tmp, "pass")
     assert (ran.returncode, ran.stderr) == (0, "")
     nodes, cpus, gpus, slots, (cell, connect_, folder, data) = json.loads(ran.stdout)
     assert (nodes, cpus, slots) == (1, 2, 2)
     assert Path(cell).is_relative_to(folder) and Path(connect_).is_relative_to(folder)
     assert data == [], "data goes through the object store, not with the code"
-    assert folders() - before == set()
+    assert not list(own_tmp.glob("sll-*"))
 
 
 # ---- a cluster ----

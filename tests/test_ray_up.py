@@ -248,7 +248,6 @@ def stage(laptop: Path, key: Path) -> None:
     """The laptop's checkout, token and key; of the YAML only what it says is ours to DECIDE is changed."""
     lab = laptop / "lab"
     shutil.copytree(ROOT, lab, ignore=shutil.ignore_patterns(".*", "results", "__pycache__", "*.egg-info", "tests"))
-    (lab / "constraints.txt").touch()
     text = ONPREM.read_text()
     for there, here in {"192.0.2.10": ADDRESS["head"], "[192.0.2.11, 192.0.2.12]": f"[{ADDRESS['w1']}, {ADDRESS['w2']}]",
                         "ssh_user: lab": "ssh_user: root"}.items():
