@@ -22,6 +22,7 @@ MAX_COLUMNS = 4_096               # a header beyond it is not a table of runs
 MAX_DECODED_BYTES = 512 << 20     # of the columns asked for, as Arrow holds them
 MAX_TEXT_BYTES = 384 << 20        # of CSV after decompression: under 10 s even if all of it is newlines
 MAX_RATIO = 50                    # of gzip: numbers in text shrink by 3 to 10
+MAX_LINES = 2 * MAX_ROWS          # of CSV: Arrow takes 20 s over a hundred MB of quoted newlines
 MAX_LINE_BYTES = 1 << 20          # one CSV record; Arrow refuses records beyond its block
 
 
@@ -168,7 +169,7 @@ class _Counted(io.RawIOBase):
     """
 
     def __init__(self, stream: pa.NativeFile, limit: int):
-        self._stream, self._limit, self._read, self._ended = stream, limit, 0, False
+        self._stream, self._limit, self._read, self._lines, self._ended = stream, limit, 0, 0, False
 
     def readable(self) -> bool:
         return True
@@ -179,6 +180,9 @@ class _Counted(io.RawIOBase):
         while len(data) < size and (more := self._stream.read(size - len(data))):
             data += more
         self._read += len(data)
+        self._lines += data.count(b"\n")
+        if self._lines > MAX_LINES:
+            raise OSError(f"has more than {MAX_LINES:,} lines, and we read {MAX_ROWS:,} rows at most; aggregate it to one row a run")
         if self._read > self._limit:
             raise OSError(f"holds more than {self._limit >> 20} MiB of text; convert it to Parquet")
         if len(data) < size and not self._ended:

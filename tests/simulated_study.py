@@ -42,7 +42,7 @@ def simulated_trials(*, widths: int = 10, trials: int = 15, rng: int = 0) -> pa.
     random = np.random.default_rng(rng)
     study = simulated_study(widths=widths, fractions=1, seeds=trials, dropouts=(0.0,), noise=0.0)
     best = study["lr"].to_numpy()
-    lr = best * np.exp(random.uniform(-2, 2, len(best)))
+    lr = best * np.exp(random.uniform(-1.7, 1.7, len(best)))
     loss = study["val_loss"].to_numpy() * np.exp(0.3 * np.log(lr / best) ** 2 + 0.01 * random.standard_normal(len(lr)))
     return study.set_column(study.schema.get_field_index("lr"), SCHEMA.field("lr"), pa.array(lr)).set_column(
         study.schema.get_field_index("val_loss"), SCHEMA.field("val_loss"), pa.array(loss)).cast(SCHEMA)

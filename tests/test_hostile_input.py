@@ -133,7 +133,7 @@ def test_bombs_are_disarmed_within_seconds_and_a_gigabyte(tmp_path):
 
 
 def test_names_from_the_table_reach_neither_the_file_system_nor_the_page_as_code(tmp_path):
-    hostile = ["<script>alert(1)</script>", "../../../evil", "{{ 7*7 }}"]
+    hostile = ["<script>alert(1)</script>", "../../../evil", "{{ 7*1913 }}"]
     small = simulated_study(widths=4, fractions=4, seeds=1, dropouts=(0.0,))
     table = pa.concat_tables([small] * 3).append_column("<b>who</b>", pa.array(np.repeat(hostile, len(small))))
     folder = tmp_path / "in"
@@ -149,4 +149,4 @@ def test_names_from_the_table_reach_neither_the_file_system_nor_the_page_as_code
     assert len(made) == 1 and re.fullmatch(r"[\w.-]+", made[0].name)
     assert all(re.fullmatch(r"[a-z_]+\.(svg|png)|fit\.json|report\.html", p.name) for p in made[0].iterdir())
     page = (made[0] / "report.html").read_text()
-    assert "<script" not in page and "<b>who" not in page and "onerror=z>" not in page and "49" not in page.split("<figure")[0]
+    assert "<script" not in page and "<b>who" not in page and "onerror=z>" not in page and "13391" not in page
