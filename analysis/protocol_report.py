@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from analysis.estimate import Estimate
 from analysis.parametric import NAMES
 from analysis.refusal import TooFewPoints
-from analysis.schedules import ONE_BATCH, REFERENCE, PairedDifference, Points, ProtocolFit, ScheduleFit
+from analysis.schedules import OBJECTIVE, ONE_BATCH, REFERENCE, PairedDifference, Points, ProtocolFit, ScheduleFit
 from analysis.cleaning import CLASSES, DIVERGED
 
 COLUMN = {"protocol": "protocol", "width": "width", "fraction": "fraction", "seed": "seed", "N": "params", "D": "samples",
@@ -47,12 +47,12 @@ def terminal_text(study: ScheduleFit) -> str:
     """Tables for a person."""
     runs = len(study.common.of(REFERENCE))
     lines = [f"{len(study.points):,} points; {runs} (width, budget, seed) live under every protocol and are fitted",
-             "", f"{'protocol':22s} {'a':22s} {'alpha':20s} {'beta':20s} {'E':22s} {'a, approach 2':22s} {'FLOPs':>8s} {'x':>5s} dead"]
+             "", f"{'protocol':22s} {'a':22s} {'alpha':20s} {'beta':20s} {'E':22s} {'a, approach 2':22s} {'FLOPs':>8s} {'x':>5s} {'scatter':>7s} dead"]
     base = next(fit.spent for fit in study.fits if fit.protocol == REFERENCE)
     for fit in study.fits:
         law = fit.fit
         lines.append(f"{fit.protocol:22s} {law.a!s:22s} {law.alpha!s:20s} {law.beta!s:20s} {law.E!s:22s} "
-                     f"{fit.isoflop_a or 'not bracketed'!s:22s} {fit.spent:8.2g} {fit.spent / base:5.2f} {fit.dead:4d}")
+                     f"{fit.isoflop_a or 'not bracketed'!s:22s} {fit.spent:8.2g} {fit.spent / base:5.2f} {fit.scatter:7.1%} {fit.dead:4d}")
     lines += [f"{name}: no fit: {why}" for name, why in study.refused.items()]
     for reference in (REFERENCE, ONE_BATCH):
         some = [d for d in study.differences if d.reference == reference and d.quantity in ("a", "loss")]
@@ -74,7 +74,7 @@ def _difference_line(d: PairedDifference) -> str:
 def schedule_json(study: ScheduleFit) -> str:
     """Strict JSON, keys in a fixed order; what is not finite is null."""
     document = {
-        "version": 1, "level": study.level, "points": len(study.points), "common": len(study.common.of(REFERENCE)),
+        "version": 1, "level": study.level, "objective": str(OBJECTIVE), "points": len(study.points), "common": len(study.common.of(REFERENCE)),
         "protocols": [_protocol(fit) for fit in study.fits],
         "differences": [{"quantity": d.quantity, "protocol": d.protocol, "reference": d.reference,
                          "estimate": _estimate(d.estimate), "p_value": _number(d.p_value), "p_holm": _number(d.p_holm),
@@ -88,6 +88,7 @@ def _protocol(fit: ProtocolFit) -> dict:
     band = fit.fit.frontier_band(C)
     return {"protocol": fit.protocol, "points": fit.points, "dead": fit.dead, "spent_flops": fit.spent,
             **{name: _estimate(fit.fit.interval(name)) for name in NAMES},
+            "scatter": fit.scatter, "a_huber_delta_1e-3": _number(fit.a_delta_small),
             "a_approach2": None if fit.isoflop_a is None else _estimate(fit.isoflop_a),
             "frontier": {name: [_number(v) for v in column] for name, column in vars(band).items()},
             "warnings": [{"code": doubt.code, "text": doubt.text} for doubt in fit.fit.warnings]}
