@@ -62,6 +62,7 @@ class _Beliefs:
     loss: surrogate.LossModel
     cost: surrogate.CostModel
     failure: surrogate.FailureModel | None
+    fitted: int             # observations that the hyperparameters have seen
 
 
 class Carbs:
@@ -188,7 +189,11 @@ class Carbs:
     # ------------------------------------------------------------------ models
 
     def beliefs(self) -> _Beliefs:
-        """The models given all that was told; fitted once per observation. Raises ValueError under 2 runs."""
+        """The models given all that was told, fitted at most once per observation.
+
+        Looking changes nothing: the hyperparameters that the next fit starts from are those of the
+        last suggestion. Raises ValueError under 2 finished runs.
+        """
         if self._beliefs is None:
             finished = self._finished()
             if len(finished) < 2:
@@ -204,12 +209,14 @@ class Carbs:
             some = keep[surrogate.spread(len(keep), surrogate.TRAIN)]
             costs = surrogate.fit_cost(X[some], log_cost[some], start=theta.get("cost"), iterations=iterations)
             failures = self._fit_failure(theta.get("failure"), iterations)
-            if iterations:
-                self._fitted, self._warp = len(self.observations), losses.index
-                models = {"loss": losses, "cost": costs, "failure": failures}
-                self._theta = {k: v.process.theta.tolist() for k, v in models.items() if v is not None}
-            self._beliefs = _Beliefs(X, log_cost, losses, costs, failures)
+            seen = len(self.observations) if iterations else self._fitted
+            self._beliefs = _Beliefs(X, log_cost, losses, costs, failures, seen)
         return self._beliefs
+
+    def _remember(self, now: _Beliefs) -> None:
+        models = {"loss": now.loss, "cost": now.cost, "failure": now.failure}
+        self._theta = {name: model.process.theta.tolist() for name, model in models.items() if model is not None}
+        self._fitted, self._warp = now.fitted, now.loss.index
 
     def _iterations(self, n: int) -> int:
         """How long to train: well at first, briefly when warm, not at all until 2% are new."""
@@ -224,7 +231,8 @@ class Carbs:
         X = np.array([self.space.encode(o.config) for o in self.observations])
         # All failures first, then successes: walls are where the failures are.
         keep = np.argsort(~failed, kind="stable")[:surrogate.TRAIN] if len(X) > surrogate.TRAIN else slice(None)
-        return surrogate.fit_failure(X[keep], failed[keep], start=start, iterations=max(iterations, start is None))
+        # The first failure may fall between two fits of the other models: this one is trained then.
+        return surrogate.fit_failure(X[keep], failed[keep], start=start, iterations=60 if start is None else iterations)
 
     # ------------------------------------------------------------------ the model's suggestion
 
@@ -255,6 +263,7 @@ class Carbs:
 
     def _suggest(self) -> Array:
         now, space = self.beliefs(), self.space
+        self._remember(now)
         pending = np.array([space.encode(c) for c in self._pending]).reshape(-1, space.width)
         cap = self._log_cap(now, pending)
         losses = now.loss.believe(pending) if len(pending) else now.loss
