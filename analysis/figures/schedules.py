@@ -34,7 +34,7 @@ def plot_on_the_way(points: Points, width: float, ax: Axes) -> Axes:
         D, where = np.unique(mine.D, return_inverse=True)
         L = np.exp(np.bincount(where, np.log(mine.L)) / np.bincount(where))
         on_the_way = protocol in ON_THE_WAY
-        ax.plot(D, L, "-" if on_the_way else "none", marker=MARKER[protocol], color=COLOUR[protocol], label=protocol,
+        ax.plot(D, L, ls="-" if on_the_way else "none", marker=MARKER[protocol], color=COLOUR[protocol], label=protocol,
                 mfc=COLOUR[protocol] if protocol == REFERENCE else "white", ms=3.5, lw=1.0)
     log_axes(ax, "training images $D$", "validation loss $L$ (nats)")
     tidy_log_ticks(ax)
@@ -73,6 +73,8 @@ def plot_protocol_exponents(study: ScheduleFit, ax: Axes) -> Axes:
     reference = study.fits[0].fit.a
     ax.axvspan(reference.low, reference.high, color=BLUE, alpha=0.1, lw=0)
     _rows(ax, [f"{fit.protocol}\n{fit.spent / base:.2g}x the FLOPs" for fit in study.fits])
+    low, high = ax.get_xlim()
+    ax.set_xlim(max(low, -0.2), min(high, 1.2))   # an interval of approach 2 may span all exponents there are
     ax.set_xlabel("exponent $a$ of $N^*(C) \\propto C^{\\,a}$")
     return ax
 
@@ -109,17 +111,18 @@ def _intermediate(study: ScheduleFit) -> Plate:
     for ax in figure.axes[1:]:
         ax.set_ylabel("")
     figure.axes[0].legend(loc="lower left")
-    return Plate("on-the-way", "Losses on the way lie above losses at the end",
-                 "After Hoffmann et al. (2022), figure A1: a long run read at D images (lines) has a higher loss than a run "
-                 "whose learning rate decayed by then (marks), and the more so the earlier it is read.", figure)
+    return Plate("on-the-way", "Losses on the way, and losses at the end",
+                 "After Hoffmann et al. (2022), figure A1: lines are runs read on their way, marks are runs whose learning rate "
+                 f"had decayed by then; between a line and {ONE_BATCH} lies what the schedule is worth, between that and "
+                 f"{REFERENCE} what the batch size is.", figure)
 
 
 def _excess(study: ScheduleFit) -> Plate:
     figure = sheet()
     plot_excess(study.common, figure.axes[0])
     return Plate("excess", "What each protocol costs in loss",
-                 "Loss above that of a run with its budget's own schedule, tuned; the excess shrinks towards the largest "
-                 "budget, where the long run's schedule is the right one.", figure)
+                 "Loss above that of a run with its budget's own schedule, batch size and tuned rate, geometric mean over "
+                 "widths and seeds.", figure)
 
 
 def _exponents(study: ScheduleFit) -> Plate:
