@@ -51,7 +51,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    from rich.console import Console  # after parsing: Ray and torch take seconds to import
+    from sweeps.refusal import exit_status  # after parsing: Ray and torch take seconds to import
+    return exit_status(lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the sections asked for, each as soon as it is done."""
+    from rich.console import Console
 
     from sweeps.bench import cells, orchestration, packs, processes
     from sweeps.bench.tables import machine, show
