@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import reduce
+from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import ray.tune
@@ -28,6 +30,12 @@ from trainers.images import Images
 
 GPU_SHARE = 0.25    # of a GPU for each trial, where there are GPUs and nothing was said
 PRECISIONS = ("float32", "tf32", "bfloat16")
+# Where to log -> module and class of Tune's callback, the package that it needs, its arguments.
+LOGGERS = {
+    "tensorboard": ("ray.tune.logger", "TBXLoggerCallback", "tensorboardX", {}),
+    "mlflow": ("ray.air.integrations.mlflow", "MLflowLoggerCallback", "mlflow", {"experiment_name": "scaling-law-lab"}),
+    "wandb": ("ray.air.integrations.wandb", "WandbLoggerCallback", "wandb", {"project": "scaling-law-lab"}),
+}
 FEWEST_TIMEOUT_S, TIMEOUT_FACTOR = 300.0, 30.0  # a cell counts as hung after the larger of the two
 
 
@@ -42,7 +50,7 @@ def conduct(args: argparse.Namespace, images: Images, *, provenance: dict,
 
     Raises ValueError (StoreError, ConnectError) before anything is trained or written.
     """
-    shape = shape_of(images)
+    shape, callbacks = shape_of(images), loggers(args.log_to)
     with ExitStack() as stack:
         store = stack.enter_context(open_store(args.out, provenance=provenance, fingerprint=fingerprint(images)))
         for notice in store.notices:
@@ -57,13 +65,13 @@ def conduct(args: argparse.Namespace, images: Images, *, provenance: dict,
             outcome = Outcome(finished=0, failed=0, interrupted=False)
             print("every cell is in the table: nothing to train")
         else:
-            outcome = _run(source, images, store, args, seconds, stack)
+            outcome = _run(source, images, store, args, seconds, callbacks, stack)
         print(closing(store, source, outcome))
     return 1 if outcome.failed or outcome.interrupted else 0
 
 
 def _run(source: Source, images: Images, store: Store, args: argparse.Namespace, seconds: Callable[[Job], float],
-         stack: ExitStack) -> Outcome:
+         callbacks: Sequence[ray.tune.Callback], stack: ExitStack) -> Outcome:
     """Connect, and run the source under a display."""
     if args.pack != 1:
         source = Packed(source, size=args.pack)
@@ -74,7 +82,7 @@ def _run(source: Source, images: Images, store: Store, args: argparse.Namespace,
     slots = cluster.slots(cpus=args.cpus_per_trial, gpus=gpus)
     display = Display(source, seconds=seconds, slots=slots)
     display.note(f"{len(source.remaining())} runs to go on {slots} slots: about {clock(display.remaining_seconds())}")
-    trials = Trials(cpus=args.cpus_per_trial, gpus=gpus, device=args.device, callbacks=loggers(args.log_to),
+    trials = Trials(cpus=args.cpus_per_trial, gpus=gpus, device=args.device, callbacks=tuple(callbacks),
                     timeout_s=lambda job: args.cell_timeout or max(FEWEST_TIMEOUT_S, TIMEOUT_FACTOR * seconds(job)))
     with display:
         return run_jobs(source, images=images, store=store, cluster=cluster, watcher=display, trials=trials)
@@ -116,20 +124,12 @@ def loggers(names: Sequence[str]) -> tuple[ray.tune.Callback, ...]:
     """Tune's own callbacks for --log-to. Raises ValueError for a name or a package that isn't there."""
     made = []
     for name in names:
-        try:
-            if name == "tensorboard":
-                from ray.tune.logger import TBXLoggerCallback
-                made.append(TBXLoggerCallback())
-            elif name == "mlflow":
-                from ray.air.integrations.mlflow import MLflowLoggerCallback
-                made.append(MLflowLoggerCallback(experiment_name="scaling-law-lab"))
-            elif name == "wandb":
-                from ray.air.integrations.wandb import WandbLoggerCallback
-                made.append(WandbLoggerCallback(project="scaling-law-lab"))
-            else:
-                raise ValueError(f"--log-to {name}: choose tensorboard, mlflow or wandb")
-        except (ImportError, RuntimeError) as error:
-            raise ValueError(f"--log-to {name}: its package is missing ({error}): pip install {name}") from None
+        if name not in LOGGERS:
+            raise ValueError(f"--log-to {name}: choose {', '.join(LOGGERS)}")
+        module, callback, package, options = LOGGERS[name]
+        if find_spec(package) is None:
+            raise ValueError(f"--log-to {name}: its package is missing: pip install {package}")
+        made.append(getattr(import_module(module), callback)(**options))
     return tuple(made)
 
 
