@@ -55,6 +55,16 @@ def test_a_search_from_a_bad_center_without_bounds_closes_the_front_under_its_ca
     assert not carbs.fallbacks
 
 
+def test_a_center_near_the_cap_does_not_throw_the_first_runs_over_it():
+    """Before there is a model nothing but the radius of the first runs keeps the cap."""
+    costs = []
+    for seed in range(8):
+        carbs = Carbs(SMALL, seed=seed, max_cost=2.0 * truth(Carbs(SMALL).space.center())[1])
+        play(carbs, 5)
+        costs += [o.cost / carbs.max_cost for o in carbs.observations]
+    assert max(costs) < 2 and np.mean(np.array(costs) > 1) <= 0.05
+
+
 def test_a_budget_is_kept_and_spread_over_the_front():
     problem, carbs, runs = bench("P4n", 3, 300, budget=1.5 * PROBLEMS["P4n"].max_cost)
     assert carbs.spent <= carbs.budget

@@ -165,22 +165,40 @@ class Carbs:
 
     def _design(self) -> dict:
         """The center, then a scrambled Sobol sequence through a Gaussian about the best run so far."""
-        index, self._asked = self._asked, self._asked + 1
-        if index == 0:
+        if self._asked == 0:
+            self._asked = 1
             return self.space.center()
-        finished = self._finished()
+        base, limit = self._design_base()
         if len(self.observations) > self.initial:
             self._fall_back("too few runs have finished for a model: sampling about the center")
-        best = min(finished, key=lambda o: o.loss).config if finished else self.space.center()
         # Where nothing finishes near the center, look further afield: a tenth more each failure.
         radius = INITIAL_RADIUS * 1.1 ** max(0, len(self.observations) - self.initial)
+        if base is not None and base.cost < limit < math.inf:
+            # No model knows the cost yet. With two or three coordinates in it at slopes near 1, two
+            # sd of its log are three radii: keep those under the limit, and still see a slope.
+            radius = min(radius, max(math.log10(limit / base.cost) / 3, 0.03))
         sobol = qmc.Sobol(self.space.width, seed=np.random.default_rng(self.seed))
-        u = sobol.fast_forward(index).random(1)[0] if index else None
-        x = self.space.encode(best)
+        u = sobol.fast_forward(self._asked).random(1)[0]
+        self._asked += 1
+        x = self.space.encode(self.space.center() if base is None else base.config)
         x = x + np.where(self.space.numeric, radius * ndtri(np.clip(u, 1e-6, 1 - 1e-6)), 0.0)
         for block in self.space.blocks:
             x[block] = u[block]     # the largest of k uniform draws: every option alike
         return self.space.decode(np.clip(x, self.space.low, self.space.high))
+
+    def _design_base(self) -> tuple[Observation | None, float]:
+        """The run to sample about (None: the center), and the most a run may cost. Raises BudgetSpent."""
+        finished, limit = self._finished(), self.max_cost or math.inf
+        if self.budget is not None and finished:
+            # Those in flight may each cost twice the dearest so far: one sd of the first runs' scatter.
+            left = self.budget - self.spent - 2.0 * len(self._pending) * max(o.cost for o in finished)
+            if left <= min(o.cost for o in finished):
+                raise BudgetSpent(f"spent {self.spent:.4g} of {self.budget:.4g}, {len(self._pending)} runs in flight")
+            limit = min(limit, left)
+        within = [o for o in finished if o.cost < limit]
+        if within:
+            return min(within, key=lambda o: o.loss), limit
+        return min(finished, key=lambda o: o.cost, default=None), limit
 
     def _fall_back(self, why: str) -> None:
         self.fallbacks[why] += 1
@@ -242,7 +260,7 @@ class Carbs:
         cap = now.log_cost.max() + math.log(10.0) if self.max_cost is None else math.log(self.max_cost)
         if self.budget is None:
             return cap
-        committed = np.exp(now.cost.predict(pending)[0]).sum() if len(pending) else 0.0
+        committed = now.cost.total(pending) if len(pending) else 0.0
         left = self.budget - self.spent - committed
         # What is left buys nothing but runs too cheap to be of interest.
         if left <= self._least():

@@ -168,6 +168,12 @@ class CostModel:
         mean, sd = self.predict(X)
         return log_cap - mean - self.quantile * sd
 
+    def total(self, X: Array) -> float:
+        """What runs at X may cost together, at CONFIDENCE, their errors taken as independent."""
+        mean, sd = self.predict(X)
+        cost = np.exp(mean)
+        return float(cost.sum() + self.quantile * np.sqrt((cost * cost * np.expm1(sd * sd)).sum()))
+
     def chance(self, X: Array, log_cap: float) -> Array:
         """P(cost <= cap) under the predictive distribution."""
         mean, sd = self.predict(X)
