@@ -17,6 +17,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: NAME-fit beside FILE)")
     parser.add_argument("--min-fraction", type=float, default=0.0, metavar="F", help="leave out smaller budgets: a trunk read in "
                         "its first steps follows no law yet")
+    parser.add_argument("--min-width", type=float, default=0.0, metavar="W", help="leave out narrower networks, whose seeds "
+                        "may end far apart")
     parser.add_argument("--resamples", type=int, default=1000, metavar="R", help="of the bootstrap (1000)")
     return parser.parse_args(argv)
 
@@ -33,7 +35,8 @@ def main(argv: list[str] | None = None) -> int:
         if not 50 <= args.resamples <= 100_000:
             raise ValueError(f"--resamples {args.resamples}: give 50 to 100000")
         points, chance = read_points(args.table)
-        study = fit_schedules(points.take(points.fraction >= args.min_fraction), chance=chance, resamples=args.resamples)
+        wanted = (points.fraction >= args.min_fraction) & (points.width >= args.min_width)
+        study = fit_schedules(points.take(wanted), chance=chance, resamples=args.resamples)
         prepared(out)
         for plate in plates(study):
             for kind in ("svg", "png"):

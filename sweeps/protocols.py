@@ -99,13 +99,21 @@ class SchedulePlan:
         single = self._tuning(by=("width",), fraction=self.whole)
         once = self._tuning(by=(), fraction=self.middle.fraction, width=self.middle.width)
         budgets = tuple(sorted(self.grid.fractions))
-        return (
+        parts = (
             Part((PER_BUDGET,), cells, every, self.recipe, CellJob),
             Part((CONSTANT, WSD), trunks, single, self.constant_recipe, partial(_constant_job, budgets=budgets)),
             Part((BY_RULE,), cells, replace(once, start=RULE_START), self.rule_recipe, partial(_cell_job, protocol=BY_RULE)),
             Part((ONE_BATCH,), cells, every, self.one_batch_recipe, partial(_cell_job, protocol=ONE_BATCH), waits=True),
             Part((SINGLE_RUN,), trunks, single, self.recipe, partial(_single_run_job, budgets=budgets), waits=True),
             Part((ONE_RATE,), cells, once, self.recipe, partial(_cell_job, protocol=ONE_RATE), waits=True))
+        one_size = len({self.batch(fraction) for fraction in budgets}) == 1   # per-budget is its own control
+        return tuple(part for part in parts if not (one_size and part.protocols == (ONE_BATCH,)))
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """Those that the parts train, in the order of PROTOCOLS."""
+        trained = {protocol for part in self.parts() for protocol in part.protocols}
+        return tuple(protocol for protocol in PROTOCOLS if protocol in trained)
 
     def _tuning(self, **where: object) -> TuningPlan:
         return TuningPlan(dropout=min(self.grid.dropouts), trials=self.preset.tune_trials, seeds=self.preset.tune_seeds, **where)
@@ -215,7 +223,7 @@ def describe(plan: SchedulePlan, images: Images) -> str:
     grid = plan.grid
     return "\n".join([
         f"{images.name}, {plan.name}: {len(grid.widths)} widths x {len(grid.fractions)} budgets x {len(grid.seeds)} seeds x "
-        f"{len(PROTOCOLS)} protocols = {rows} points from {len(jobs)} runs, {cost.flops:.2g} training FLOPs, {cost.steps:,} steps",
+        f"{len(plan.protocols)} protocols = {rows} points from {len(jobs)} runs, {cost.flops:.2g} training FLOPs, {cost.steps:,} steps",
         f"learning rates tuned in about {len(trials)} runs, {total_cost(trials, shape).flops:.2g} FLOPs",
         *(_part_line(part, shape) for part in parts),
         f"estimate for this machine alone: {clock(seconds / cores)} on {cores} cores"])
@@ -230,9 +238,9 @@ def closing_lines(plan: SchedulePlan, store: Store, source: Source, outcome: Out
     """What the table holds now, and what each protocol cost."""
     wanted = {identity for job in _wanted(source) for identity in job.identities()}
     done = [row for identity, row in store.results.items() if identity in wanted]
-    points = len(plan.grid.cells()) * len(PROTOCOLS)
+    points = len(plan.grid.cells()) * len(plan.protocols)
     lines = [f"{len(done)} of {points} points done, {outcome.finished} runs in this sweep, {outcome.failed} failed"]
-    for protocol in PROTOCOLS:
+    for protocol in plan.protocols:
         rows = [row for row in done if row.protocol == protocol]
         if rows:
             lines.append(f"  {protocol:22s} {len(rows):4d} points, spent {sum(row.spent_flops for row in rows):.3g} FLOPs, "

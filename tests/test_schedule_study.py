@@ -171,6 +171,13 @@ def test_a_table_of_another_design_is_refused(images, tmp_path):
         drive(other, images, path)
 
 
+def test_with_one_batch_size_no_control_is_trained_twice():
+    """Fails where per-budget is trained a second time under another name, at a quarter of the study's price."""
+    plan = replace(PLAN, batch=BatchRule(full=16, power=0.0))
+    assert set(PROTOCOLS) - set(plan.protocols) == {"per-budget-one-batch"} and plan.protocols[0] == "per-budget"
+    assert PLAN.protocols == PROTOCOLS
+
+
 # -- analysis ---------------------------------------------------------------------------------------
 
 
