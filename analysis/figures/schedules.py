@@ -104,7 +104,7 @@ def _rows(ax: Axes, names: Sequence[str]) -> None:
 
 def _intermediate(study: ScheduleFit) -> Plate:
     widths = np.unique(study.common.width)
-    chosen = widths[sorted({0, len(widths) // 2, len(widths) - 1})]
+    chosen = widths[sorted({len(widths) // 2, 3 * len(widths) // 4, len(widths) - 1})]   # below the middle, seeds scatter more than protocols
     figure = sheet(len(chosen), width=2.6)
     for ax, width in zip(figure.axes, chosen, strict=True):
         plot_on_the_way(study.common, width, ax)
