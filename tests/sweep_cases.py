@@ -159,7 +159,7 @@ class Log:
         self.finished_.append(job)
 
     def failed(self, job: object, kind: str, error: str, *, again: bool) -> None:
-        self.failures.append((job.number, kind, again))
+        self.failures.append((job.identities()[0].seed, kind, again))
 
     def note(self, text: str) -> None:
         self.notes.append(text)
