@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import ndtri
@@ -20,6 +21,9 @@ from sweeps.carbs import surrogate
 from sweeps.carbs.acquisition import Staircase, climb, log_improvement, propose, staircase
 from sweeps.carbs.front import Front, FrontPoint, monotone
 from sweeps.carbs.space import Dimension, Space
+
+if TYPE_CHECKING:
+    from sweeps.carbs.laws import ScalingLaws
 
 Array = np.ndarray
 log = logging.getLogger(__name__)
@@ -357,6 +361,14 @@ class Carbs:
                        counts[i]) for i in monotone(cost, mean)))
 
     # ------------------------------------------------------------------ state
+
+    def scaling_laws(self, **options: object) -> "ScalingLaws":
+        """Every numeric hyperparameter's optimum as a power law of the cost: see sweeps.carbs.laws.scaling_laws.
+
+        Raises ValueError where the front is too short to say anything.
+        """
+        from sweeps.carbs.laws import scaling_laws  # they build on this module
+        return scaling_laws(self, **options)
 
     def state_dict(self) -> dict:
         """All there is, as plain JSON: a search made from it continues bit for bit."""
