@@ -16,8 +16,9 @@ from trainers.results import Result
 
 LOST_NODES = 10  # times a job may lose its node (pre-emption) before it counts as failed
 
-# Ray's own words, in which it tells of an actor's end.
-NODE_DIED, STILLBORN, HOST = "its node has died", "raised in its creation task", re.compile(r"^\s*ip: (\S+)", re.MULTILINE)
+# Ray's own words, in which it tells of an actor's end. Unavailable is one whose node was alive a moment ago.
+NODE_LOST = re.compile(r"its node has died|is temporarily unavailable")
+STILLBORN, HOST = "raised in its creation task", re.compile(r"^\s*ip: (\S+)", re.MULTILINE)
 
 
 class Watcher(Protocol):
@@ -101,7 +102,7 @@ class Desk:
         if self._stillborn > self.patience.retries:
             raise SweepError(f"no trial can start: {last_line(text)}")
         host, limit, kind = HOST.search(text), self.patience.timeout_s(job), "killed"
-        if NODE_DIED in text:
+        if NODE_LOST.search(text):
             kind = "lost node"
         elif seconds >= limit:
             kind, text = "timeout", f"no result after {seconds:.0f} s (limit {limit:g} s)"

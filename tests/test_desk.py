@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep_cases import FaultyJob, Log, jobs_of
-from sweeps.desk import LOST_NODES, NODE_DIED, STILLBORN, Desk, Patience, worth_another
+from sweeps.desk import LOST_NODES, STILLBORN, Desk, Patience, worth_another
 from sweeps.refusal import SweepError
 from sweeps.rows import identity_of
 from sweeps.store import open_store, read_store
@@ -58,7 +58,7 @@ def test_every_job_ends_once_as_a_row_or_as_a_failure_whatever_happens(tmp_path_
                 elif end == "killed":
                     desk.died(name, "The worker died\n\tip: 10.0.0.7\nSIGSEGV")
                 elif end == "lost":
-                    desk.died(name, f"The actor died because {NODE_DIED}. Node Id: 5")
+                    desk.died(name, "The actor died because its node has died. Node Id: 5")
                 else:
                     desk.reported(name, failure(end))
             assert trial < 1000, "jobs go round for ever"
