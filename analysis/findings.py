@@ -13,6 +13,8 @@ NAMES = {"a": "the exponent a of the best model size", "b": "the exponent b of t
          "alpha": "alpha, the loss exponent of N", "beta": "beta, the loss exponent of D",
          "gamma": "gamma, the loss exponent of compute", "E": "the irreducible loss E"}
 
+MOST_SENTENCES = 4   # groups that a sentence each stays readable
+
 
 def shown(e: Estimate | None) -> str:
     """0.482 [0.471, 0.495]: as many digits as the interval can carry."""
@@ -45,13 +47,24 @@ def preferred(g: GroupFit) -> tuple[str, Estimate, Estimate] | None:
 
 def headlines(study: Study) -> tuple[str, ...]:
     """The findings that need no table beside them: the exponents, what differs, the learning rate."""
-    said = [_exponents_finding(g) for g in study.groups]
+    said = [_exponents_finding(g) for g in study.groups] if len(study.groups) <= MOST_SENTENCES else [_range_finding(study)]
     said += [_difference_finding(d) for d in study.differences if d.quantity == "a"]
     if study.learning_rate is not None:
         fit = study.learning_rate
         said.append(f"The tuned learning rate goes as width^{shown(fit.exponent)}; the rule says {fit.rule:g}, which "
                     f"{'lies inside' if fit.rule in fit.exponent else 'lies outside'}.")
     return tuple(said)
+
+
+def _range_finding(study: Study) -> str:
+    """Of many groups, the ends: the table has the rest."""
+    quoted = sorted(((q[1], g.group.label) for g in study.groups if (q := preferred(g)) is not None),
+                    key=lambda pair: pair[0].value)
+    if not quoted:
+        return f"In none of the {len(study.groups)} groups can the exponents of compute-optimal training be estimated."
+    (low, where_low), (high, where_high) = quoted[0], quoted[-1]
+    return (f"Over {len(quoted)} of {len(study.groups)} groups the exponent a of the best model size runs from {shown(low)} "
+            f"({where_low}) to {shown(high)} ({where_high}).")
 
 
 def findings(study: Study) -> tuple[str, ...]:

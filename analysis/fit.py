@@ -4,6 +4,7 @@ import argparse
 import math
 import shlex
 import sys
+import warnings
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -62,6 +63,9 @@ def fail(message: object) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
+    if not sys.warnoptions:
+        # Libraries' warnings name no row and no remedy; the study's own doubts do.
+        warnings.simplefilter("ignore")
     from analysis.output import default_folder, prepared
     from analysis.reading import BadTable, printable
     from analysis.table import read_table

@@ -9,7 +9,7 @@ from analysis.claims import Verdict
 from analysis.differences import Difference
 from analysis.estimate import Estimate
 from analysis.figures.diagnosis import letter
-from analysis.figures.theme import APPROACH, BLUE, GREY, GROUPS, INK, MARKER, PALE, log_axes, plain, tidy_log_ticks
+from analysis.figures.theme import APPROACH, BLUE, GREY, GROUPS, INK, MARKER, PALE, heading, log_axes, plain, tidy_log_ticks
 from analysis.learning_rate import LearningRateFit
 
 
@@ -61,7 +61,7 @@ def plot_group_exponents(groups: Sequence[tuple[str, dict[str, Estimate]]], ax: 
         offset = (g - (len(groups) - 1) / 2) * 0.6 / max(len(groups), 2)
         for row, e in enumerate(estimates[name] for name in names):
             ax.plot([e.low, e.high], [row + offset] * 2, color=GROUPS[g % len(GROUPS)], lw=1.6)
-            ax.plot(e.value, row + offset, "o", color=GROUPS[g % len(GROUPS)], ms=3.5, label=plain(label) if not row else None)
+            ax.plot(e.value, row + offset, "o", color=GROUPS[g % len(GROUPS)], ms=3.5, label=heading(label) if not row else None)
     _rows(ax, [letter(n) for n in names])
     ax.set_xlabel("exponent (approach 3)")
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(len(groups), 3))
@@ -82,7 +82,7 @@ def plot_differences(differences: Sequence[Difference], ax: Axes) -> Axes:
     low, high = ax.get_xlim()
     ax.set_xlim(low, high + 0.25 * (high - low))   # room for the p-values
     ax.locator_params(axis="x", nbins=5)
-    ax.set_xlabel(f"{plain(shown[0].second)} less {plain(shown[0].first)}" if shown else "difference")
+    ax.set_xlabel(heading(f"{shown[0].second} less {shown[0].first}") if shown else "difference")
     return ax
 
 

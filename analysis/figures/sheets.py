@@ -9,11 +9,11 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from analysis.figures import comparison, compute, diagnosis
-from analysis.figures.theme import COLUMN, HEIGHT, colour_bar, log_norm, plain, settle, sheet, themed, tidy_log_ticks
+from analysis.figures.theme import COLUMN, HEIGHT, colour_bar, heading, log_norm, settle, sheet, themed, tidy_log_ticks
 from analysis.findings import shown
 from analysis.study import GroupFit, Study
 
-MOST_GROUPS = 4   # panels side by side; the numbers of further groups are in the tables
+MOST_GROUPS = 3   # panels side by side; the numbers of further groups are in the tables
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _panels(groups: Sequence[GroupFit], draw: Callable, *, width: float = COLUMN
 
 def _title(ax: Axes, group: GroupFit) -> None:
     if group.group.label:
-        ax.set_title(plain(group.group.label), loc="left", fontweight="bold")
+        ax.set_title(heading(group.group.label), loc="left", fontweight="bold")
 
 
 def _sizes(groups: Sequence[GroupFit]) -> LogNorm:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import wrap
 
 import matplotlib
 import numpy as np
@@ -60,6 +61,11 @@ def settle(figure: Figure) -> None:
 def plain(text: object) -> str:
     """A name from the table, with what matplotlib would take for mathematics disarmed."""
     return str(text).replace("\\", "\\\\").replace("$", r"\$")
+
+
+def heading(label: str) -> str:
+    """A group's name over its panel: wrapped, and cut where it would crowd the panel out."""
+    return "\n".join(plain(line) for line in wrap(label, 42, max_lines=3, placeholder=" ..."))
 
 
 def log_axes(ax: Axes, x: str | None = None, y: str | None = None) -> Axes:
