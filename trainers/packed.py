@@ -95,17 +95,15 @@ class Pack:
 
     def _joint_optimiser(self) -> torch.optim.AdamW:
         """The runs' optimisers in one, groups with equal rates joined: one kernel for all of them."""
-        groups: dict[tuple, dict] = {}
+        groups: dict[float, list[Tensor]] = {}
         for run in self.runs:
-            for group in run.optimiser.param_groups:
-                settings = {name: value for name, value in group.items() if name != "params"}
-                settings["peak"] = group["lr"] * group["share"]
-                # A tensor, since a CUDA graph would keep a plain number for good.
-                settings["lr"] = torch.zeros((), device=self.device)
-                settings["capturable"] = self.device.type == "cuda"
-                key = tuple(value for name, value in settings.items() if name != "lr")
-                groups.setdefault(key, {**settings, "params": []})["params"] += group["params"]
-        return torch.optim.AdamW(list(groups.values()), fused=True)
+            for group in run.optimiser.groups:
+                groups.setdefault(run.recipe.lr * group.share, []).extend(group.parameters)
+        # The rate is a tensor, since a CUDA graph would keep a plain number for good.
+        return torch.optim.AdamW(
+            [{"params": own, "peak": peak, "lr": torch.zeros((), device=self.device)} for peak, own in groups.items()],
+            betas=(self.recipe.beta1, self.recipe.beta2), weight_decay=self.recipe.weight_decay,
+            fused=True, capturable=self.device.type == "cuda")
 
     def _place(self, factor: float) -> None:
         """Put the next step's batch, masks and rates where the step reads them."""

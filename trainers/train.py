@@ -17,14 +17,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trainers.adam import Adam
 from trainers.cell import Cell, Recipe
 from trainers.fingerprint import fingerprint
 from trainers.images import Images
-from trainers.network import ConvNet, channels, count_params, fan_ins, flops_per_image
+from trainers.network import SIDES, ConvNet, channels, count_params, fan_ins, flops_per_image
 from trainers.results import Result
 from trainers.schedule import rate_factors
 
-EVALUATION_BATCH = 1000  # keeps the first layer's activations of the widest preset within a core's cache share
+# Numbers that the first layer puts out at once in evaluation: 3 MB stay in a core's share of the cache. From width 4
+# on that takes a quarter less time than 1000 images at once; below, it is those 1000.
+EVALUATION_NUMBERS = 800_000
+EVALUATION_BATCHES = (100, 1000)  # fewest and most images
 TRAIN_LOSS_SHARE = 0.1   # of the steps, at the end, over which train_loss is averaged
 
 
@@ -91,6 +95,7 @@ class Run:
         self.order = torch.randperm(len(images.train_images), generator=_generator(cell.seed, "order")).to(self.device)
         self.masks = _generator(cell.seed, "dropout", self.device)
         self.step = 0
+        self.rate = recipe.lr  # of the next step
         self.losses: list[Tensor] = []  # one a step, on the device: reading them would stall it
         self.seconds = 0.0
 
@@ -101,7 +106,7 @@ class Run:
         """
         began = time.perf_counter()
         for factor in factors:
-            self._set_rate(factor)
+            self.rate = self.recipe.lr * factor
             self.losses.append(self._take_step())
         if not math.isfinite(self.losses[-1].item()):  # also waits for the device
             raise Diverged(f"training loss is {self.losses[-1].item()} after {self.step} steps at lr {self.recipe.lr:g}")
@@ -112,9 +117,7 @@ class Run:
         images, self.images = self.images, None
         try:
             twin = copy.copy(self)
-            twin.network = copy.deepcopy(self.network)
-            twin.optimiser = _adam(twin.network, self.cell, self.recipe)
-            twin.optimiser.load_state_dict(copy.deepcopy(self.optimiser.state_dict()))
+            twin.network, twin.optimiser = copy.deepcopy((self.network, self.optimiser))
             twin.masks = torch.Generator(self.device)
             twin.masks.set_state(self.masks.get_state())
             twin.losses = list(self.losses)
@@ -128,17 +131,19 @@ class Run:
 
         Raises Diverged where the loss is not finite.
         """
-        loss, right = 0.0, 0
+        batch = evaluation_batch(self.cell.width)
+        # On the device: reading them batch by batch would stall it.
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        right = torch.zeros((), dtype=torch.int64, device=self.device)
         with torch.inference_mode(), _arithmetic(self.recipe.precision, self.device):
-            for images, labels in zip(self.images.val_images.split(EVALUATION_BATCH),
-                                      self.images.val_labels.split(EVALUATION_BATCH)):
+            for images, labels in zip(self.images.val_images.split(batch), self.images.val_labels.split(batch)):
                 scores = self.network(images).float()
-                loss += F.cross_entropy(scores, labels, reduction="none").double().sum().item()
-                right += (scores.argmax(1) == labels).sum().item()
-        count = len(self.images.val_labels)
+                total += F.cross_entropy(scores, labels, reduction="none").double().sum()
+                right += (scores.argmax(1) == labels).sum()
+        loss, count = total.item(), len(self.images.val_labels)
         if not math.isfinite(loss):
             raise Diverged(f"validation loss is {loss} after {self.step} steps at lr {self.recipe.lr:g}")
-        return Evaluation(loss=loss / count, accuracy=right / count)
+        return Evaluation(loss=loss / count, accuracy=right.item() / count)
 
     def result(self, *, protocol: str = "per-budget", spent_flops: float | None = None) -> Result:
         """The row of the run as it stands; `spent_flops` is C unless a trunk was shared."""
@@ -161,19 +166,13 @@ class Run:
             val_loss=evaluation.loss, val_accuracy=evaluation.accuracy, train_seconds=self.seconds,
             device=_device_name(self.device), dataset=self.images.name, fingerprint=self.images.fingerprint)
 
-    def _set_rate(self, factor: float) -> None:
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.lr * group["share"] * factor
-
     def _take_step(self) -> Tensor:
         batch = self.order[self.step * self.recipe.batch_size:(self.step + 1) * self.recipe.batch_size]
         images = self.images.train_images.index_select(0, batch)
         labels = self.images.train_labels.index_select(0, batch)
         with _arithmetic(self.recipe.precision, self.device):
             loss = F.cross_entropy(self.network(images, self._mask(len(batch))), labels)
-        loss.backward()
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.step(torch.autograd.grad(loss, self.optimiser.parameters), self.rate)
         self.step += 1
         return loss.detach()
 
@@ -207,21 +206,25 @@ def attempt(cell: Cell, recipe: Recipe, images: DeviceImages) -> Result:
         return run.diverged_result()
 
 
-def _adam(network: ConvNet, cell: Cell, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW with a group a layer, whose `share` of the rate the rule decides.
+def evaluation_batch(width: float) -> int:
+    """Images at once."""
+    fewest, most = EVALUATION_BATCHES
+    return max(fewest, min(most, EVALUATION_NUMBERS // (channels(width)[0] * SIDES[0] ** 2)))
+
+
+def _adam(network: ConvNet, cell: Cell, recipe: Recipe) -> Adam:
+    """AdamW with a group a layer, whose share of the rate the rule decides.
 
     Rule fan_in: 1/sqrt(fan_in), the width dependence of the "optimal" rate for Adam in
     J. Hilton's curriculum, chapter 2.
     """
     if recipe.lr_rule == "fan_in":
-        groups = [{"params": list(layer.parameters()), "share": fan_in**-0.5}
-                  for layer, fan_in in zip(network.layers(), fan_ins(cell.width))]
+        groups = [(fan_in**-0.5, list(layer.parameters())) for layer, fan_in in zip(network.layers(), fan_ins(cell.width))]
     elif recipe.lr_rule == "uniform":
-        groups = [{"params": list(network.parameters()), "share": 1.0}]
+        groups = [(1.0, list(network.parameters()))]
     else:
         raise ValueError(f"unknown lr_rule {recipe.lr_rule!r}: choose uniform or fan_in")
-    return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.beta1, recipe.beta2),
-                             weight_decay=recipe.weight_decay, fused=True)
+    return Adam(groups, betas=(recipe.beta1, recipe.beta2), weight_decay=recipe.weight_decay)
 
 
 STREAMS = ("weights", "order", "dropout")  # independent random streams of one seed
