@@ -105,6 +105,13 @@ def _attempt(name: str, refused: dict[str, str], compute: Callable):
         return None
 
 
+def _with_intervals(fit):
+    """The fit, whose a and b have intervals: a number without one is not a result."""
+    if not all(np.isfinite([e.low, e.high]).all() for e in (fit.a, fit.b)):
+        raise ValueError("too few resamples of the table could be fitted for an interval")
+    return fit
+
+
 def _fit_group(group: Group, table: Table, request: Request, tell: Callable[[str], None]) -> GroupFit:
     refused: dict[str, str] = {}
     runs = group.runs
@@ -119,10 +126,11 @@ def _fit_group(group: Group, table: Table, request: Request, tell: Callable[[str
     parametric = _attempt("approach3", refused, lambda: fit_parametric(
         few.N, few.D, few.L, C=few.C, cost=_cost(table), seed=few.seed, **chosen, **drawn))
     tell(name + "approach 2")
-    isoflop = _attempt("approach2", refused, lambda: fit_isoflop(
-        few.N, few.D, few.L, few.C, budget=few.budget, **drawn))
+    isoflop = _attempt("approach2", refused, lambda: _with_intervals(fit_isoflop(
+        few.N, few.D, few.L, few.C, budget=few.budget, **drawn)))
     tell(name + "approach 1")
-    envelope = _attempt("approach1", refused, lambda: fit_envelope(few.N, few.D, few.L, few.C, **drawn))
+    envelope = _attempt("approach1", refused, lambda: _with_intervals(
+        fit_envelope(few.N, few.D, few.L, few.C, **drawn)))
     tell(name + "accuracy")
     accuracy = None
     if seen.accuracy is not None:
