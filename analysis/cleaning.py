@@ -7,7 +7,7 @@ import numpy as np
 
 from analysis.rows import Rows
 
-# Chance loss is ln(classes). A dead network ends within a percent of it; the worst living
+# Chance loss is ln(classes). A dead network ends within a percent of it, and
 # cells that barely began to learn, up to 5% below, tell of their start more than of a law.
 CLASSES = {"mnist": 10, "fashion-mnist": 10, "kmnist": 10, "qmnist": 10, "emnist-digits": 10,
            "emnist-mnist": 10, "emnist-letters": 26, "emnist-balanced": 47, "emnist-bymerge": 47,
