@@ -3,13 +3,14 @@
 import json
 import math
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
 ray = pytest.importorskip("ray")
-from ray import tune  # noqa: E402
+from ray import cloudpickle, tune  # noqa: E402
 from ray.tune.search import ConcurrencyLimiter, Searcher  # noqa: E402
 
 from sweeps.carbs.searcher import CarbsSearch  # noqa: E402
@@ -118,6 +119,8 @@ def test_a_spent_budget_waits_for_trials_in_flight_and_then_finishes():
 @pytest.fixture(scope="module")
 def tune_dir():
     path = tempfile.mkdtemp(prefix="cb", dir="/tmp")
+    # Workers can't import a test module: its functions travel by value.
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
     ray.init(address="local", include_dashboard=False, _temp_dir=path, num_cpus=2, log_to_driver=False)
     yield Path(path) / "out"
     ray.shutdown()
@@ -131,9 +134,13 @@ def train(config):
 
 
 def tuner(path, name, samples):
-    return tune.Tuner(tune.with_resources(train, {"cpu": 1}), run_config=tune.RunConfig(name=name, storage_path=str(path), verbose=0),
-                      tune_config=tune.TuneConfig(metric="loss", mode="min", num_samples=samples, search_alg=ConcurrencyLimiter(
-                          CarbsSearch(SPACE, cost="flops", seed=1, max_cost=1e7), max_concurrent=2)))
+    search = CarbsSearch(SPACE, metric="loss", mode="min", cost="flops", seed=1, max_cost=1e7)
+    # Actors are reused: a worker takes longer to start than a trial to run.
+    return tune.Tuner(
+        tune.with_resources(train, {"cpu": 1}),
+        run_config=tune.RunConfig(name=name, storage_path=str(path), verbose=0),
+        tune_config=tune.TuneConfig(metric="loss", mode="min", num_samples=samples, reuse_actors=True,
+                                    search_alg=ConcurrencyLimiter(search, max_concurrent=2)))
 
 
 @pytest.mark.slow
@@ -153,5 +160,6 @@ def test_a_real_tuner_runs_it_and_restores_it(tune_dir):
     again = CarbsSearch(SPACE, metric="loss", mode="min", cost="flops")
     again.restore_from_dir(str(tune_dir / "carbs"))
     assert {json.dumps(o.config) for o in again.carbs.observations} <= {json.dumps(o.config) for o in told}
-    restored = tune.Tuner.restore(str(tune_dir / "carbs"), trainable=tune.with_resources(train, {"cpu": 1}), resume_errored=True)
+    restored = tune.Tuner.restore(str(tune_dir / "carbs"), trainable=tune.with_resources(train, {"cpu": 1}),
+                                  resume_errored=True)
     assert len(restored.fit()) == 14

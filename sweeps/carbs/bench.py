@@ -37,7 +37,8 @@ def parse_args(argv=None):
     parser.add_argument("--evaluations", type=int, default=100)
     parser.add_argument("--spend", action="store_true",
                         help=f"stop at a summed cost of {SPENDING:g} dearest runs (3 x --evaluations at most)")
-    parser.add_argument("--out", type=Path, default=Path("carbs_bench.json"), help="finished runs (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("carbs_bench.json"),
+                        help="finished runs (default: %(default)s)")
     args = parser.parse_args(argv)
     for name, known in (("problems", ALL), ("methods", METHODS)):
         asked = getattr(args, name).split(",")

@@ -48,7 +48,7 @@ def _split(theta: Array, d: int) -> tuple[Array, Array, Array, float, float]:
     return e[:d], e[d:2 * d], e[2 * d:3 * d], float(e[3 * d]), float(e[3 * d + 1])
 
 
-def _matern(X: Array, Z: Array, length: Array) -> tuple[Array, Array]:
+def matern(X: Array, Z: Array, length: Array) -> tuple[Array, Array]:
     """sqrt5 times the scaled distance (n, m), and exp of minus that."""
     U, V = X / length, Z / length
     r2 = (U * U).sum(1)[:, None] + (V * V).sum(1)[None, :] - 2.0 * U @ V.T
@@ -59,7 +59,7 @@ def _matern(X: Array, Z: Array, length: Array) -> tuple[Array, Array]:
 def kernel(theta: Array, X: Array, Z: Array) -> Array:
     """Covariance (n, m) of the latent function."""
     a, b, length, s, _ = _split(theta, X.shape[1])
-    r, e = _matern(X, Z, length)
+    r, e = matern(X, Z, length)
     return 1.0 + (X * a) @ Z.T + ((X * b) @ Z.T) ** 2 + s * (1.0 + r + r * r / 3.0) * e
 
 
@@ -73,7 +73,7 @@ def objective(theta: Array, X: Array, y: Array, p: Prior, weights: Array) -> tup
     n, d = X.shape
     a, b, length, s, noise = _split(theta, d)
     Q = (X * b) @ X.T
-    r, e = _matern(X, X, length)
+    r, e = matern(X, X, length)
     M = s * (1.0 + r + r * r / 3.0) * e
     K = 1.0 + (X * a) @ X.T + Q * Q + M
     K[np.diag_indices(n)] += noise * weights

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import cho_solve
 from scipy.optimize import minimize
 from scipy.stats import t as student
 
@@ -107,7 +108,7 @@ class _Draw:
         e = np.exp(p.theta)
         a, b, length, s = e[:d], e[d:2 * d], e[2 * d:3 * d], e[3 * d]
         Q = (Z * b) @ p.X.T
-        r, decay = gp._matern(Z, p.X, length)
+        r, decay = gp.matern(Z, p.X, length)
         value = (1.0 + (Z * a) @ p.X.T + Q * Q + s * (1.0 + r + r * r / 3.0) * decay) @ self.weights
         H = s * 5.0 / 3.0 * (1.0 + r) * decay * self.weights
         gradient = (a * (p.X.T @ self.weights) + b * ((2.0 * Q * self.weights) @ p.X)
@@ -136,7 +137,7 @@ def _draw(process: gp.Posterior, rng: np.random.Generator) -> _Draw:
                   rng.uniform(0, 2 * math.pi, FEATURES), math.sqrt(2 * s / FEATURES) * rng.standard_normal(FEATURES))
     residual = (process.y - prior.value_and_gradient(process.X)[0]
                 - np.sqrt(process.noise * process.weights) * rng.standard_normal(n))
-    weights = gp.cho_solve((process.factor, True), residual, check_finite=False)
+    weights = cho_solve((process.factor, True), residual, check_finite=False)
     return _Draw(process, weights, prior.level, prior.linear, prior.curvature, frequency, prior.phase, prior.height)
 
 

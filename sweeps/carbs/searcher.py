@@ -53,7 +53,8 @@ class CarbsSearch(Searcher):
 
     def suggest(self, trial_id: str) -> dict | str | None:
         if not self._metric:
-            raise ValueError("CarbsSearch: no metric; pass metric= here or in TuneConfig")
+            raise ValueError("CarbsSearch: no metric; pass metric= and mode= to CarbsSearch itself "
+                             "(Tune hands on TuneConfig's only where there is a param_space)")
         try:
             config = self._carbs.ask()
         except (BudgetSpent, CapUnreachable) as end:
