@@ -5,7 +5,7 @@ resample at every grid node are one matrix product of resampling weights (M, n) 
 of basis functions. The best nodes start the Newton iterations.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -69,11 +69,19 @@ def global_minima(points: Coordinates, weight, objective: Objective, pilot: Opti
         own[i:i + CHUNK] = linear.reshape(len(values), -1, 5)[np.arange(len(values)), node]
         barren = ~np.isfinite(flat[np.arange(len(values)), node])
         own[i:i + CHUNK][barren] = theta
-    first = minimise(points, weight, np.tile(theta, (len(weight), 1)), objective, spread=pilot.spread)
-    second = minimise(points, weight, own, objective, spread=pilot.spread)
-    take = second.value < first.value
-    return Solution(np.where(take[:, None], second.theta, first.theta), np.where(take, second.value, first.value),
-                    np.where(take, second.converged, first.converged))
+    broad = replace(objective, delta=max(objective.delta, 2 * pilot.spread * (points.scale if objective.space == "raw" else 1)))
+    first, second = (minimise(points, weight, start, broad, spread=pilot.spread)
+                     for start in (np.tile(theta, (len(weight), 1)), own))
+    # two descents that meet under the broad loss would go the rest of the way together
+    apart = np.flatnonzero(np.abs(first.theta - second.theta).max(1) > 1e-5)
+    found = minimise(points, weight, first.theta, objective, spread=pilot.spread)
+    if not len(apart):
+        return found
+    other = minimise(points, weight[apart], second.theta[apart], objective, spread=pilot.spread)
+    better = other.value < found.value[apart]
+    for into, new in zip((found.theta, found.value, found.converged), (other.theta, other.value, other.converged)):
+        into[apart[better]] = new[better]
+    return found
 
 
 def _residual(points: Coordinates, theta):

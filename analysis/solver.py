@@ -13,7 +13,10 @@ import numpy as np
 
 EXPONENTS = (0.01, 6.0)  # of alpha and beta; a fit that ends on either is reported as at a bound
 CONTRACTION = 4.0        # Huber's delta shrinks by this factor a stage: few enough Newton steps a stage
-CHUNK = 60_000           # elements of a work array: half a megabyte stays in the cache
+CHUNK = 60_000           # elements of a buffer: enough fits at once that arithmetic, not Python, is what takes time
+BUFFERS = 9              # that the derivatives are computed in
+
+LOWER = np.tril_indices(5, -1)
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,25 @@ class Solution:
     converged: np.ndarray  # (M,) the predicted gain of another Newton step is nil
 
 
+@dataclass(frozen=True)
+class _Workshop:
+    """What every evaluation on the same points needs: its scratch space and the powers of the logs."""
+
+    buffers: np.ndarray    # (BUFFERS, rows, n): arrays of this size cost more to allocate than to fill
+    log_loss: np.ndarray   # (n,)
+    line_x: np.ndarray     # (2, n): 1, -x
+    line_y: np.ndarray
+    powers_x: np.ndarray   # (n, 3): 1, -x, x^2
+    powers_y: np.ndarray
+    mixed: np.ndarray      # (n, 4): 1, -x, -y, xy
+
+    @classmethod
+    def of(cls, points: Coordinates, rows: int) -> "_Workshop":
+        x, y, one = points.x, points.y, np.ones_like(points.x)
+        return cls(np.empty((BUFFERS, rows, len(x))), np.log(points.loss), np.stack([one, -x]), np.stack([one, -y]),
+                   np.stack([one, -x, x * x], 1), np.stack([one, -y, y * y], 1), np.stack([one, -x, -y, x * y], 1))
+
+
 def _tilted(weight, residual, objective: Objective):
     return weight if objective.over == 1 else weight * np.where(residual > 0, objective.over, 1.0)
 
@@ -108,12 +130,13 @@ def minimise(points: Coordinates, weight, start, objective: Objective, *, restri
     origin = np.broadcast_to(restriction.origin, (M, 5))
     basis = np.broadcast_to(restriction.basis, (M, *restriction.basis.shape[-2:]))
     rows = max(1, CHUNK // n)
-    parts = [_minimise_chunk(points, np.ascontiguousarray(weight[s]), start[s], objective, origin[s], basis[s], spread)
+    work = _Workshop.of(points, min(rows, M))
+    parts = [_minimise_chunk(points, np.ascontiguousarray(weight[s]), start[s], objective, origin[s], basis[s], spread, work)
              for s in (slice(i, i + rows) for i in range(0, M, rows))]
     return Solution(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("theta", "value", "converged")))
 
 
-def _minimise_chunk(points, weight, start, objective, origin, basis, spread) -> Solution:
+def _minimise_chunk(points, weight, start, objective, origin, basis, spread, work) -> Solution:
     # the solver works on L / scale; a raw residual and its delta shrink by scale
     unit = points.scale if objective.space == "raw" else 1.0
     target = objective.delta / unit
@@ -121,7 +144,7 @@ def _minimise_chunk(points, weight, start, objective, origin, basis, spread) -> 
     delta = target if np.isinf(target) else max(target, 2 * spread)
     while True:
         last = delta <= target
-        phi, value, converged = _newton(points, weight, phi, origin, basis, replace(objective, delta=delta),
+        phi, value, converged = _newton(points, weight, phi, origin, basis, replace(objective, delta=delta), work,
                                         *((1e-13, 80) if last else (1e-3, 12)))
         if last:
             theta = origin + np.einsum("mik,mk->mi", basis, phi)
@@ -142,7 +165,7 @@ def _box(origin, basis):
     return low, high
 
 
-def _newton(points, weight, phi, origin, basis, objective, tolerance, most):
+def _newton(points, weight, phi, origin, basis, objective, work, tolerance, most):
     """Levenberg's damping on the exact Hessian, each fit of the stack with its own; finished fits drop out."""
     low, high = _box(origin, basis)
     phi = np.clip(phi, low, high)
@@ -150,13 +173,13 @@ def _newton(points, weight, phi, origin, basis, objective, tolerance, most):
     best_phi, best_value, converged = phi.copy(), np.empty(M), np.zeros(M, bool)
     live, damping = np.arange(M), np.full(M, 1e-3)
     w, o, Z = weight, origin, basis
-    value, gradient, hessian, ruler = _derivatives(points, w, phi, o, Z, objective)
+    value, gradient, hessian, ruler = _derivatives(points, w, phi, o, Z, objective, work)
     for _ in range(most):
         step, gain = _step(phi, gradient, hessian, ruler, damping, low[live], high[live])
         # a negative gain is a saddle, not an end
         done = (gain >= 0) & (gain <= tolerance * value) & (damping <= 1e-2)
         trial = np.clip(phi + step, low[live], high[live])
-        new = _derivatives(points, w, trial, o, Z, objective)
+        new = _derivatives(points, w, trial, o, Z, objective, work)
         better = (new[0] < value) & (gain > 0)
         phi = np.where(better[:, None], trial, phi)
         value, gradient, hessian, ruler = (
@@ -197,53 +220,84 @@ def _step(phi, gradient, hessian, ruler, damping, low, high):
     return move / ruler * shrink[:, None], gain
 
 
-def _derivatives(points, weight, phi, origin, basis, objective):
+def _derivatives(points, weight, phi, origin, basis, objective, work):
     """Value (M,), gradient (M, k), Hessian (M, k, k) and the scale of each coordinate (M, k)."""
     theta = origin + np.matmul(basis, phi[:, :, None])[:, :, 0]
-    E, u, v, alpha, beta = (theta[:, i, None] for i in range(5))
-    x, y = points.x, points.y
-    sizes, data = np.exp(u - alpha * x), np.exp(v - beta * y)
-    predicted = E + sizes + data
+    powers_x, powers_y = work.powers_x, work.powers_y
+    # names of the buffers; `term` and `other` hold one product after another
+    sizes, data, g, residual, psi, curve, softened, term, other = work.buffers[:, :len(phi)]
+    np.exp(np.matmul(theta[:, [1, 3]], work.line_x, out=sizes), out=sizes)
+    np.exp(np.matmul(theta[:, [2, 4]], work.line_y, out=data), out=data)
+    predicted = np.add(sizes, data, out=residual)
+    predicted += theta[:, :1]
     if objective.space == "log":
-        g = 1 / predicted
-        residual = np.log(predicted) - np.log(points.loss)
+        np.divide(1.0, predicted, out=g)
+        np.log(predicted, out=residual)
+        residual -= work.log_loss
         sizes *= g
         data *= g
     else:
-        g = np.ones_like(predicted)
-        residual = predicted - points.loss
+        g.fill(1.0)
+        residual -= points.loss
     weight = _tilted(weight, residual, objective)
-    psi = np.clip(residual, -objective.delta, objective.delta)
-    w_psi = weight * psi
-    value = (w_psi * (residual - psi / 2)).sum(1)
-    inside = weight * (psi == residual)
-    curve = inside - w_psi if objective.space == "log" else inside
-    softened = weight * objective.delta / np.maximum(np.abs(residual), objective.delta) \
-        if np.isfinite(objective.delta) else weight
-    powers_x = np.stack([np.ones_like(x), -x, x * x], 1)
-    powers_y = np.stack([np.ones_like(y), -y, y * y], 1)
+    value = _huber(weight, residual, objective.delta, psi, curve, softened, term)
+    if objective.space == "log":
+        curve -= psi
 
-    along_x, along_y = (w_psi * sizes) @ powers_x, (w_psi * data) @ powers_y
-    gradient = np.stack([(w_psi * g).sum(1), along_x[:, 0], along_y[:, 0], along_x[:, 1], along_y[:, 1]], 1)
+    along_x = np.multiply(psi, sizes, out=term) @ powers_x
+    along_y = np.multiply(psi, data, out=term) @ powers_y
+    gradient = np.stack([_dot(psi, g), along_x[:, 0], along_y[:, 0], along_x[:, 1], along_y[:, 1]], 1)
 
-    c_sizes, c_data = curve * sizes, curve * data
-    xx, yy = (c_sizes * sizes) @ powers_x + along_x, (c_data * data) @ powers_y + along_y
-    xy = (c_sizes * data) @ np.stack([powers_x[:, 0], powers_x[:, 1], powers_y[:, 1], x * y], 1)
-    ex, ey = (c_sizes * g) @ powers_x[:, :2], (c_data * g) @ powers_y[:, :2]
+    np.multiply(curve, sizes, out=term)
+    xy = np.multiply(term, data, out=other) @ work.mixed
+    term += psi
+    xx = np.multiply(term, sizes, out=term) @ powers_x
+    np.multiply(curve, data, out=term)
+    term += psi
+    yy = np.multiply(term, data, out=term) @ powers_y
+    curve *= g
+    ex, ey = (np.multiply(curve, part, out=term) @ powers[:, :2] for part, powers in ((sizes, powers_x), (data, powers_y)))
     H = np.empty((len(phi), 5, 5))
-    H[:, 0, 0] = (curve * g * g).sum(1)
+    H[:, 0, 0] = _dot(curve, g)
     H[:, 0, 1], H[:, 0, 3], H[:, 0, 2], H[:, 0, 4] = ex[:, 0], ex[:, 1], ey[:, 0], ey[:, 1]
     H[:, 1, 1], H[:, 1, 3], H[:, 3, 3] = xx.T
     H[:, 2, 2], H[:, 2, 4], H[:, 4, 4] = yy.T
     H[:, 1, 2], H[:, 2, 3], H[:, 1, 4], H[:, 3, 4] = xy.T
-    lower = np.tril_indices(5, -1)
-    H[:, lower[0], lower[1]] = H[:, lower[1], lower[0]]
+    H[:, LOWER[0], LOWER[1]] = H[:, LOWER[1], LOWER[0]]
 
     # Gauss and Newton's diagonal under reweighting: positive whatever the curvature
-    s_sizes, s_data = softened * sizes * sizes, softened * data * data
-    diagonal = np.stack([(softened * g * g).sum(1), s_sizes.sum(1), s_data.sum(1),
-                         s_sizes @ powers_x[:, 2], s_data @ powers_y[:, 2]], 1)
+    from_E = _dot(np.multiply(softened, g, out=term), g)
+    for part in (sizes, data):
+        part *= part
+        part *= softened
+    from_x, from_y = sizes @ powers_x[:, ::2], data @ powers_y[:, ::2]
+    diagonal = np.stack([from_E, from_x[:, 0], from_y[:, 0], from_x[:, 1], from_y[:, 1]], 1)
     ruler = np.sqrt(np.matmul(diagonal[:, None, :], np.square(basis))[:, 0, :]) + 1e-12
     gradient = np.matmul(gradient[:, None, :], basis)[:, 0, :]
     hessian = np.matmul(np.matmul(basis.transpose(0, 2, 1), H), basis)
     return value, gradient, hessian, ruler
+
+
+def _huber(weight, residual, delta, psi, curve, softened, term):
+    """Weighted sum (M,) of Huber's losses; fills psi with the weighted first derivative, curve with the second,
+    softened with the weights that least squares would need for the same first derivative."""
+    if np.isinf(delta):
+        np.multiply(weight, residual, out=psi)
+        np.copyto(curve, weight)
+        np.copyto(softened, weight)
+        return _dot(psi, residual) / 2
+    np.clip(residual, -delta, delta, out=term)
+    np.multiply(weight, term, out=psi)
+    np.equal(term, residual, out=curve)
+    curve *= weight
+    np.maximum(np.abs(residual, out=softened), delta, out=softened)
+    np.divide(delta, softened, out=softened)
+    softened *= weight
+    term *= -0.5
+    term += residual
+    return _dot(psi, term)
+
+
+def _dot(one, other):
+    """Sum of products along each row (M,)."""
+    return np.einsum("ij,ij->i", one, other)
