@@ -5,6 +5,7 @@ first (Graham, "Bounds on multiprocessing timing anomalies", SIAM J. Appl. Math.
 One driver hands them out, one after another. While the long ones run it keeps up with any
 cluster; at the end, when all that is left is short, a large cluster waits for it, and from
 there on a shuffled order is the better one: its short cells start while long ones run.
+After every few thousand cells the driver starts afresh, lest its memory grow, once all have come back.
 """
 
 import argparse
@@ -28,10 +29,15 @@ LOSS = 0.1  # of the time that a driver may cost before we advise a second one
 class Driver:
     """What one driver process costs; measured with Ray Tune 2.60, actors reused, no loggers."""
 
-    seconds_per_trial: float = 0.029      # CPU of the driver alone, 14 to 29 ms; the slower figure
+    seconds_per_trial: float = 0.029   # CPU of the driver alone, 14 to 29 ms; the slower figure
+    trials_per_round: int = 5_000      # the engine's ROUND; then all must come back, and Tune forgets them
+    seconds_per_round: float = 6.0     # until the next round's first trial runs: new actors import torch
     base_bytes: float = 225e6
-    bytes_per_trial: float = 40e3
-    snapshot_bytes_per_trial: float = 9e3  # of Tune's experiment state, written again every 10 s or more
+    bytes_per_trial: float = 40e3      # held by Tune until the round ends
+    bytes_per_row: float = 2.5e3       # held by the store until the sweep ends
+
+
+IDEAL = Driver(seconds_per_trial=0.0, seconds_per_round=0.0, trials_per_round=sys.maxsize)
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,6 @@ class Forecast:
     reach: int                # slots, a power of 2, up to which one driver costs less than LOSS of the time
     enough: int               # drivers, a power of 2, that cost less than LOSS of the time on these slots
     driver_bytes: float       # memory of the driver with the most cells at the end
-    snapshot_bytes: float     # what that driver writes at each snapshot of Tune's state
     traffic_bytes: float      # over the network in all: the data to each node but the first, rows back
 
     @property
@@ -74,8 +79,7 @@ class Forecast:
                  ("makespan", f"{self.makespan / 3600:,.2f} h; no schedule below {self.lower_bound / 3600:,.2f} h "
                               f"({self.efficiency:.0%}); {self.shuffled / 3600:,.2f} h in a random order"),
                  ("driver", f"busy {self.driver_busy:.0%} of the time; one keeps up with {self.reach:,} slots"),
-                 ("its memory", f"{self.driver_bytes / 1e9:.2f} GB at the end, {self.snapshot_bytes / 1e6:,.0f} MB "
-                                "written at each snapshot"),
+                 ("its memory", f"{self.driver_bytes / 1e9:.2f} GB at the end"),
                  ("network", f"{self.traffic_bytes / 1e9:.2f} GB"),
                  ("advice", advice)]
         return "\n".join(f"{name:<12} {text}" for name, text in lines)
@@ -91,41 +95,43 @@ def lower_bound(seconds: np.ndarray, slots: int) -> float:
     return float(max(seconds.sum() / slots, ordered[0], pair))
 
 
-def in_order(seconds: np.ndarray, slots: int, *, dispatch: float = 0.0) -> float:
-    """Wall time of list scheduling in the order given; the driver needs `dispatch` seconds to start each cell."""
+def in_order(seconds: np.ndarray, slots: int, driver: Driver = IDEAL) -> float:
+    """Wall time of list scheduling in the order given; the driver starts the cells one after another, in rounds."""
     free = [0.0] * slots
-    driver = end = 0.0
-    for length in seconds:
-        driver = max(driver, free[0]) + dispatch
-        heapq.heapreplace(free, driver + length)
-        end = max(end, driver + length)
+    now = end = 0.0
+    for i, length in enumerate(seconds):
+        if i and i % driver.trials_per_round == 0:
+            now = end + driver.seconds_per_round
+        now = max(now, free[0]) + driver.seconds_per_trial
+        heapq.heapreplace(free, now + length)
+        end = max(end, now + length)
     return float(end)
 
 
-def makespan(seconds: np.ndarray, slots: int, *, drivers: int = 1, dispatch: float = 0.0) -> float:
+def makespan(seconds: np.ndarray, slots: int, *, drivers: int = 1, driver: Driver = IDEAL) -> float:
     """Wall time of longest-first; each driver has its share of the slots and every `drivers`-th of the ordered cells."""
     ordered = np.sort(seconds)[::-1]
     own = [slots // drivers + (i < slots % drivers) for i in range(drivers)]
-    return max(in_order(ordered[i::drivers], own[i], dispatch=dispatch) for i in range(min(drivers, len(ordered))))
+    return max(in_order(ordered[i::drivers], own[i], driver) for i in range(min(drivers, len(ordered))))
 
 
-def keeps_up(seconds: np.ndarray, slots: int, drivers: int, *, dispatch: float) -> bool:
+def keeps_up(seconds: np.ndarray, slots: int, drivers: int, *, driver: Driver) -> bool:
     """Whether so many drivers cost less than LOSS of the time that the slots alone would take."""
-    return makespan(seconds, slots, drivers=drivers, dispatch=dispatch) <= (1 + LOSS) * makespan(seconds, slots)
+    return makespan(seconds, slots, drivers=drivers, driver=driver) <= (1 + LOSS) * makespan(seconds, slots)
 
 
-def reach(seconds: np.ndarray, *, dispatch: float) -> int:
+def reach(seconds: np.ndarray, *, driver: Driver) -> int:
     """Slots, a power of 2, that one driver keeps up with; as many as there are cells are never too few."""
     slots = 1
-    while slots < len(seconds) and keeps_up(seconds, 2 * slots, 1, dispatch=dispatch):
+    while slots < len(seconds) and keeps_up(seconds, 2 * slots, 1, driver=driver):
         slots *= 2
     return slots
 
 
-def enough_drivers(seconds: np.ndarray, slots: int, *, dispatch: float) -> int:
+def enough_drivers(seconds: np.ndarray, slots: int, *, driver: Driver) -> int:
     """The fewest drivers, a power of 2 and at most one a slot, that keep up."""
     drivers = 1
-    while 2 * drivers <= slots and not keeps_up(seconds, slots, drivers, dispatch=dispatch):
+    while 2 * drivers <= slots and not keeps_up(seconds, slots, drivers, driver=driver):
         drivers *= 2
     return drivers
 
@@ -141,17 +147,16 @@ def forecast(seconds: Sequence[float] | np.ndarray, slots: int, *, nodes: int = 
         raise ValueError("need at least one cell, and each must take some time")
     if not 1 <= drivers <= slots:
         raise ValueError(f"need at least a slot for each driver, got {slots} slots for {drivers} drivers")
-    dispatch = driver.seconds_per_trial
-    end = makespan(seconds, slots, drivers=drivers, dispatch=dispatch)
+    end = makespan(seconds, slots, drivers=drivers, driver=driver)
     shuffled = np.random.default_rng(0).permutation(seconds)[::drivers]
     most = math.ceil(seconds.size / drivers)
     return Forecast(
         cells=seconds.size, slots=slots, drivers=drivers, work=float(seconds.sum()),
         lower_bound=lower_bound(seconds, slots), makespan=end,
-        shuffled=in_order(shuffled, slots // drivers, dispatch=dispatch), driver_busy=most * dispatch / end,
-        reach=reach(seconds, dispatch=dispatch), enough=enough_drivers(seconds, slots, dispatch=dispatch),
-        driver_bytes=driver.base_bytes + most * driver.bytes_per_trial,
-        snapshot_bytes=most * driver.snapshot_bytes_per_trial,
+        shuffled=in_order(shuffled, slots // drivers, driver), driver_busy=most * driver.seconds_per_trial / end,
+        reach=reach(seconds, driver=driver), enough=enough_drivers(seconds, slots, driver=driver),
+        driver_bytes=driver.base_bytes + min(most, driver.trials_per_round) * driver.bytes_per_trial
+        + most * driver.bytes_per_row,
         traffic_bytes=(nodes - 1) * load.data_bytes * drivers + seconds.size * load.row_bytes)
 
 

@@ -1,5 +1,6 @@
 """The simulated sweep against closed forms: Graham's bounds, equal cells, a driver that is the bottleneck."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -7,8 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeps.simulate import (LOSS, Driver, Load, enough_drivers, forecast, in_order, keeps_up, lower_bound, main,
+from sweeps.simulate import (IDEAL, LOSS, Driver, Load, enough_drivers, forecast, in_order, keeps_up, lower_bound, main,
                              makespan, reach, sample_seconds)
+
+
+
+def turns(seconds: float) -> Driver:
+    """A driver that needs so long to start a cell, and never starts afresh."""
+    return replace(IDEAL, seconds_per_trial=seconds)
+
 
 lengths = st.lists(st.floats(0.01, 100), min_size=1, max_size=60).map(np.array)
 
@@ -49,7 +57,7 @@ def test_equal_cells_take_whole_rounds(cells, slots, length):
 
 @given(lengths, st.integers(1, 12), st.floats(0.01, 3))
 def test_scaling_the_clock_scales_the_makespan(seconds, slots, unit):
-    assert makespan(unit * seconds, slots, dispatch=0.3 * unit) == pytest.approx(unit * makespan(seconds, slots, dispatch=0.3))
+    assert makespan(unit * seconds, slots, driver=turns(0.3 * unit)) == pytest.approx(unit * makespan(seconds, slots, driver=turns(0.3)))
 
 
 @given(lengths)
@@ -57,31 +65,31 @@ def test_a_slot_for_every_cell_waits_for_nothing_but_the_driver(seconds):
     dispatch = 0.05
     ordered = np.sort(seconds)[::-1]
     expected = (dispatch * np.arange(1, len(ordered) + 1) + ordered).max()
-    assert makespan(seconds, len(seconds), dispatch=dispatch) == pytest.approx(expected)
+    assert makespan(seconds, len(seconds), driver=turns(dispatch)) == pytest.approx(expected)
     assert makespan(seconds, len(seconds)) == seconds.max()
 
 
 def test_cells_shorter_than_the_drivers_turn_take_the_drivers_time():
     """10,000 cells of 1 ms on 1,000 slots: one driver of 10 ms needs 100 s, whatever the slots do."""
-    assert makespan(np.full(10_000, 1e-3), 1000, dispatch=0.01) == pytest.approx(100.0, rel=1e-3)
-    assert makespan(np.full(10_000, 1e-3), 1000, drivers=4, dispatch=0.01) == pytest.approx(25.0, rel=1e-3)
+    assert makespan(np.full(10_000, 1e-3), 1000, driver=turns(0.01)) == pytest.approx(100.0, rel=1e-3)
+    assert makespan(np.full(10_000, 1e-3), 1000, drivers=4, driver=turns(0.01)) == pytest.approx(25.0, rel=1e-3)
 
 
 def test_one_driver_reaches_as_many_slots_as_it_starts_cells_while_one_trains():
     """Equal cells: it starts length/dispatch cells in the time of one, and slots beyond that idle."""
     seconds = np.full(20_000, 10.0)
-    assert reach(seconds, dispatch=10 / 500) == 512         # 2 % too many, within LOSS; 1024 would be twice too many
-    assert reach(seconds, dispatch=10 / 800) == 512
-    assert reach(seconds, dispatch=10 / 1000) == 1024
+    assert reach(seconds, driver=turns(10 / 500)) == 512         # 2 % too many, within LOSS; 1024 would be twice too many
+    assert reach(seconds, driver=turns(10 / 800)) == 512
+    assert reach(seconds, driver=turns(10 / 1000)) == 1024
 
 
 def test_the_advised_drivers_keep_up_and_half_as_many_do_not():
     seconds = sample_seconds(20_000, 5.0)
-    drivers = enough_drivers(seconds, 640, dispatch=0.029)
+    drivers = enough_drivers(seconds, 640, driver=turns(0.029))
     assert drivers > 1
-    assert keeps_up(seconds, 640, drivers, dispatch=0.029)
-    assert not keeps_up(seconds, 640, drivers // 2, dispatch=0.029)
-    assert makespan(seconds, 640, drivers=drivers, dispatch=0.029) <= (1 + LOSS) * makespan(seconds, 640)
+    assert keeps_up(seconds, 640, drivers, driver=turns(0.029))
+    assert not keeps_up(seconds, 640, drivers // 2, driver=turns(0.029))
+    assert makespan(seconds, 640, drivers=drivers, driver=turns(0.029)) <= (1 + LOSS) * makespan(seconds, 640)
 
 
 def test_a_driver_that_is_behind_does_better_with_short_cells_among_long_ones():
@@ -89,16 +97,28 @@ def test_a_driver_that_is_behind_does_better_with_short_cells_among_long_ones():
     run and then needs 20,000 turns; alternately, it needs little more than its turns in all."""
     long, short = np.full(200, 100.0), np.full(20_000, 0.01)
     mixed = np.concatenate([np.insert(short.reshape(200, 100)[i], 0, long[i]) for i in range(200)])
-    turns = 20_200 * 0.01
-    assert in_order(mixed, 200, dispatch=0.01) < turns + 101
-    assert makespan(np.concatenate([long, short]), 200, dispatch=0.01) > turns + 90
+    handing_out = 20_200 * 0.01
+    assert in_order(mixed, 200, driver=turns(0.01)) < handing_out + 101
+    assert makespan(np.concatenate([long, short]), 200, driver=turns(0.01)) > handing_out + 90
     assert in_order(mixed, 200) == pytest.approx(makespan(mixed, 200), rel=0.05), "without a driver, order is all one here"
 
 
+def test_a_round_waits_for_its_last_cell_and_then_for_new_actors():
+    """10 cells of 1 s in rounds of 4 on 3 slots: 2 + 6, 2 + 6, 1."""
+    rounds = replace(IDEAL, trials_per_round=4, seconds_per_round=6.0)
+    assert in_order(np.full(10, 1.0), 3, rounds) == 2 + 6 + 2 + 6 + 1
+
+
+def test_rounds_are_those_of_the_engine():
+    pytest.importorskip("ray")
+    from sweeps.engine import ROUND
+    assert Driver().trials_per_round == ROUND
+
+
 def test_bytes_of_a_forecast_are_the_sums_of_their_parts():
-    driver = Driver(seconds_per_trial=0.01, base_bytes=100, bytes_per_trial=3, snapshot_bytes_per_trial=2)
+    driver = Driver(seconds_per_trial=0.01, trials_per_round=4, base_bytes=100, bytes_per_trial=3, bytes_per_row=2)
     plan = forecast(np.full(10, 1.0), 4, nodes=3, drivers=2, driver=driver, load=Load(data_bytes=1000, row_bytes=7))
-    assert (plan.driver_bytes, plan.snapshot_bytes) == (100 + 5 * 3, 5 * 2)
+    assert plan.driver_bytes == 100 + 4 * 3 + 5 * 2
     assert plan.traffic_bytes == 2 * 2 * 1000 + 10 * 7
 
 
