@@ -119,7 +119,7 @@ class LocalPlace:
         """Make data the file's contents, wholly or not at all, and on the disk before this returns."""
         temporary = path + ".tmp"   # a fixed name: the lock is held, and a crash leaves at most one
         with _told(path):
-            file = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666)
+            file = _new_file(temporary)
             try:
                 try:
                     _write(file, data)
@@ -150,7 +150,7 @@ class LocalPlace:
         """Add a line: at once safe from the death of this process, after sync() from that of the machine."""
         with _told(self.path):
             if self._file is None:
-                self._file = os.open(self._journal, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666)
+                self._file = _new_file(self._journal)
                 self._sync_folder()
             try:
                 os.lseek(self._file, self._length, os.SEEK_SET)
@@ -179,6 +179,15 @@ class LocalPlace:
             with suppress(FileNotFoundError):
                 os.unlink(self._journal)
                 self._sync_folder()
+
+
+def _new_file(path: str) -> int:
+    """Open a file that nobody else has: what bears its name, a crash's remains or a link to who knows where, goes."""
+    try:
+        return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    except FileExistsError:
+        os.unlink(path)
+        return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
 
 
 def _write(file: int, data: bytes) -> None:
