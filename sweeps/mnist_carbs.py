@@ -12,6 +12,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # siblings from this checkout; shadow no library
 
 from sweeps.arguments import add_how, add_where
+from sweeps.refusal import exit_status
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -28,9 +29,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    from sweeps.carbs.study import run_carbs  # after parsing: Ray and torch take seconds to import
-    from sweeps.refusal import exit_status
-    return exit_status(lambda: run_carbs(args))
+
+    def sweep() -> int:
+        from sweeps.carbs.study import run_carbs  # takes seconds: --help does without, and Ctrl-C is heard
+        return run_carbs(args)
+
+    return exit_status(sweep)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # siblings from this checkout; shadow no library
 
 from sweeps.arguments import add_how, add_where
+from sweeps.refusal import exit_status
 
 PRESETS = ("smoke", "quick", "standard", "full")
 
@@ -36,9 +37,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    from sweeps.refusal import exit_status  # after parsing: Ray and torch take seconds to import
-    from sweeps.study import run_study
-    return exit_status(lambda: run_study(args))
+
+    def sweep() -> int:
+        from sweeps.study import run_study  # takes seconds: --help does without, and Ctrl-C is heard
+        return run_study(args)
+
+    return exit_status(sweep)
 
 
 if __name__ == "__main__":
