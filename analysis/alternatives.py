@@ -17,6 +17,7 @@ from analysis.surface_fit import LOG_SQUARES, fit_surface
 
 FOLDS = (0.5, 0.65, 0.8)  # rollout: fit the cheapest share of cells, foretell the next
 STARTS = 4
+STEP = 1.5e-8             # of numerical slopes: the square root of the last digit
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Law:
 
     name: str
     names: tuple[str, ...]
-    log_loss: Callable = field(repr=False)  # (parameters, x, y, top) -> log L
+    log_loss: Callable = field(repr=False)  # (parameters (k,) or (k, R, 1), x, y, top) -> log L (n,) or (R, n)
     starts: Callable = field(repr=False)    # (surface in centred logs, random generator) -> parameters
 
 
@@ -75,9 +76,7 @@ def _saturating(t, x, y, top):
     # Alabdulmohsin et al. 2022, M4: (L - E) / (top - L)^c = reducible part; Newton in w, the logit of (L - E) / (top - E)
     reducible = np.logaddexp(t[1] - np.exp(t[3]) * x, t[2] - np.exp(t[4]) * y)
     E, c = np.exp(t[0]), np.exp(t[5])
-    height = top - E
-    if height <= 0:
-        return np.full_like(x, 50.0)
+    height = np.maximum(top - E, 1e-9)   # a floor above the top fits nothing
     w = reducible - (1 - c) * np.log(height)
     for _ in range(8):  # slopes lie between 1 and c: a few steps are exact
         below, above = np.logaddexp(0, -w), np.logaddexp(0, w)
@@ -145,13 +144,20 @@ def _centre(x, y, z) -> np.ndarray:
 
 def _fit(law: Law, centre, x, y, z, top, seed):
     """Parameters and sum of squares of log L at the lowest of several local minima."""
+    def residual(t):
+        return np.nan_to_num(law.log_loss(t, x, y, top) - z, nan=1e3, posinf=1e3, neginf=-1e3)
+
+    def slopes(t):
+        # all parameters' steps in one evaluation of the law
+        step = STEP * np.maximum(np.abs(t), 1)
+        return ((residual((t + np.diag(step)).T[:, :, None]) - residual(t)) / step[:, None]).T
+
     rng, best = np.random.default_rng(seed), None
     for i in range(STARTS):
         start = law.starts(centre, rng.normal(0, 0.5 * min(i, 1), 5))
         with np.errstate(all="ignore"):
             try:
-                found = least_squares(lambda t: np.nan_to_num(law.log_loss(t, x, y, top) - z, nan=1e3, posinf=1e3,
-                                                              neginf=-1e3), start, max_nfev=100, x_scale="jac")
+                found = least_squares(residual, start, jac=slopes, method="lm", max_nfev=200)
             except ValueError:  # a start from which the residuals overflow
                 continue
         if best is None or found.cost < best.cost:
