@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trainers import narrow
 from trainers.adam import Adam
 from trainers.cell import Cell, Recipe
 from trainers.fingerprint import fingerprint
@@ -89,7 +90,8 @@ class Run:
         self.cell, self.recipe, self.images = cell, recipe, images
         self.device = images.train_images.device
         self.network = ConvNet(cell.width, cell.dropout, images.classes, _generator(cell.seed, "weights"))
-        self.network.to(self.device, memory_format=torch.channels_last)
+        self._narrow = narrow.pays(cell.width, recipe.precision, self.device)
+        self.network.to(self.device, memory_format=torch.contiguous_format if self._narrow else torch.channels_last)
         self.optimiser = _adam(self.network, cell, recipe)
         # The subset at 1/4 is the first quarter of the same permutation, hence nested in that at 1/2.
         self.order = torch.randperm(len(images.train_images), generator=_generator(cell.seed, "order")).to(self.device)
@@ -131,13 +133,13 @@ class Run:
 
         Raises Diverged where the loss is not finite.
         """
-        batch = evaluation_batch(self.cell.width)
+        batch = narrow.EVALUATION_BATCH if self._narrow else evaluation_batch(self.cell.width)
         # On the device: reading them batch by batch would stall it.
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         right = torch.zeros((), dtype=torch.int64, device=self.device)
         with torch.inference_mode(), _arithmetic(self.recipe.precision, self.device):
             for images, labels in zip(self.images.val_images.split(batch), self.images.val_labels.split(batch)):
-                scores = self.network(images).float()
+                scores = self._scores(images).float()
                 total += F.cross_entropy(scores, labels, reduction="none").double().sum()
                 right += (scores.argmax(1) == labels).sum()
         loss, count = total.item(), len(self.images.val_labels)
@@ -171,10 +173,13 @@ class Run:
         images = self.images.train_images.index_select(0, batch)
         labels = self.images.train_labels.index_select(0, batch)
         with _arithmetic(self.recipe.precision, self.device):
-            loss = F.cross_entropy(self.network(images, self._mask(len(batch))), labels)
+            loss = F.cross_entropy(self._scores(images, self._mask(len(batch))), labels)
         self.optimiser.step(torch.autograd.grad(loss, self.optimiser.parameters), self.rate)
         self.step += 1
         return loss.detach()
+
+    def _scores(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
+        return narrow.scores(self.network, images, keep) if self._narrow else self.network(images, keep)
 
     def _mask(self, images: int) -> Tensor | None:
         if not self.cell.dropout:
