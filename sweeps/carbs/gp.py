@@ -101,6 +101,19 @@ def train(X: Array, y: Array, p: Prior, start: Array, *, weights: Array, iterati
     return found.x
 
 
+def doubt(theta: Array, X: Array, y: Array, p: Prior, *, weights: Array) -> Array:
+    """A root (k, k) of the covariance of theta about its mode: Laplace's approximation.
+
+    The Hessian is that of finite differences of the gradient. Directions that it finds no
+    better determined than the prior does keep the prior's widest spread.
+    """
+    k, step = len(theta), 1e-3     # of a log: far above rounding, far below any curvature's scale
+    H = np.array([objective(theta + e, X, y, p, weights)[1] - objective(theta - e, X, y, p, weights)[1]
+                  for e in step * np.eye(k)]) / (2.0 * step)
+    values, vectors = np.linalg.eigh(0.5 * (H + H.T))
+    return vectors / np.sqrt(np.maximum(values, p.sd.max() ** -2))
+
+
 @dataclass(frozen=True)
 class Posterior:
     """A conditioned process: data, theta, and what prediction needs."""

@@ -5,10 +5,12 @@ its cost is luck. Instead, for one function f drawn from the loss model's poster
 the straight line in basic coordinates against log cost, x(C), that minimises f averaged over the
 front's costs subject to costing C under the cost model: a power law for every Log coordinate,
 for the odds of every Logit one. The posterior mean's line is the estimate; the lines of
-independent draws (pathwise conditioning, Wilson et al. 2020, arXiv 2002.09309) give its interval.
+independent draws give its interval: of the model's hyperparameters (Laplace's approximation),
+and given those of the function (pathwise conditioning, Wilson et al. 2020, arXiv 2002.09309).
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,18 +21,18 @@ from scipy.stats import t as student
 from sweeps.carbs import gp
 from sweeps.carbs.search import STRIDE, Carbs
 from sweeps.carbs.space import Integer, Linear, Log, Logit
-from sweeps.carbs.surrogate import CostModel, LossModel
+from sweeps.carbs.surrogate import TRAIN, CostModel, LossModel, loss_prior, spread
 
 Array = np.ndarray
 
 # Cosine features of a draw's Matern part (Rahimi & Recht 2007): its error, about 1/sqrt(F) of a
 # part that is itself small beside the trend, stays below the draws' own spread.
 FEATURES = 256
-# Budgets, evenly in log cost, that a law is fitted over.
-BUDGETS = 7
+# Budgets, evenly in log cost, that a law is fitted over, and that its curve is given at.
+BUDGETS, CURVE = 7, 20
 # Pull towards the line through the front's own runs, in units of the warped loss for a standard
-# deviation: decides where the model is indifferent, costs a coordinate that matters about 1%.
-PULL = 1e-3
+# deviation: decides where the model is indifferent. A hundred times more narrows the draws' spread.
+PULL = 1e-5
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,24 @@ class Exponent:
 
 
 @dataclass(frozen=True)
+class LawPoint:
+    """What a law says at one cost."""
+
+    cost: float
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Law:
-    """One hyperparameter's optimum as a function of the cost."""
+    """One quantity's optimum as a function of the cost."""
 
     name: str
-    kind: str           # of its dimension: Log, Logit, Integer or Linear
+    kind: str           # of its dimension: Log, Logit, Integer or Linear; Log where it is derived
     exponent: Exponent
     anchor: float       # the optimum at the reference cost
+    curve: tuple[LawPoint, ...]
 
 
 @dataclass(frozen=True)
@@ -68,10 +81,13 @@ class ScalingLaws:
     """All numeric hyperparameters' laws over one range of costs."""
 
     laws: dict[str, Law]
+    loss: tuple[LawPoint, ...]      # along the optimum, free of observation noise
     reference: float                # cost at which the anchors hold
     low: float                      # the range the laws were fitted over
     high: float
-    line: tuple[Array, Array]       # basic coordinates at `reference`, and their slope a unit of ln cost
+    ends: Array                     # (2, d) the optimum at `low` and `high`, in basic coordinates
+    draws: Array                    # (draws, 2, d) the same of each posterior draw
+    level: float
     carbs: Carbs
 
     def __getitem__(self, name: str) -> Law:
@@ -79,14 +95,46 @@ class ScalingLaws:
 
     def at(self, cost: float) -> dict:
         """The config the laws prescribe at a cost, extrapolated beyond the fitted range at your risk."""
-        x = self.line[0] + self.line[1] * math.log(cost / self.reference)
-        return self.carbs.space.decode(np.clip(x, self.carbs.space.low, self.carbs.space.high))
+        return self._config(self.ends, cost)
+
+    def derived(self, name: str, of: Callable[[dict], float]) -> Law:
+        """The law of a positive quantity that a config determines, such as the parameters of a width."""
+        costs = np.geomspace(self.low, self.high, CURVE)
+        values = np.array([[math.log10(of(self._config(ends, cost))) for cost in costs]
+                           for ends in (self.ends, *self.draws)])
+        return _law(name, "Log", costs, values, lambda decades: 10.0 ** decades, level=self.level,
+                    n=len(self.carbs.beliefs().X))
 
     def summary(self) -> str:
         rows = [f"optimum along the front, cost {self.low:.3g} to {self.high:.3g}"]
         rows += [f"  {law.name:<16} {law.anchor:>10.4g} at {self.reference:.3g}   exponent {law.exponent}"
                  for law in self.laws.values()]
         return "\n".join(rows)
+
+    def _config(self, ends: Array, cost: float) -> dict:
+        share = math.log(cost / self.low) / math.log(self.high / self.low)
+        space = self.carbs.space
+        return space.decode(np.clip(ends[0] * (1 - share) + ends[1] * share, space.low, space.high))
+
+
+def _law(name: str, kind: str, costs: Array, values: Array, back: Callable[[float], float], *, level: float,
+         n: int) -> Law:
+    """From values (1 + draws, CURVE) on the scale where a law is a line: the estimate's, then the draws'."""
+    draws = len(values) - 1
+    slopes = np.polyfit(np.log10(costs), values.T, 1)[0]
+    # Spread about the estimate, not about the draws' mean: a bias between the two is doubt too.
+    se = float(np.sqrt(((slopes[1:] - slopes[0]) ** 2).mean()))
+    reach = float(student.ppf(0.5 + level / 2, max(draws - 1, 1)))
+    exponent = Exponent(float(slopes[0]), float(slopes[0] - reach * se), float(slopes[0] + reach * se), se,
+                        f"{draws} posterior draws' conditional optima", n, level)
+    return Law(name, kind, exponent, float(back(np.interp(0.5, np.linspace(0, 1, len(costs)), values[0]))),
+               _curve(costs, values, back, reach))
+
+
+def _curve(costs: Array, values: Array, back: Callable[[float], float], reach: float) -> tuple[LawPoint, ...]:
+    sd = np.sqrt(((values[1:] - values[0]) ** 2).mean(0))
+    return tuple(LawPoint(float(cost), *(float(back(value + side * reach * s)) for side in (0, -1, 1)))
+                 for cost, value, s in zip(costs, values[0], sd))
 
 
 @dataclass(frozen=True)
@@ -198,32 +246,54 @@ def _pose(carbs: Carbs) -> _Problem:
     return _Problem(now.loss, now.cost, np.linspace(c[0], c[-1], BUDGETS), np.clip(ends, low, high), spread, low, high)
 
 
+def _value(dim: Log | Logit | Integer | Linear, value: float) -> float:
+    """Back from decades or units; an Integer's law is not rounded, or it would be a staircase."""
+    if isinstance(dim, Integer):
+        return 10.0 ** value if dim.log else value
+    return dim.decode([value / dim.scale])
+
+
+def _lines(problem: _Problem, best: Array, draws: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """The draws' lines (draws, 2, d), and the warped loss (draws, CURVE) each has along its own."""
+    process = problem.loss.process
+    prior = loss_prior(process.X.shape[1])
+    some = spread(len(process.y), TRAIN)
+    root = gp.doubt(process.theta, process.X[some], process.y[some], prior, weights=process.weights[some])
+    lines, losses = [], []
+    for _ in range(draws):
+        theta = np.clip(process.theta + root @ rng.standard_normal(len(root)), prior.low, prior.high)
+        draw = _draw(gp.condition(theta, process.X, process.y, process.weights), rng)
+        lines.append(problem.solve(draw, best))
+        losses.append(_along(problem, draw, lines[-1]))
+    return np.array(lines), np.array(losses)
+
+
+def _along(problem: _Problem, draw: _Draw, ends: Array) -> Array:
+    """Warped loss (CURVE,) of the draw along a line."""
+    share = np.linspace(0, 1, CURVE)[:, None]
+    return draw.value_and_gradient(problem.loss.scaling(ends[0] * (1 - share) + ends[1] * share))[0]
+
+
 def scaling_laws(carbs: Carbs, *, level: float = 0.95, draws: int = 48, seed: int = 0) -> ScalingLaws:
     """Every numeric hyperparameter's optimum as a power law of the cost, with posterior intervals.
 
     Raises ValueError where the front is too short to say anything.
     """
-    problem, rng = _pose(carbs), np.random.default_rng(seed)
-    process = problem.loss.process
-    best = problem.solve(_mean(process), problem.start)
-    lines = np.array([problem.solve(_draw(process, rng), best) for _ in range(draws)])
-    length = problem.log_cost[-1] - problem.log_cost[0]
-    slope, slopes = (best[1] - best[0]) / length, (lines[:, 1] - lines[:, 0]) / length
-    middle = 0.5 * (best[0] + best[1])
-    # Spread about the estimate, not about the draws' mean: a bias between the two is doubt too.
-    se = np.sqrt(((slopes - slope) ** 2).mean(0))
-    reach = student.ppf(0.5 + level / 2, max(draws - 1, 1)) * se
-    reference = math.exp(problem.log_cost.mean())
-    method = f"{draws} posterior draws' conditional optima"
-    laws, n = {}, len(process.y)
+    problem = _pose(carbs)
+    mean, n = _mean(problem.loss.process), len(problem.loss.process.y)
+    best = problem.solve(mean, problem.start)
+    lines, losses = _lines(problem, best, draws, np.random.default_rng(seed))
+    low, high = (math.exp(problem.log_cost[i]) for i in (0, -1))
+    costs, share = np.geomspace(low, high, CURVE), np.linspace(0, 1, CURVE)
+    laws = {}
     for name, dim in carbs.space.dimensions.items():
         if not isinstance(dim, (Log, Logit, Integer, Linear)):
             continue
-        i = carbs.space.columns[name].start
-        # To decades a decade, or units a decade: basic units by the scale, ln to log10.
-        unit = dim.scale * math.log(10.0)
-        exponent = Exponent(*(float(unit * v) for v in (slope[i], slope[i] - reach[i], slope[i] + reach[i], se[i])),
-                            method, n, level)
-        laws[name] = Law(name, type(dim).__name__, exponent, float(dim.decode(middle[[i]])))
-    return ScalingLaws(laws, reference, math.exp(problem.log_cost[0]), math.exp(problem.log_cost[-1]),
-                       (middle, slope), carbs)
+        ends = np.vstack([best[None], lines])[:, :, carbs.space.columns[name].start]
+        # In decades, or in units: basic units by the scale.
+        values = dim.scale * (ends[:, :1] * (1 - share) + ends[:, 1:] * share)
+        laws[name] = _law(name, type(dim).__name__, costs, values,
+                          lambda value, dim=dim: _value(dim, value), level=level, n=n)
+    loss = _curve(costs, np.vstack([_along(problem, mean, best), losses]), problem.loss.warp.inverse,
+                  float(student.ppf(0.5 + level / 2, max(draws - 1, 1))))
+    return ScalingLaws(laws, loss, math.sqrt(low * high), low, high, best, lines, level, carbs)

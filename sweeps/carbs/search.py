@@ -170,8 +170,10 @@ class Carbs:
     def _design(self) -> dict:
         """The center, then a scrambled Sobol sequence through a Gaussian about the best run so far."""
         if self._asked == 0:
-            self._asked = 1
-            return self.space.center()
+            self._asked, center = 1, self.space.center()
+            # A search that goes on from an older table has its run already.
+            if center not in [o.config for o in self.observations]:
+                return center
         base, limit = self._design_base()
         if len(self.observations) > self.initial:
             self._fall_back("too few runs have finished for a model: sampling about the center")

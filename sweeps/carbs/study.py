@@ -15,16 +15,19 @@ from sweeps.carbs.search import BudgetSpent, Carbs
 from sweeps.carbs.space import Integer, Log, Logit, Space
 from sweeps.engine import Outcome
 from sweeps.job import CellJob, Job, Shape
+from sweeps.rows import Failure
 from sweeps.running import conduct, provenance, shape_of
-from sweeps.store import Store
+from sweeps.store import Store, StoreError
 from trainers.cell import Cell, Recipe
 from trainers.images import load_images
-from trainers.network import BASE_CHANNELS
+from trainers.network import BASE_CHANNELS, count_params
 from trainers.results import Result
+from trainers.train import steps_of
 
 PROTOCOL = "carbs"
 DEAREST_SHARE = 0.1  # of the budget that one run may cost, unless --max-cost says otherwise
 FRONT_EVERY = 20     # runs between two prints of the front
+CHANCE = 0.95        # of ln(classes): a run that ends above learnt nothing
 
 # Names are those of Cell and Recipe. The center is a small run that learns something: CARBS walks
 # up from it. Bounds where the network or the data set ends, and where no rate trains anything.
@@ -32,7 +35,8 @@ SPACE = {
     "width": Log(1.0, low=1 / BASE_CHANNELS),
     "fraction": Log(1 / 16, low=1e-3, high=1.0),
     "lr": Log(0.01, low=1e-5, high=1.0),
-    "batch_size": Integer(8, low=1, high=60),
+    # Below 4 images a step takes as long as one of 4, though it costs fewer FLOPs.
+    "batch_size": Integer(8, low=4, high=60),
     "weight_decay": Log(0.01, low=1e-6, high=10.0),
     "dropout": Logit(0.05),
     "beta1": Logit(0.9),
@@ -45,12 +49,19 @@ class CarbsSource:
     """Source: asks the search for runs until the budget is spent, and tells it what they gave."""
 
     def __init__(self, search: Carbs, *, shape: Shape, cost: str, store: Store, announce: Callable[[str], None] = print):
+        """Tells the search all that `store` holds of an earlier sweep. Raises StoreError where it is not a CARBS table."""
         self._search, self._shape, self._cost, self._announce = search, shape, cost, announce
         self._asked: Counter[tuple] = Counter()  # a repeat needs a seed of its own, or it is the same run
         self._open: dict[CellJob, dict] = {}
         self._spent_out = False
         self._typical: CellJob | None = None
-        for row in sorted(store.results.values(), key=lambda row: row.flops):
+        if any(row.protocol != PROTOCOL for row in store.results.values()):
+            raise StoreError("the table holds runs of another study, which a CARBS search can't go on from: "
+                             "choose another --out")
+        center = search.space.center()
+        # Its own order is of no meaning; the center first, whose cost is the floor of interest where none is given.
+        for row in sorted([*store.results.values(), *store.failures.values()],
+                          key=lambda row: (any(getattr(row, name) != center[name] for name in center), row.width, row.lr, row.seed)):
             self._recall(row)
 
     @property
@@ -74,16 +85,22 @@ class CarbsSource:
         return self._spent_out or self._search.spent >= (self._search.budget or math.inf)
 
     def finished(self, job: Job, rows: Sequence[Result]) -> None:
-        row = rows[0]
-        # Worse than twice knowing nothing is divergence that stopped short of infinity: a failure.
-        loss = row.val_loss if row.val_loss < 2.0 * math.log(self._shape.classes) else math.nan
-        self._search.tell(self._open.pop(job), loss=loss, cost=self._price(row))
+        self._tell(self._open.pop(job), rows[0])
         if len(self._search.observations) % FRONT_EVERY == 0:
             self._announce(front_table(self._search))
 
     def failed(self, job: Job) -> None:
+        self._tell_failed(self._open.pop(job))
+
+    def _tell(self, config: dict, row: Result) -> None:
+        # A network that knows nothing says nothing of how good its hyperparameters are, only that they
+        # failed: as a plateau it would bend the model of all that did learn. The analysis' rule.
+        loss = row.val_loss if row.val_loss < CHANCE * math.log(self._shape.classes) else math.nan
+        self._search.tell(config, loss=loss, cost=row.flops if self._cost == "flops" else row.train_seconds)
+
+    def _tell_failed(self, config: dict) -> None:
         """A diverged run has burnt what it was planned to cost; seconds nobody measured."""
-        self._search.tell_failed(self._open.pop(job), job.cost(self._shape).flops if self._cost == "flops" else None)
+        self._search.tell_failed(config, planned_flops(config, self._shape) if self._cost == "flops" else None)
 
     def remaining(self) -> list[Job]:
         """As many runs like the last as the rest of the budget would pay for."""
@@ -94,22 +111,33 @@ class CarbsSource:
 
     def _job(self, config: dict) -> CellJob:
         key = tuple(sorted(config.items()))
-        seed = self._asked[key]
         self._asked[key] += 1
-        cell = {f.name: config[f.name] for f in fields(Cell) if f.name in config}
-        recipe = {f.name: config[f.name] for f in fields(Recipe) if f.name in config}
-        return CellJob(Cell(**cell, seed=seed), Recipe(**recipe), protocol=PROTOCOL)
+        return cell_job(config, seed=self._asked[key] - 1)
 
-    def _recall(self, row: Result) -> None:
-        """Tell the search a run that an earlier sweep finished."""
+    def _recall(self, row: Result | Failure) -> None:
+        """Tell the search a run that an earlier sweep finished or gave up."""
         config = self._search.space.check({name: getattr(row, name) for name in self._search.space.dimensions})
-        self._search.enqueue(config)
-        job = self._job(self._search.ask())
-        self._open[job] = config
-        self.finished(job, [row])
+        self._search.adopt(config)
+        key = tuple(sorted(config.items()))
+        self._asked[key] = max(self._asked[key], row.seed + 1)
+        if isinstance(row, Failure):
+            self._tell_failed(config)
+        else:
+            self._tell(config, row)
 
-    def _price(self, row: Result) -> float:
-        return row.flops if self._cost == "flops" else row.train_seconds
+
+def cell_job(config: dict, *, seed: int) -> CellJob:
+    cell = {f.name: config[f.name] for f in fields(Cell) if f.name in config}
+    recipe = {f.name: config[f.name] for f in fields(Recipe) if f.name in config}
+    return CellJob(Cell(**cell, seed=seed), Recipe(**recipe), protocol=PROTOCOL)
+
+
+def planned_samples(config: dict, shape: Shape) -> int:
+    return steps_of(config["fraction"], config["batch_size"], shape.train) * config["batch_size"]
+
+
+def planned_flops(config: dict, shape: Shape) -> float:
+    return cell_job(config, seed=0).cost(shape).flops
 
 
 def run_carbs(args: argparse.Namespace) -> int:
@@ -117,7 +145,7 @@ def run_carbs(args: argparse.Namespace) -> int:
     if not 0 < args.budget < math.inf:
         raise ValueError(f"--budget {args.budget:g}: give the FLOPs (or seconds) that all runs together may cost, above 0")
     images = load_images(args.dataset, args.data_root)
-    space = Space(SPACE)
+    space, shape = Space(SPACE), shape_of(images)
     cap = args.max_cost or DEAREST_SHARE * args.budget
     print(f"CARBS on {images.name}: {len(SPACE)} hyperparameters ({', '.join(SPACE)}), budget {args.budget:.3g} "
           f"{args.cost}, no run above {cap:.3g}")
@@ -126,11 +154,12 @@ def run_carbs(args: argparse.Namespace) -> int:
 
     def source_of(store: Store, seconds: Callable[[Job], float]) -> CarbsSource:
         # A resumed search draws other numbers than the one it goes on from.
-        search = Carbs(space, seed=args.seed + 1000 * len(store.results), max_cost=cap, budget=args.budget)
-        return CarbsSource(search, shape=shape_of(images), cost=args.cost, store=store)
+        search = Carbs(space, seed=args.seed + 1000 * len(store.results), max_cost=cap, budget=args.budget,
+                       min_cost=planned_flops(space.center(), shape) if args.cost == "flops" else None)
+        return CarbsSource(search, shape=shape, cost=args.cost, store=store)
 
     return conduct(args, images, provenance=provenance(space=space.to_json(), budget=args.budget, cost=args.cost, max_cost=cap),
-                   source_of=source_of, closing=lambda store, source, outcome: closing(source, outcome, args.out))
+                   source_of=source_of, closing=lambda store, source, outcome: closing(source, outcome, args.out, shape))
 
 
 def front_table(search: Carbs) -> str:
@@ -143,7 +172,7 @@ def front_table(search: Carbs) -> str:
     return "\n".join(lines)
 
 
-def closing(source: CarbsSource, outcome: Outcome, out: str) -> str:
+def closing(source: CarbsSource, outcome: Outcome, out: str, shape: Shape) -> str:
     """The front, the laws where they can be had, and where everything lies."""
     lines = [front_table(source.search), f"{outcome.finished} runs in this sweep, {outcome.failed} failed"]
     try:
@@ -153,22 +182,25 @@ def closing(source: CarbsSource, outcome: Outcome, out: str) -> str:
     else:
         lines.append(laws.summary())
         if "://" not in out:
-            lines.append(f"wrote {write_laws(laws, Path(out).with_suffix('.laws.json'))}")
+            lines.append(f"wrote {write_laws(laws, Path(out).with_suffix('.laws.json'), shape)}")
     return "\n".join([*lines, f"wrote {out}; next: python analysis/fit.py {out}"])
 
 
-def write_laws(laws: ScalingLaws, path: Path) -> Path:
+def write_laws(laws: ScalingLaws, path: Path, shape: Shape) -> Path:
     """The laws as JSON beside the table, for the analysis, which can't ask the search."""
-    costs = [laws.low * (laws.high / laws.low) ** (k / 19) for k in range(20)]
+    known = [laws.derived("params", lambda config: count_params(config["width"], shape.classes)),
+             laws.derived("samples", lambda config: planned_samples(config, shape)), *laws.laws.values()]
     text = json.dumps({
         "cost": {"low": laws.low, "high": laws.high, "reference": laws.reference},
-        "laws": {name: {"kind": law.kind, "anchor": law.anchor, "exponent": asdict(law.exponent)} for name, law in laws.laws.items()},
-        "optimum": [{"cost": cost, **laws.at(cost)} for cost in costs],
+        "runs": len(laws.carbs.observations), "spent": laws.carbs.spent,
+        "laws": [asdict(law) for law in known],
+        "loss": [asdict(point) for point in laws.loss],
         "front": [asdict(point) for point in laws.carbs.front()],
     }, indent=1)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+    os.chmod(file.name, 0o644)  # a temporary file is for its owner alone
     os.replace(file.name, path)
     return path

@@ -110,7 +110,8 @@ class LossModel:
         return LossModel(self.scaling, self.warp, self.index, self.process.add(Z, self.process.mean(Z)))
 
 
-def _loss_prior(d: int) -> gp.Prior:
+def loss_prior(d: int) -> gp.Prior:
+    """Of the warped loss over d standardised coordinates."""
     # Noise: a median of 3% of the spread of the warped loss, a decade either way.
     return gp.prior(d, linear=0.3, quadratic=0.1, amplitude=0.1, noise=1e-3, noise_sd=2.3)
 
@@ -118,7 +119,7 @@ def _loss_prior(d: int) -> gp.Prior:
 def fit_loss(X: Array, loss: Array, *, start: Array | None, index: int, iterations: int) -> LossModel:
     """MAP fit on (n, d) basic coordinates; the warp moves one step a fit if the evidence says so."""
     scaling = Scaling.of(X)
-    Z, p, ones = scaling(X), _loss_prior(X.shape[1]), np.ones(len(X))
+    Z, p, ones = scaling(X), loss_prior(X.shape[1]), np.ones(len(X))
     if iterations == 0 and start is not None:
         warp = warp_of(loss, index)
         return LossModel(scaling, warp, index, gp.condition(start, Z, warp(loss), ones))
