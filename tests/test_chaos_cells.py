@@ -5,13 +5,11 @@ Each test records its counts, which pytest's --junitxml=FILE keeps.
 
 import os
 import shutil
-import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from ray.tune import Callback
 
 from sweep_cases import FaultyJob, Log, assert_same_rows, few_images, jobs_of, real_cluster
 from sweeps.connect import connect
@@ -48,7 +46,7 @@ FAULTS = {"raise": "raised", "nan": "raised", "nothing": "raised", "unstorable":
           "kill": "killed", "exit": "killed"}
 
 
-def test_every_fault_of_a_cell_once_for_ever_and_mended(tmp_path, record_property):
+def test_every_fault_of_a_cell_once_for_ever_and_mended(tmp_path, record_testsuite_property):
     """One that passes is tried again and leaves no trace; one that stays is a failure, and the sweep goes on;
     the rerun tries just the failures, and once the fault is mended nothing is left of it."""
     good = [FaultyJob(i) for i in range(10)]
@@ -85,10 +83,10 @@ def test_every_fault_of_a_cell_once_for_ever_and_mended(tmp_path, record_propert
             found, log, tried = sweep(out, mended)
             assert tried == len(FAULTS) and not log.failures and not found.failures
             assert_same_rows(found.results, rows)
-    record_property("faults of a cell", f"{len(FAULTS)} of {len(FAULTS)} once, for ever, and mended")
+    record_testsuite_property("faults of a cell", f"{len(FAULTS)} of {len(FAULTS)} once, for ever, and mended")
 
 
-def test_a_cell_that_rays_memory_monitor_kills_costs_no_other_cell(tmp_path, record_property):
+def test_a_cell_that_rays_memory_monitor_kills_costs_no_other_cell(tmp_path, record_testsuite_property):
     """It ends the whole Tuner; the sweep finds the culprit and spares the bystanders."""
     info = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     total, free = (int(info[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
@@ -108,29 +106,7 @@ def test_a_cell_that_rays_memory_monitor_kills_costs_no_other_cell(tmp_path, rec
     [failed] = read_store(tmp_path / "r.parquet").failures.values()
     assert failed.seed == 2**20 and failed.kind == "killed"
     assert_same_rows(read_store(tmp_path / "r.parquet").results, {job.identities()[0]: job.row() for job in jobs[:6]})
-    record_property("killed by Ray's memory monitor", f"the culprit failed, 6 of 6 others finished; {len(log.notes)} rounds broken off")
-
-
-class Broken(Callback):
-    """A logger that fails on every result, and holds what no pickle can."""
-
-    def setup(self, *args, **info):
-        self.lock = threading.Lock()
-
-    def on_trial_result(self, iteration, trials, trial, result, **info):
-        raise ConnectionError("the tracking server is away")
-
-
-def test_a_logger_that_fails_loses_no_row(tmp_path):
-    jobs = [FaultyJob(i) for i in range(4)]
-    with real_cluster(num_cpus=2) as ray_cluster, connect(ray_cluster.address) as cluster, \
-            open_store(tmp_path / "r.parquet", provenance={}, fingerprint="f") as store:
-        log = Log()
-        outcome = run_jobs(jobs_of(jobs), images=few_images(), store=store, cluster=cluster, watcher=log,
-                           trials=Trials(callbacks=(Broken(),)))
-    assert (outcome.finished, outcome.failed) == (4, 0) and not log.failures
-    assert any("tracking server" in note for note in log.notes)
-    assert_same_rows(read_store(tmp_path / "r.parquet").results, {job.identities()[0]: job.row() for job in jobs})
+    record_testsuite_property("killed by Ray's memory monitor", f"the culprit failed, 6 of 6 others finished; {len(log.notes)} rounds broken off")
 
 
 def test_trials_that_cannot_start_end_the_sweep_at_once(tmp_path):

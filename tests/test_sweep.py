@@ -2,11 +2,13 @@
 
 import json
 import subprocess
+import threading
 import time
 from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
+from ray.tune import Callback
 
 from sweep_cases import SMALL, FaultyJob, Log, assert_same_rows, command, few_images, jobs_of, real_cluster, trained
 from sweeps.connect import connect
@@ -120,3 +122,26 @@ def test_cells_that_raise_hang_or_crash_are_failures_and_the_sweep_goes_on(tmp_p
         assert (outcome.finished, outcome.failed) == (5, 0) and not store.failures
     assert_same_rows(read_store(tmp_path / "r.parquet").results,
                      {job.identities()[0]: job.row() for job in [*jobs[:4], *mended, FaultyJob(50)]})
+
+
+class Broken(Callback):
+    """A logger that fails on every result, and holds what no pickle can."""
+
+    def setup(self, *args, **info):
+        self.lock = threading.Lock()
+
+    def on_trial_result(self, iteration, trials, trial, result, **info):
+        raise ConnectionError("the tracking server is away")
+
+
+def test_a_logger_that_fails_costs_no_attempt_and_no_row(tmp_path, head):
+    """Catches cells that are given up because a logger broke their round off again and again."""
+    jobs = [FaultyJob(i) for i in range(6)]
+    with connect(head) as cluster, open_store(tmp_path / "r.parquet", provenance={}, fingerprint="f") as store:
+        log = Log()
+        outcome = run_jobs(jobs_of(jobs), images=few_images(), store=store, cluster=cluster, watcher=log,
+                           trials=Trials(callbacks=(Broken(),)))
+    assert (outcome.finished, outcome.failed) == (6, 0) and not log.failures
+    [told] = log.notes
+    assert "Broken" in told and "tracking server" in told
+    assert_same_rows(read_store(tmp_path / "r.parquet").results, {job.identities()[0]: job.row() for job in jobs})
