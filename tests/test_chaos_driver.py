@@ -88,24 +88,24 @@ def kills_of_the_driver(folder, count, draw, *more):
 
 
 @pytest.mark.parametrize("part", range(3))
-def test_fifty_kills_of_the_driver_thirty_with_a_ray_of_its_own(tmp_path, scratch, record_property, part):
+def test_fifty_kills_of_the_driver_thirty_with_a_ray_of_its_own(tmp_path, scratch, record_testsuite_property, part):
     """After each kill every row acknowledged is there; Ray ends with its driver, whose folder the next one removes."""
     counts = kills_of_the_driver(tmp_path, 10, random.Random(SEED + part))
-    record_property(f"driver killed, own Ray, part {part}", counts)
+    record_testsuite_property(f"driver killed, own Ray, part {part}", counts)
     assert_nothing_outlives(scratch)
 
 
 @pytest.mark.parametrize("part", range(2))
-def test_fifty_kills_of_the_driver_twenty_on_a_cluster_that_stays(tmp_path, scratch, record_property, part):
+def test_fifty_kills_of_the_driver_twenty_on_a_cluster_that_stays(tmp_path, scratch, record_testsuite_property, part):
     """The next driver comes while the dead one's actors still hold the slots."""
     with real_cluster(num_cpus=2) as cluster:
         counts = kills_of_the_driver(tmp_path, 10, random.Random(SEED + 10 + part), "--address", cluster.address)
-    record_property(f"driver killed, standing cluster, part {part}", counts)
+    record_testsuite_property(f"driver killed, standing cluster, part {part}", counts)
     assert_nothing_outlives(scratch)
 
 
 @pytest.mark.parametrize("daemon", ["raylet", "gcs_server"])
-def test_its_own_rays_daemons_killed_end_the_sweep_and_lose_nothing(tmp_path, scratch, record_property, daemon):
+def test_its_own_rays_daemons_killed_end_the_sweep_and_lose_nothing(tmp_path, scratch, record_testsuite_property, daemon):
     """No sweep without Ray: it ends by itself, with a status that says so, and the same command goes on."""
     out = tmp_path / "r.parquet"
     sweep = start(out)
@@ -117,7 +117,7 @@ def test_its_own_rays_daemons_killed_end_the_sweep_and_lose_nothing(tmp_path, sc
     assert victims and status != 0
     assert before.keys() <= rows_of(out).keys()
     assert_part_of_undisturbed(rows_of(out))
-    record_property(f"{daemon} killed", f"ended after {time.monotonic() - began:.0f} s with status {status}, "
+    record_testsuite_property(f"{daemon} killed", f"ended after {time.monotonic() - began:.0f} s with status {status}, "
                                         f"{len(rows_of(out))} of {CELLS} rows kept, the rest trained by the rerun")
     finish(out)
     assert_nothing_outlives(scratch)
@@ -125,7 +125,7 @@ def test_its_own_rays_daemons_killed_end_the_sweep_and_lose_nothing(tmp_path, sc
 
 @pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_interrupted_while_it_trains(tmp_path, twice, number, record_property):
+def test_interrupted_while_it_trains(tmp_path, twice, number, record_testsuite_property):
     """A terminal's Ctrl-C goes to every process of the session's foreground, Ray's among them."""
     def interrupt(sweep):
         os.killpg(sweep.pid, number) if number == signal.SIGINT else sweep.send_signal(number)
@@ -148,10 +148,10 @@ def test_interrupted_while_it_trains(tmp_path, twice, number, record_property):
     assert status in ((1, 130) if twice else (1,))   # one that ends between the two signals was interrupted once
     assert "same command goes on" in words(out)
     finish(out)
-    record_property(f"{number.name} {'twice' if twice else 'once'}", f"status {status}, {len(rows)} of {CELLS} rows kept")
+    record_testsuite_property(f"{number.name} {'twice' if twice else 'once'}", f"status {status}, {len(rows)} of {CELLS} rows kept")
 
 
-def test_interrupted_before_it_trains(tmp_path, scratch, record_property):
+def test_interrupted_before_it_trains(tmp_path, scratch, record_testsuite_property):
     """Ctrl-C at moments of the start: while modules load, while Ray starts, while its workers do."""
     draw, out = random.Random(SEED), tmp_path / "r.parquet"
     to_first, _ = run_length(tmp_path / "first.parquet")
@@ -165,11 +165,11 @@ def test_interrupted_before_it_trains(tmp_path, scratch, record_property):
         assert_part_of_undisturbed(rows_of(out))
     assert set(statuses) <= {1, 130}
     finish(out)
-    record_property("SIGINT during the start", f"{rounds} of {rounds}, statuses {dict(statuses)}")
+    record_testsuite_property("SIGINT during the start", f"{rounds} of {rounds}, statuses {dict(statuses)}")
     assert_nothing_outlives(scratch)
 
 
-def test_two_sweeps_on_one_table(tmp_path, record_property):
+def test_two_sweeps_on_one_table(tmp_path, record_testsuite_property):
     """Started at once: one goes on, the other is refused with the first one's pid."""
     rounds, out = 6, tmp_path / "r.parquet"
     for _ in range(rounds):
@@ -185,4 +185,4 @@ def test_two_sweeps_on_one_table(tmp_path, record_property):
         winner.wait()
         assert_part_of_undisturbed(rows_of(out))
     finish(out)
-    record_property("two sweeps at once", f"{rounds} of {rounds} times one was refused")
+    record_testsuite_property("two sweeps at once", f"{rounds} of {rounds} times one was refused")

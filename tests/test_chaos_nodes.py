@@ -106,7 +106,7 @@ def raylet_of(node):
     return node.all_processes["raylet"][0].process.pid
 
 
-def test_twenty_workers_killed(tmp_path, record_property):
+def test_twenty_workers_killed(tmp_path, record_testsuite_property):
     draw = random.Random(SEED)
 
     def strike():
@@ -117,11 +117,11 @@ def test_twenty_workers_killed(tmp_path, record_property):
         return bool(pids)
 
     with real_cluster(num_cpus=2) as cluster:
-        record_property("workers killed", sweep_under(strike, tmp_path, cluster.address))
+        record_testsuite_property("workers killed", sweep_under(strike, tmp_path, cluster.address))
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["raylets", "nodes"])
-def test_twenty_nodes_killed(tmp_path, record_property, whole):
+def test_twenty_nodes_killed(tmp_path, record_testsuite_property, whole):
     """Of two one-slot nodes one dies, its raylet alone or with all its processes at once, and another comes."""
     draw = random.Random(SEED)
 
@@ -135,4 +135,4 @@ def test_twenty_nodes_killed(tmp_path, record_property, whole):
 
     with real_cluster(num_cpus=0) as cluster:
         nodes = [cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20) for _ in range(2)]
-        record_property("nodes killed" if whole else "raylets killed", sweep_under(strike, tmp_path, cluster.address))
+        record_testsuite_property("nodes killed" if whole else "raylets killed", sweep_under(strike, tmp_path, cluster.address))

@@ -34,7 +34,7 @@ def assert_ended_in_one_line(out, sweep, says):
     assert says in words(out).splitlines()[-1]
 
 
-def test_a_disk_that_fills_up_ends_the_sweep_with_one_line_and_loses_nothing(tmp_path, record_property):
+def test_a_disk_that_fills_up_ends_the_sweep_with_one_line_and_loses_nothing(tmp_path, record_testsuite_property):
     with small_disk(tmp_path / "disk") as disk:
         out = disk / "r.parquet"
         sweep = start(out)
@@ -54,19 +54,19 @@ def test_a_disk_that_fills_up_ends_the_sweep_with_one_line_and_loses_nothing(tmp
         assert_same_rows(rows_of(out), kept)
         (disk / "filler").unlink()
         finish(out)
-    record_property("disk full", f"{len(kept)} of {CELLS} rows kept, the rest trained by the rerun")
+    record_testsuite_property("disk full", f"{len(kept)} of {CELLS} rows kept, the rest trained by the rerun")
 
 
-def test_an_out_folder_that_is_read_only_is_refused(tmp_path, record_property):
+def test_an_out_folder_that_is_read_only_is_refused(tmp_path, record_testsuite_property):
     with small_disk(tmp_path / "disk") as disk:
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         assert_ended_in_one_line(disk / "r.parquet", start(disk / "r.parquet"), "cannot be read or written")
         subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
         finish(disk / "r.parquet")
-    record_property("out folder read-only at the start", "refused")
+    record_testsuite_property("out folder read-only at the start", "refused")
 
 
-def test_an_out_folder_that_becomes_read_only_ends_the_sweep(tmp_path, record_property):
+def test_an_out_folder_that_becomes_read_only_ends_the_sweep(tmp_path, record_testsuite_property):
     """No name in the folder may change any more; the open journal can still be written."""
     folder = tmp_path / "locked"
     folder.mkdir()
@@ -85,10 +85,10 @@ def test_an_out_folder_that_becomes_read_only_ends_the_sweep(tmp_path, record_pr
     assert len(kept) >= 3
     assert_part_of_undisturbed(kept)
     finish(out)
-    record_property("out folder becomes read-only", f"{len(kept)} of {CELLS} rows kept, the rest trained by the rerun")
+    record_testsuite_property("out folder becomes read-only", f"{len(kept)} of {CELLS} rows kept, the rest trained by the rerun")
 
 
-def test_a_journal_with_a_damaged_end_costs_only_what_it_hit(tmp_path, record_property):
+def test_a_journal_with_a_damaged_end_costs_only_what_it_hit(tmp_path, record_testsuite_property):
     draw, hit = random.Random(SEED), {}
     out, journal = tmp_path / "r.parquet", tmp_path / "r.parquet.journal"
     for damage in ("cut", "garbage", "flip", "zeros"):
@@ -110,10 +110,10 @@ def test_a_journal_with_a_damaged_end_costs_only_what_it_hit(tmp_path, record_pr
         assert hit[damage] <= 1
     finish(out)
     assert hit["garbage"] == 0
-    record_property("journal's end damaged", f"rows hit, and trained again: {hit}")
+    record_testsuite_property("journal's end damaged", f"rows hit, and trained again: {hit}")
 
 
-def test_another_code_data_set_or_recipe_never_mixes_with_the_rows_there(tmp_path, record_property):
+def test_another_code_data_set_or_recipe_never_mixes_with_the_rows_there(tmp_path, record_testsuite_property):
     out = tmp_path / "r.parquet"
     killed_with_rows(out, 3)
 
@@ -156,4 +156,4 @@ def test_another_code_data_set_or_recipe_never_mixes_with_the_rows_there(tmp_pat
     rows = rows_of(out)
     assert len(rows) == 3 * 2 * SEEDS
     assert_same_rows({key: row for key, row in rows.items() if key.width in GRID.widths}, undisturbed())
-    record_property("other code, data set, recipe", f"{len(others)} of {len(others)} refused; another grid added")
+    record_testsuite_property("other code, data set, recipe", f"{len(others)} of {len(others)} refused; another grid added")
