@@ -13,6 +13,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 SECTIONS = ("cell", "sweep", "growth", "start", "packs", "memory")
+KINDS = ("empty", "spun", "trained")
 SIZES = {  # thorough, quick
     "seconds": (1.0, 0.1), "repeats": (5, 3), "cells": (1000, 30), "tune_cells": (24, 4),
     "sizes": ([100, 500, 1000, 5000], [50, 150]), "widths": ([0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 2**3.5], [0.25, 2.0, 2**3.5]),
@@ -35,6 +36,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--widths", type=float, nargs="+", metavar="W", help="of the cells, ascending")
     add("--cells", type=int, metavar="N", help="in a sweep")
     add("--cell-seconds", type=float, default=0.25, metavar="S", help="of each (default 0.25)")
+    add("--kinds", nargs="+", choices=KINDS, default=KINDS, help="of cells in a sweep (default: all)")
     add("--tune-cells", type=int, metavar="N", help="of them through tune.Tuner's defaults; 0 leaves that out")
     add("--sizes", type=int, nargs="+", metavar="N", help="cells, from small to large sweeps")
     add("--packs", type=int, nargs="+", metavar="K", help="cells a pack")
@@ -68,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     data_bytes = sum(array.nbytes for array in (images.train_images, images.train_labels, images.val_images, images.val_labels))
     made = {
         "cell": lambda: cells.section(args.widths, batch_size=args.batch_size, seconds=args.seconds, repeats=args.repeats, images=images),
-        "sweep": lambda: orchestration.section(cells=args.cells, seconds=args.cell_seconds, tune_cells=args.tune_cells,
+        "sweep": lambda: orchestration.section(args.kinds, cells=args.cells, seconds=args.cell_seconds, tune_cells=args.tune_cells,
                                                cpus=args.cpus, images=images),
         "growth": lambda: orchestration.growth_section(args.sizes, cpus=args.cpus, images=images),
         "start": lambda: processes.start_section(cpus=args.cpus),

@@ -29,8 +29,8 @@ from trainers.results import Result
 from trainers.train import DeviceImages, put_on
 
 SHORT_CELLS_TARGET = 0.70  # issue 8: of the cores' time, for cells of about 0.25 s
-# A real cell of about 0.25 s of a core, half of it validation.
-SHORT_CELL = Cell(width=0.25, fraction=1 / 128, dropout=0.0, seed=0)
+# A real cell of about 0.25 s of a core, a third of it validation.
+SHORT_CELL = Cell(width=0.25, fraction=1 / 64, dropout=0.0, seed=0)
 SHORT_RECIPE = Recipe(lr=0.01, batch_size=4)
 
 
@@ -92,7 +92,7 @@ def ours(jobs: Sequence[Job], *, images: Images, cluster: Cluster, slots: int) -
         outcome = run_jobs(JobList(jobs, seconds=lambda job: 1.0), images=images, store=store, cluster=cluster, watcher=watch)
     if outcome.finished != len(jobs):
         raise RuntimeError(f"{outcome.finished} of {len(jobs)} cells came back")
-    return _timing("ours (Ray Tune, workers reused, every row stored)", watch, slots, cpu)
+    return _timing("ours", watch, slots, cpu)
 
 
 def ray_tasks(jobs: Sequence[Job], *, images: Images, slots: int) -> Timing:
@@ -135,31 +135,33 @@ def tune_defaults(jobs: Sequence[Job], *, images: Images, slots: int) -> Timing:
                   time.process_time() - cpu, resident_bytes(os.getpid()))
 
 
-def section(*, cells: int, seconds: float, tune_cells: int, cpus: int, images: Images) -> Section:
-    """The same cells through every runner; Tune with its defaults through the first of them only."""
-    spins = [Spin(number, seconds) for number in range(cells)]
-    empty = [Spin(number, 0.0) for number in range(cells)]
-    real = [Metered(CellJob(Cell(**{**vars(SHORT_CELL), "seed": seed}), SHORT_RECIPE)) for seed in range(cells)]
-    rows, timings = [], {}
+def section(kinds: Sequence[str], *, cells: int, seconds: float, tune_cells: int, cpus: int, images: Images) -> Section:
+    """The same cells through every runner, of each kind in turn; Tune with its defaults through the first few only."""
+    jobs = {
+        "empty": [Spin(number, 0.0) for number in range(cells)],
+        "spun": [Spin(number, seconds) for number in range(cells)],
+        "trained": [Metered(CellJob(Cell(**{**vars(SHORT_CELL), "seed": seed}), SHORT_RECIPE)) for seed in range(cells)]}
+    timings: dict[str, list[Timing]] = {}
     with connect(None, cpus=cpus) as cluster:
         # First, since ours sets Tune's environment variables, which its defaults must not see.
-        plain = partial(tune_defaults, images=images, slots=cpus)
+        plainly = {kind: [tune_defaults(jobs[kind][:tune_cells], images=images, slots=cpus)] if tune_cells else [] for kind in kinds}
         peers = (partial(ours, images=images, cluster=cluster, slots=cpus), partial(ray_tasks, images=images, slots=cpus),
                  partial(pool, images=images, slots=cpus))
-        plainly = {what: plain(jobs[:tune_cells]) for what, jobs in (("empty", empty), (f"{seconds:g} s", spins)) if tune_cells}
-        for what, jobs in (("empty", empty), (f"{seconds:g} s", spins), ("trained", real)):
-            timings[what] = [run(jobs) for run in peers]
-            rows += [timing.row(what) for timing in (*timings[what], *([plainly[what]] if what in plainly else []))]
+        for kind in kinds:
+            timings[kind] = [run(jobs[kind]) for run in peers]
     return Section(
         title=f"2  A sweep on {cpus} cores",
         columns=("cells", "runner", "number", "wall s", "cores busy", "wall ms a cell", "core ms lost a cell", "driver CPU ms a cell"),
-        rows=tuple(rows),
-        targets=tuple(Target(f"cores busy, cells of {what}", timings[what][0].busy, SHORT_CELLS_TARGET, "", True)
-                      for what in (f"{seconds:g} s", "trained")),
+        rows=tuple(timing.row(kind) for kind in kinds for timing in (*timings[kind], *plainly[kind])),
+        targets=tuple(Target(f"cores busy, {kind} cells", timings[kind][0].busy, SHORT_CELLS_TARGET, "", True)
+                      for kind in kinds if kind != "empty"),
         notes=("cores busy: CPU time of the cells over wall time x cores, from the first cell's beginning; "
                "limit: the pool, which keeps no table and survives no fault",
-               f"trained: width {SHORT_CELL.width:g}, fraction 1/{1 / SHORT_CELL.fraction:.0f}, batch {SHORT_RECIPE.batch_size}, "
-               f"{timings['trained'][0].work / cells:.2f} s a cell, validation included"))
+               "ours: Ray Tune, workers reused, every row stored",
+               f"spun: {seconds:g} s of a core; trained: width {SHORT_CELL.width:g}, fraction 1/{1 / SHORT_CELL.fraction:.0f}, "
+               f"batch {SHORT_RECIPE.batch_size}, validation included",
+               *(f"{kind}: {timing.work / timing.cells:.2f} s of a core each with {timing.runner}"
+                 for kind in kinds if kind == "trained" for timing in timings[kind])))
 
 
 def growth_section(sizes: Sequence[int], *, cpus: int, images: Images) -> Section:
