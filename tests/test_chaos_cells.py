@@ -1,4 +1,4 @@
-"""Cells that go wrong in every way, and loggers and resources that do: the sweep goes on, and says what failed.
+"""Cells that go wrong in every way, and resources that do: the sweep goes on, and says what failed.
 
 Each test records its counts, which pytest's --junitxml=FILE keeps.
 """
