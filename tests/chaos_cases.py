@@ -14,6 +14,7 @@ import pytest
 
 from sweep_cases import assert_same_rows, command, trained
 from sweeps.grid import BatchRule, Grid
+from sweeps.recovery import table_path
 from sweeps.rows import Identity
 from sweeps.store import read_store
 from trainers.images import load_images
@@ -25,8 +26,11 @@ SEEDS = 8    # 32 cells, some seconds of training after as many seconds of start
 GRID = Grid(widths=(0.25, 0.5), fractions=(0.0078125, 0.00390625), seeds=tuple(range(SEEDS)), dropouts=(0.0,))
 
 
+Rows = dict[Identity, Result]
+
+
 @cache
-def undisturbed() -> dict[Identity, Result]:
+def undisturbed() -> Rows:
     """GRID's table: each cell trained in this process, one after the other."""
     return trained(GRID.cells(), lr=0.01, batch=BatchRule(), images=put_on(load_images(), "cpu"))
 
@@ -50,17 +54,22 @@ def words(out: Path) -> str:
     return words_file(out).read_text()
 
 
-def finish(out: Path, *more: str) -> None:
+def finish(out: Path, *more: str, wanted: Rows | None = None) -> None:
     """The same command again, to its end; the promise then holds."""
     ended = start(out, *more)
     assert ended.wait(600) == 0, words(out)[-3000:]
-    assert_same_rows(rows_of(out), undisturbed())
-    assert pq.read_metadata(out).num_rows == len(undisturbed()), "a row is there twice"
-    assert not Path(f"{out}.journal").exists(), "an orderly end leaves one file"
+    assert_same_rows(rows_of(out), undisturbed() if wanted is None else wanted)
+    assert not Path(f"{out}.journal").exists(), "an orderly end leaves no journal"
+    tables = [file for file in (out, Path(table_path(str(out), "tuning"))) if file.exists()]
+    assert sum(pq.read_metadata(file).num_rows for file in tables) == len(rows_of(out)), "a row is there twice"
 
 
-def rows_of(out: Path) -> dict[Identity, Result]:
-    return dict(read_store(out).results) if out.exists() else {}
+def rows_of(out: Path) -> Rows:
+    """Of tuning, too, if there is any: its trials have seeds of their own."""
+    if not out.exists():
+        return {}
+    found = read_store(out)
+    return {**found.results, **found.tuning}
 
 
 def wait_for_rows(out: Path, count: int, process: subprocess.Popen) -> None:
@@ -69,9 +78,9 @@ def wait_for_rows(out: Path, count: int, process: subprocess.Popen) -> None:
         time.sleep(0.02)
 
 
-def assert_part_of_undisturbed(rows: dict[Identity, Result]) -> None:
+def assert_part_of(rows: Rows, wanted: Rows) -> None:
     """Nothing but whole, true rows; which ones is left open."""
-    assert_same_rows(rows, {key: undisturbed()[key] for key in rows})
+    assert_same_rows(rows, {key: wanted[key] for key in rows})
 
 
 def processes_of(name: str | Path) -> dict[int, str]:

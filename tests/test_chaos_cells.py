@@ -106,7 +106,8 @@ def test_a_cell_that_rays_memory_monitor_kills_costs_no_other_cell(tmp_path, rec
     [failed] = read_store(tmp_path / "r.parquet").failures.values()
     assert failed.seed == 2**20 and failed.kind == "killed"
     assert_same_rows(read_store(tmp_path / "r.parquet").results, {job.identities()[0]: job.row() for job in jobs[:6]})
-    record_testsuite_property("killed by Ray's memory monitor", f"the culprit failed, 6 of 6 others finished; {len(log.notes)} rounds broken off")
+    record_testsuite_property("killed by Ray's memory monitor",
+                              f"the culprit failed, 6 of 6 others finished; {len(log.notes)} rounds broken off")
 
 
 def test_trials_that_cannot_start_end_the_sweep_at_once(tmp_path):

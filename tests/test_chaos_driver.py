@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from chaos_cases import (GRID, SEED, assert_part_of_undisturbed, finish, kill_all, processes_of, rows_of, start,
+from chaos_cases import (GRID, SEED, assert_part_of, finish, kill_all, processes_of, rows_of, start, undisturbed,
                          wait_for_rows, words)
-from sweep_cases import real_cluster
+from sweep_cases import assert_same_rows, real_cluster
 from sweeps.store import read_store
 
 pytestmark = pytest.mark.slow
@@ -57,8 +57,9 @@ def run_length(out, *more):
 
 def kills_of_the_driver(folder, count, draw, *more):
     """SIGKILL, half of them at any moment of a run, half while rows come in; what was counted."""
-    to_first, to_end = run_length(folder / "0.parquet", *more)
-    finish(folder / "0.parquet", *more)
+    first = folder / "undisturbed.parquet"
+    to_first, to_end = run_length(first, *more)
+    wanted = rows_of(first)
     kills, tables, moments, held = 0, 1, Counter(), {}
     out = folder / "1.parquet"
     while kills < count:
@@ -75,15 +76,17 @@ def kills_of_the_driver(folder, count, draw, *more):
             kills += 1
         rows = rows_of(out)
         assert held.keys() <= rows.keys(), "rows were lost"
-        assert_part_of_undisturbed(rows)
+        assert_part_of(rows, wanted)
         if sweep.returncode:
             moments["after new rows" if len(rows) > len(held) else "before"] += 1
         held = rows
-        if len(rows) == CELLS:
-            finish(out, *more)
+        if len(rows) == len(wanted):
+            finish(out, *more, wanted=wanted)
             tables, held, out = tables + 1, {}, folder / f"{tables + 1}.parquet"
-    finish(out, *more)
-    return (f"{kills} of {count} survived ({dict(moments)}), {tables} tables of {CELLS} rows, a run of "
+    finish(out, *more, wanted=wanted)
+    if "tuned" not in more:
+        assert_same_rows(wanted, undisturbed())
+    return (f"{kills} of {count} survived ({dict(moments)}), {tables} tables of {len(wanted)} rows, a run of "
             f"{to_first:.0f} + {to_end:.0f} s; 0 rows lost, doubled or differing")
 
 
@@ -95,12 +98,12 @@ def test_fifty_kills_of_the_driver_thirty_with_a_ray_of_its_own(tmp_path, scratc
     assert_nothing_outlives(scratch)
 
 
-@pytest.mark.parametrize("part", range(2))
-def test_fifty_kills_of_the_driver_twenty_on_a_cluster_that_stays(tmp_path, scratch, record_testsuite_property, part):
-    """The next driver comes while the dead one's actors still hold the slots."""
+@pytest.mark.parametrize("lr", ["0.01", "tuned"])
+def test_fifty_kills_of_the_driver_twenty_on_a_cluster_that_stays(tmp_path, scratch, record_testsuite_property, lr):
+    """The next driver comes while the dead one's actors still hold the slots; tuning finds the same rates from its rows."""
     with real_cluster(num_cpus=2) as cluster:
-        counts = kills_of_the_driver(tmp_path, 10, random.Random(SEED + 10 + part), "--address", cluster.address)
-    record_testsuite_property(f"driver killed, standing cluster, part {part}", counts)
+        counts = kills_of_the_driver(tmp_path, 10, random.Random(SEED + len(lr)), "--address", cluster.address, "--lr", lr)
+    record_testsuite_property(f"driver killed, standing cluster, --lr {lr}", counts)
     assert_nothing_outlives(scratch)
 
 
@@ -116,7 +119,7 @@ def test_its_own_rays_daemons_killed_end_the_sweep_and_lose_nothing(tmp_path, sc
     status = sweep.wait(300)
     assert victims and status != 0
     assert before.keys() <= rows_of(out).keys()
-    assert_part_of_undisturbed(rows_of(out))
+    assert_part_of(rows_of(out), undisturbed())
     record_testsuite_property(f"{daemon} killed", f"ended after {time.monotonic() - began:.0f} s with status {status}, "
                                         f"{len(rows_of(out))} of {CELLS} rows kept, the rest trained by the rerun")
     finish(out)
@@ -142,7 +145,7 @@ def test_interrupted_while_it_trains(tmp_path, twice, number, record_testsuite_p
     assert "Traceback" not in words(out), words(out)[-3000:]
     rows = rows_of(out)
     assert 3 <= len(rows) < CELLS
-    assert_part_of_undisturbed(rows)
+    assert_part_of(rows, undisturbed())
     assert not Path(f"{out}.journal").exists(), "an orderly end leaves one file"
     assert not read_store(out).failures, "a cell that was told to stop has not failed"
     assert status in ((1, 130) if twice else (1,))   # one that ends between the two signals was interrupted once
@@ -162,7 +165,7 @@ def test_interrupted_before_it_trains(tmp_path, scratch, record_testsuite_proper
         os.killpg(sweep.pid, signal.SIGINT)
         statuses[sweep.wait(90)] += 1
         assert "Traceback" not in words(out), words(out)[-3000:]
-        assert_part_of_undisturbed(rows_of(out))
+        assert_part_of(rows_of(out), undisturbed())
     assert set(statuses) <= {1, 130}
     finish(out)
     record_testsuite_property("SIGINT during the start", f"{rounds} of {rounds}, statuses {dict(statuses)}")
@@ -183,6 +186,6 @@ def test_two_sweeps_on_one_table(tmp_path, record_testsuite_property):
         assert f"process {winner.pid} on" in words(out) or "just starting" in words(out)
         winner.kill()
         winner.wait()
-        assert_part_of_undisturbed(rows_of(out))
+        assert_part_of(rows_of(out), undisturbed())
     finish(out)
     record_testsuite_property("two sweeps at once", f"{rounds} of {rounds} times one was refused")

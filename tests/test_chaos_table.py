@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos_cases import (GRID, SEED, SEEDS, assert_part_of_undisturbed, finish, line, rows_of, small_disk, start,
+from chaos_cases import (GRID, SEED, SEEDS, assert_part_of, finish, line, rows_of, small_disk, start,
                          undisturbed, wait_for_rows, words)
 from sweep_cases import ROOT, assert_same_rows
 
@@ -48,7 +48,7 @@ def test_a_disk_that_fills_up_ends_the_sweep_with_one_line_and_loses_nothing(tmp
         assert_ended_in_one_line(out, sweep, "no space is left")
         kept = rows_of(out)
         assert len(kept) >= 3
-        assert_part_of_undisturbed(kept)
+        assert_part_of(kept, undisturbed())
 
         assert start(out).wait(300) == 2, "still full: refused again, and nothing is touched"
         assert_same_rows(rows_of(out), kept)
@@ -83,7 +83,7 @@ def test_an_out_folder_that_becomes_read_only_ends_the_sweep(tmp_path, record_te
         subprocess.run(["chattr", "-i", folder], check=True)
     kept = rows_of(out)
     assert len(kept) >= 3
-    assert_part_of_undisturbed(kept)
+    assert_part_of(kept, undisturbed())
     finish(out)
     record_testsuite_property("out folder becomes read-only", f"{len(kept)} of {CELLS} rows kept, the rest trained by the rerun")
 
@@ -105,7 +105,7 @@ def test_a_journal_with_a_damaged_end_costs_only_what_it_hit(tmp_path, record_te
             data[-150:] = bytes(150)
         journal.write_bytes(data)
         rows = rows_of(out)
-        assert_part_of_undisturbed(rows)
+        assert_part_of(rows, undisturbed())
         hit[damage] = len(before) - len(rows)
         assert hit[damage] <= 1
     finish(out)
@@ -133,8 +133,9 @@ def test_another_code_data_set_or_recipe_never_mixes_with_the_rows_there(tmp_pat
         pixels = gzip.decompress((ROOT / "trainers" / "mnist" / f"{name}.gz").read_bytes())
         (raw / name).write_bytes(pixels[:16] + bytes(255 - value for value in pixels[16:]) if "images" in name else pixels)
 
+    other_data = line(out, "--dataset", "fashion-mnist", "--data-root", str(tmp_path / "data"))
     others = ((other_code, "another version of trainer or data set"),
-              (line(out, "--dataset", "fashion-mnist", "--data-root", str(tmp_path / "data")), "another version of trainer or data set"),
+              (other_data, "another version of trainer or data set"),
               (line(out, "--lr", "0.02"), "lr 0.01"),
               (line(out, "--batch-size", "64"), "batch_size"),
               (line(out, "--schedule", "linear"), "schedule cosine"))
@@ -150,7 +151,7 @@ def test_another_code_data_set_or_recipe_never_mixes_with_the_rows_there(tmp_pat
     assert wider.wait(600) == 0, words(out)[-3000:]
     rows = rows_of(out)
     assert {key.width for key in rows} >= {0.25, 0.75} and before.keys() <= rows.keys()
-    assert_part_of_undisturbed({key: row for key, row in rows.items() if key.width in GRID.widths})
+    assert_part_of({key: row for key, row in rows.items() if key.width in GRID.widths}, undisturbed())
     ended = start(out)
     assert ended.wait(600) == 0, words(out)[-3000:]
     rows = rows_of(out)
