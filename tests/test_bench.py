@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sweeps.bench import cells, packs
-from sweeps.bench.processes import memory_below, resident_bytes
+from sweeps.bench.processes import memory_below, private_bytes
 from sweeps.bench.tables import Target
 from sweeps.bench.usual import DEVIATION, MEAN, UsualDataset, UsualScript, pixels_of
 from sweeps.bench.work import Spin
@@ -79,11 +79,11 @@ def test_an_empty_cell_yields_the_row_that_it_announced(images):
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="needs Linux's /proc")
 def test_memory_of_a_process_counts_what_it_took():
-    before, resident = memory_below(os.getpid()), resident_bytes(os.getpid())
+    before, private = memory_below(os.getpid()), private_bytes(os.getpid())
     ballast = np.ones(40_000_000, np.uint8)
     after = memory_below(os.getpid())
     assert 35e6 < after.proportional - before.proportional < 80e6
-    assert resident_bytes(os.getpid()) - resident > 35e6
+    assert private_bytes(os.getpid()) - private > 35e6
     assert before.processes >= 1 and len(ballast) == 40_000_000
 
 

@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import ray
 import torch
 from ray import tune
 
-from sweeps.bench.processes import resident_bytes
+from sweeps.bench.processes import private_bytes
 from sweeps.bench.tables import Section, Target
 from sweeps.bench.work import Metered, Spin
 from sweeps.connect import Cluster, connect
@@ -44,7 +44,8 @@ class Timing:
     work: float         # s of a core that the cells took themselves
     wall: float         # s, from the first cell's beginning to the last one's end
     driver_cpu: float   # s of the driving process
-    resident: int       # bytes of the driving process at the end
+    private: int        # bytes of the driving process at the end
+    after: float = 0.0  # s, from the last cell's end until the runner returned
 
     @property
     def busy(self) -> float:
@@ -92,7 +93,7 @@ def ours(jobs: Sequence[Job], *, images: Images, cluster: Cluster, slots: int) -
         outcome = run_jobs(JobList(jobs, seconds=lambda job: 1.0), images=images, store=store, cluster=cluster, watcher=watch)
     if outcome.finished != len(jobs):
         raise RuntimeError(f"{outcome.finished} of {len(jobs)} cells came back")
-    return _timing("ours", watch, slots, cpu)
+    return replace(_timing("ours", watch, slots, cpu), after=time.perf_counter() - watch.ended)
 
 
 def ray_tasks(jobs: Sequence[Job], *, images: Images, slots: int) -> Timing:
@@ -132,7 +133,7 @@ def tune_defaults(jobs: Sequence[Job], *, images: Images, slots: int) -> Timing:
         results = tuner.fit()
     seconds = [result.metrics["seconds"] for result in results]
     return Timing("tune.Tuner with defaults", len(seconds), slots, sum(seconds), time.perf_counter() - began,
-                  time.process_time() - cpu, resident_bytes(os.getpid()))
+                  time.process_time() - cpu, private_bytes(os.getpid()))
 
 
 def section(kinds: Sequence[str], *, cells: int, seconds: float, tune_cells: int, cpus: int, images: Images) -> Section:
@@ -167,24 +168,25 @@ def section(kinds: Sequence[str], *, cells: int, seconds: float, tune_cells: int
 def growth_section(sizes: Sequence[int], *, cpus: int, images: Images) -> Section:
     """Empty cells, so that what is left is ours."""
     timings = []
-    before = resident_bytes(os.getpid())
+    before = private_bytes(os.getpid())
     with connect(None, cpus=cpus) as cluster:
         for size in sizes:
             timings.append(ours([Spin(number, 0.0) for number in range(size)], images=images, cluster=cluster, slots=cpus))
     first, last = timings[0], timings[-1]
     return Section(
         title="2  The same from small to large: empty cells, ours, one process after the other",
-        columns=("cells", "wall ms a cell", "driver CPU ms a cell", "driver memory MB"),
-        rows=tuple((f"{t.cells:,}", f"{1e3 * t.wall / t.cells:.1f}", f"{1e3 * t.driver_cpu / t.cells:.1f}", f"{t.resident / 1e6:,.0f}")
+        columns=("cells", "wall ms a cell", "s to close", "driver CPU ms a cell", "driver memory MB"),
+        rows=tuple((f"{t.cells:,}", f"{1e3 * t.wall / t.cells:.1f}", f"{t.after:.1f}", f"{1e3 * t.driver_cpu / t.cells:.1f}", f"{t.private / 1e6:,.0f}")
                    for t in timings),
         targets=(Target("wall a cell, largest over smallest sweep", (last.wall / last.cells) / (first.wall / first.cells), 1.5, "x", False),
-                 Target("driver memory, growth a cell", (last.resident - first.resident) / 1e3 / max(1, last.cells - first.cells), 100, "kB", False)),
-        notes=(f"the driver held {before / 1e6:,.0f} MB before, with torch, Ray and the data set loaded",))
+                 Target("driver memory, growth a cell", (last.private - first.private) / 1e3 / max(1, last.cells - first.cells), 100, "kB", False)),
+        notes=("to close: from the last cell's end until Tune has written its own snapshot and its actors are gone",
+               f"driver memory without what is shared; {before / 1e6:,.0f} MB before, with torch, Ray and the data set loaded",))
 
 
 def _timing(runner: str, watch: _Stopwatch, slots: int, cpu: float) -> Timing:
     return Timing(runner, watch.cells, slots, watch.work, watch.ended - watch.began, time.process_time() - cpu,
-                  resident_bytes(os.getpid()))
+                  private_bytes(os.getpid()))
 
 
 # -- in the workers -----------------------------------------------------------------------------------

@@ -36,9 +36,10 @@ class Memory:
     processes: int
 
 
-def resident_bytes(pid: int) -> int:
-    """RSS now. Raises OSError where there is no /proc (Linux)."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def private_bytes(pid: int) -> int:
+    """RSS now, less what is shared: libraries' code, Ray's object store. Raises OSError where there is no /proc (Linux)."""
+    _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
 
 
 def memory_below(pid: int) -> Memory:
