@@ -1,12 +1,12 @@
 """How the error rate behaves: against compute along its own frontier, and against the loss."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
 from analysis.estimate import Estimate
-from analysis.intervals import clusters, percentile, resample
+from analysis.intervals import clusters, percentile, resample, tail
 from analysis.parametric import ParametricFit, fit_parametric
 from analysis.refusal import Doubt, NotIdentified, Refusal, TooFewPoints
 
@@ -111,13 +111,17 @@ def fit_error_of_loss(N, D, L, error, *, weight=None, cell=None, level: float = 
     N and D serve only to tell which runs share a cell, and are resampled together.
     Raises TooFewPoints below 5 runs or 6 cells, NotIdentified where the losses are all the same.
     """
-    L, error = np.asarray(L, float), np.asarray(error, float)
+    N, D, L, error = (np.asarray(v, float) for v in (N, D, L, error))
     if len(L) < 5:
         raise TooFewPoints(f"need at least 5 runs for error against loss, got {len(L)}")
     span = float(np.ptp(L))
     if not span > 1e-9 * L.max() or np.ptp(error) <= 0:
         raise NotIdentified("loss or error rate does not vary: no law of one against the other")
     weight = np.ones(len(L)) if weight is None else np.asarray(weight, float)
+    # one order whatever the table's: sums of the same numbers are then the same to the last digit
+    order = np.lexsort((weight, error, L, D, N))
+    N, D, L, error, weight = (v[order] for v in (N, D, L, error, weight))
+    cell = None if cell is None else np.asarray(cell)[order]
     line = _lines(np.log(L), np.log(error), weight[None])
     relative = 1 / (np.exp(line.offset[0]) * L ** line.slope[0]) ** 2
     grid = np.geomspace(*GAMMA_SPAN, GAMMAS) / span
@@ -136,17 +140,24 @@ def fit_error_of_loss(N, D, L, error, *, weight=None, cell=None, level: float = 
                           parameters=parameters, level=level)
 
     eps, k, gamma = np.concatenate(draws, axis=1)
+    # at the ends of the grid the law is a straight line or a step, and every gamma beyond says the same:
+    # an interval that reaches them is open
+    straight, steep = np.mean(gamma <= grid[1]), np.mean(gamma >= grid[-2])
+    cut = tail(level, chosen.count, 3)
+    ends = ({"low": 0.0, "se": np.inf} if straight > cut else {}) | ({"high": np.inf, "se": np.inf} if steep > cut else {})
+    far = {"high": np.inf, "se": np.inf} if straight > cut else {}
     predicted = np.maximum(point.eps[0] - point.k[0] * np.exp(-point.gamma[0] * L), 1e-12)
     power = np.exp(line.offset[0]) * L ** line.slope[0]
     return ErrorOfLoss(
-        estimate(point.eps, eps, 3), estimate(point.k, k, 3), estimate(point.gamma, gamma, 3),
+        replace(estimate(point.eps, eps, 3), **far), replace(estimate(point.k, k, 3), **far),
+        replace(estimate(point.gamma, gamma, 3), **ends),
         estimate(line.slope, np.concatenate(slopes), 2), float(np.exp(line.offset[0])),
         _rms(np.log(error / predicted), weight), _rms(np.log(error / power), weight), len(L),
-        _bound_doubts(point.gamma[0], gamma, grid))
+        _bound_doubts(point.gamma[0], straight + steep, grid))
 
 
-def _bound_doubts(gamma: float, draws: np.ndarray, grid: np.ndarray) -> tuple[Doubt, ...]:
-    edge = np.mean((draws <= grid[1]) | (draws >= grid[-2]))
+def _bound_doubts(gamma: float, edge: float, grid: np.ndarray) -> tuple[Doubt, ...]:
+    """edge: share of the resamples whose gamma is at an end of the grid."""
     if edge < 0.025 and grid[1] < gamma < grid[-2]:
         return ()
     return (Doubt("gamma_not_identified", f"error against loss: {edge:.0%} of the resamples show no curvature "

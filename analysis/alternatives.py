@@ -12,11 +12,12 @@ from scipy.optimize import least_squares
 
 from analysis.cost import LANGUAGE
 from analysis.curves import reduce_to_cells
-from analysis.refusal import Refusal, TooFewPoints
+from analysis.refusal import Doubt, Refusal, TooFewPoints
 from analysis.surface_fit import LOG_SQUARES, fit_surface
 
 FOLDS = (0.5, 0.65, 0.8)  # rollout: fit the cheapest share of cells, foretell the next
 STARTS = 4
+CLEAR = 10.0              # difference in AICc beyond which the worse law has no support (Burnham and Anderson 2002, 2.6)
 STEP = 1.5e-8             # of numerical slopes: the square root of the last digit
 
 
@@ -125,6 +126,18 @@ def compare_laws(N, D, L, *, C=None, weight=None, cell=None, rng=0) -> tuple[Law
     ranked = (LawScore(law.name, dict(zip(law.names, map(float, t))), len(law.names) + 1, aicc, aicc - best, error, n, note)
               for law, t, aicc, error, n, note in scores)
     return tuple(sorted(ranked, key=lambda s: s.aicc))
+
+
+def doubts(scores: tuple[LawScore, ...]) -> tuple[Doubt, ...]:
+    """Whether another law describes the table so much better that approach 3's exponents may be of the wrong law."""
+    ours = next((s for s in scores if s.law == LAWS[0].name), None)
+    # what foretells to four digits is no wrong law, whatever the fifth says
+    if ours is None or not CLEAR < ours.delta_aicc < np.inf or ours.rollout_error < 1e-4:
+        return ()
+    best = scores[0]
+    return (Doubt("law_outdone", f"another law describes the table better: {best.law}, by {ours.delta_aicc:.0f} in AICc "
+                  f"(log loss of dearer runs foretold within {best.rollout_error:.3f}, by approach 3's law "
+                  f"{ours.rollout_error:.3f})"),)
 
 
 def _aicc(error, n, k) -> float:

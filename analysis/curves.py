@@ -14,6 +14,9 @@ from analysis.intervals import distinct
 from analysis.refusal import TooFewPoints
 
 
+USABLE = 0.75  # of the copies must give the estimate: the others are those whose noise would have said most against it
+
+
 @dataclass(frozen=True)
 class Cells:
     """One entry a cell, arrays (m,), sorted by N, then C."""
@@ -27,11 +30,27 @@ class Cells:
 
 
 @dataclass(frozen=True)
-class Copies:
-    """log L of every cell on a smooth surface (m,) and with fresh noise about it (R, m)."""
+class SmoothSurface:
+    """A polynomial of log L in log N and log C."""
 
-    smooth: np.ndarray
-    noisy: np.ndarray
+    degree: int
+    low: tuple[float, float]   # of log N and log C
+    high: tuple[float, float]
+    coefficient: np.ndarray    # (terms,)
+
+    def __call__(self, log_N, log_C) -> np.ndarray:
+        """log L (k,)."""
+        return _basis(log_N, log_C, self.low, self.high, self.degree) @ self.coefficient
+
+
+@dataclass(frozen=True)
+class Copies:
+    """A world like the table's, whose surface is known, and what the table might have been in it."""
+
+    surface: SmoothSurface
+    terms: int           # of the surface: what it takes from the degrees of freedom of the noise about it
+    smooth: np.ndarray   # (m,) log L of every cell on the surface
+    noisy: np.ndarray    # (R, m) with fresh noise about it
 
 
 def reduce_to_cells(N, D, L, C, *, weight=None, cell=None, budget=None) -> Cells:
@@ -71,26 +90,34 @@ def copies(cells: Cells, resamples: int, rng) -> Copies:
     degree = 4 if m >= 60 else 3 if m >= 20 else 2
     if m < 8:
         raise TooFewPoints(f"need at least 8 (N, C) cells to see the noise about a smooth surface, got {m}")
-    u, v = (_unit(np.log(q)) for q in (cells.N, cells.C))
-    basis = np.stack([np.polynomial.legendre.legval(u, np.eye(degree + 1)[i])
-                      * np.polynomial.legendre.legval(v, np.eye(degree + 1)[j])
-                      for i in range(degree + 1) for j in range(degree + 1 - i)], 1)
-    left, size, _ = np.linalg.svd(basis, full_matrices=False)
-    left = left[:, size > 1e-9 * size[0]]
-    smooth = left @ (left.T @ cells.log_L)
+    logs = [np.log(q) for q in (cells.N, cells.C)]
+    low, high = (tuple(float(end(v)) for v in logs) for end in (np.min, np.max))
+    left, size, right = np.linalg.svd(_basis(*logs, low, high, degree), full_matrices=False)
+    kept = size > 1e-9 * size[0]
+    left = left[:, kept]
+    share = left.T @ cells.log_L
+    smooth = left @ share
     leverage = np.minimum(np.square(left).sum(1), 0.9)
     residual = (cells.log_L - smooth) / np.sqrt(1 - leverage)
-    return Copies(smooth, smooth + residual * rng.choice([-1.0, 1.0], size=(resamples, m)))
+    return Copies(SmoothSurface(degree, low, high, right[kept].T @ (share / size[kept])), len(share), smooth,
+                  smooth + residual * rng.choice([-1.0, 1.0], size=(resamples, m)))
 
 
-def _unit(x):
-    return 2 * (x - x.min()) / max(np.ptp(x), 1e-12) - 1
+def _basis(log_N, log_C, low, high, degree) -> np.ndarray:
+    """Products (k, terms) of Legendre polynomials up to the total degree."""
+    u, v = (2 * (x - a) / max(b - a, 1e-12) - 1 for x, a, b in zip((log_N, log_C), low, high))
+    P, Q = (np.polynomial.legendre.legvander(x, degree) for x in (u, v))
+    return np.stack([P[..., i] * Q[..., j] for i in range(degree + 1) for j in range(degree + 1 - i)], -1)
 
 
 def basic_interval(value: float, draws, centre: float, cut: float) -> tuple[float, float]:
-    """Reflected quantiles of the draws' error about the surface they were made from."""
+    """Reflected quantiles of the draws' error about the surface they were made from, and the value itself.
+
+    Where the draws lie to one side of their surface the estimate is biased, and the interval reaches
+    from it to where the reflection says the truth is.
+    """
     low, high = np.quantile(np.asarray(draws) - centre, [cut, 1 - cut])
-    return float(value - high), float(value - low)
+    return float(min(value - high, value)), float(max(value - low, value))
 
 
 def slopes(x, y, weight) -> np.ndarray:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from analysis.curves import Cells, basic_interval, copies, design_ratio, reduce_to_cells, slopes
+from analysis.curves import USABLE, Cells, basic_interval, copies, design_ratio, reduce_to_cells, slopes
 from analysis.estimate import Estimate
 from analysis.intervals import tail
 from analysis.refusal import Doubt, NoFrontier
@@ -92,8 +92,11 @@ def fit_envelope(N, D, L, C, *, weight=None, cell=None, level: float = 0.95, res
     a, b = 1 / rate, slopes(log_N, log_D, 1.0) / rate
     errors = np.stack([a, b], 1)
     usable = np.isfinite(errors[2:]).all(1) & (rate[2:] > 0)
+    if usable.mean() < USABLE or not np.isfinite(errors[1]).all():
+        raise NoFrontier(f"{kept.sum()} pairs of sizes cross, but with fresh noise only {usable.mean():.0%} of the table's "
+                         "copies have 3 that do: noise decides where the next size takes over")
     centred = errors[2:][usable] - errors[1]
-    cut = tail(level, len(cells.N), 5)
+    cut = tail(level, len(cells.N), copy.terms)
     estimates = [Estimate(float(errors[0, i]), *basic_interval(errors[0, i], centred[:, i], 0.0, cut),
                           float(centred[:, i].std(ddof=1)), "wild bootstrap by (N, C) cell, basic", cells.runs, level)
                  for i in (0, 1)]

@@ -13,6 +13,7 @@ if __package__ in (None, ""):
 # The rest is imported once the arguments are known to be good: --help answers at once.
 COLUMNS = {"N": "--params", "D": "--samples", "C": "--flops", "L": "--loss", "accuracy": "--accuracy",
            "seed": "--seed", "budget": "--isoflop-budget"}
+KINDS = ("svg", "png")   # of files that a figure is written as
 
 
 def budget(text: str) -> float:
@@ -126,20 +127,21 @@ def tuning_trials(files: list[str]):
 def write(fitted, out: Path, *, command: str, tell) -> list[Path]:
     """All files of a study into the folder; returns what a reader opens first."""
     from analysis.export import study_json
-    from analysis.figures.sheets import plates
-    from analysis.output import rendered, write_whole
+    from analysis.figures.sheets import FIGURES, plates
+    from analysis.output import cleared, rendered, write_whole
     from analysis.reading import printable
     from analysis.report import Picture, report_html
 
     # The numbers first: whatever befalls the pictures, they are on disk.
     numbers = write_whole(out / "fit.json", study_json(fitted).encode())
-    pictures, lost = [], []
+    pictures, lost, stale = [], [], {f"{name}.{kind}" for name in FIGURES for kind in KINDS}
     for plate in plates(fitted, lost=lost):
         tell(f"figure {plate.name}")
-        svg = rendered(plate, "svg")
-        write_whole(out / f"{plate.name}.svg", svg)
-        write_whole(out / f"{plate.name}.png", rendered(plate, "png"))
-        pictures.append(Picture(plate.title, plate.caption, svg, plate.figure.get_figwidth()))
+        drawn = {kind: rendered(plate, kind) for kind in KINDS}
+        for kind, content in drawn.items():
+            stale.discard(write_whole(out / f"{plate.name}.{kind}", content).name)
+        pictures.append(Picture(plate.title, plate.caption, drawn["svg"], plate.figure.get_figwidth()))
+    cleared(out, stale)
     tell("report")
     for name in lost:
         print(f"fit.py: figure not drawn: {printable(name, 200)}", file=sys.stderr)

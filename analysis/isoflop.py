@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.interpolate import Akima1DInterpolator
 
-from analysis.curves import Cells, basic_interval, copies, reduce_to_cells, slopes
+from analysis.curves import USABLE, Cells, SmoothSurface, basic_interval, copies, reduce_to_cells, slopes
 from analysis.estimate import Estimate
 from analysis.intervals import tail
 from analysis.refusal import Doubt, NoMinimum
-from analysis.vertex import CURVES, vertices
+from analysis.vertex import CURVES, FINE, vertices
 
 OCTAVES = 0.5       # spacing of common budgets: half of what a width step of sqrt 2 or a halving of the data makes
 LEAST_BUDGETS = 12  # on grids of few octaves
@@ -68,7 +68,7 @@ class IsoflopFit:
     interpolated: bool
     minima: tuple[Minimum, ...] = field(repr=False)
     refused: tuple[RefusedBudget, ...] = field(repr=False)
-    draws: np.ndarray = field(repr=False)     # (R, 2): errors of a and b about the smooth surface's
+    draws: np.ndarray = field(repr=False)     # (R, 2): errors of a and b about the smooth surface's own
     errors: np.ndarray = field(repr=False)    # (R, 4): of the intercepts at the middle budget and of the slopes
     middle: float                             # log C the intercepts' errors refer to
     cut: float
@@ -141,7 +141,7 @@ def fit_isoflop(N, D, L, C, *, budget=None, budgets=None, curve: str = "cubic", 
         why = f"; of most, {commonest_reason(refused)}" if refused else ""
         raise NoMinimum(f"{len(kept)} of {len(sections)} compute budgets bracket a minimum, need 3{why}")
     return _regress([sections[i] for i in kept], [found[i] for i in kept], refused, curve, weighting, label is None,
-                    level, cells)
+                    level, cells, copy)
 
 
 @dataclass(frozen=True)
@@ -161,9 +161,21 @@ class _Section:
         return np.interp(log_N, np.log(self.N), np.log(self.D))
 
 
-def _regress(sections, found, refused, curve, weighting, interpolated, level, cells) -> IsoflopFit:
+def _truth(section: _Section, surface: SmoothSurface) -> float:
+    """log N of the smooth surface's own minimum along the budget; nan where it lies at an end."""
+    log_N = np.linspace(np.log(section.N[0]), np.log(section.N[-1]), FINE)
+    height = surface(log_N, np.full(FINE, np.log(section.C)))
+    lowest = int(height.argmin())
+    return float(log_N[lowest]) if 0 < lowest < FINE - 1 else np.nan
+
+
+def _regress(sections, found, refused, curve, weighting, interpolated, level, cells, copy) -> IsoflopFit:
     log_C = np.log([s.C for s in sections])
     log_N = np.stack([v.log_N for v in found], 1)
+    # errors are counted from where the copies' surface has its minimum, not from where the curve puts it:
+    # what the curve's shape costs then moves the interval (by up to a standard error on wide grids)
+    truth = np.array([_truth(s, copy.surface) for s in sections])
+    log_N[1] = np.where(np.isfinite(truth), truth, log_N[1])
     log_D = np.stack([np.where(np.isfinite(v.log_N), s.samples(v.log_N), np.nan) for s, v in zip(sections, found)], 1)
     sd = np.array([_robust_sd(column) for column in log_N[2:].T])
     if weighting == "precision":
@@ -175,8 +187,11 @@ def _regress(sections, found, refused, curve, weighting, interpolated, level, ce
     height = np.stack([_weighted_mean(v - s[:, None] * (log_C - middle), weight)
                        for v, s in zip((log_N, log_D), slope.T)], 1)
     usable = np.isfinite(slope[2:]).all(1)
+    if usable.mean() < USABLE or not np.isfinite(slope[1]).all():
+        raise NoMinimum(f"{len(sections)} budgets bracket a minimum, but with fresh noise only {usable.mean():.0%} of the "
+                        "table's copies have 3 that do")
     errors = np.concatenate([height, slope], 1)[2:][usable] - np.concatenate([height, slope], 1)[1]
-    cut = tail(level, len(cells.N), 5)
+    cut = tail(level, len(cells.N), copy.terms)
     method = "wild bootstrap by (N, C) cell, basic"
     a, b = (Estimate(float(slope[0, i]), *basic_interval(slope[0, i], errors[:, 2 + i], 0.0, cut),
                      float(errors[:, 2 + i].std(ddof=1)), method, cells.runs, level) for i in (0, 1))

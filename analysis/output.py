@@ -39,6 +39,12 @@ def write_whole(path: Path, content: bytes) -> Path:
     return path
 
 
+def cleared(folder: Path, names: set[str]) -> None:
+    """Files of these names gone: figures of an earlier run that this one has no results for."""
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+
+
 def rendered(plate: Plate, kind: str) -> bytes:
     """A figure as svg or png, the same bytes for the same figure."""
     buffer = io.BytesIO()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.parametric import ParametricFit, fit_parametric
-from analysis.refusal import Refusal
+from analysis.refusal import Doubt, Refusal
 from analysis.solver import Objective
 from analysis.surface import Surface
 from analysis.surface_fit import HUBER, LOG_SQUARES, RAW_SQUARES, fit_surface
@@ -17,6 +17,8 @@ from analysis.surface_fit import HUBER, LOG_SQUARES, RAW_SQUARES, fit_surface
 DELTAS = (1e-1, 1e-2, 1e-4, 1e-6)  # of Huber's loss on log L; 1e-6 is least absolute deviations
 CUTS = (0.1, 0.25, 0.5)            # share of the runs, cheapest first, left out
 OUTLYING = 4.0                     # robust standard deviations
+RESTRICTIONS = {"E = 0": {"E": 0.0}, "alpha = beta": {"alpha=beta": True}}
+FAR, LEAST = 3.0, 0.01             # standard errors, and absolute: a shift of a that the reader must hear of
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,23 @@ def sensitivity(N, D, L, *, C=None, cost=None, weight=None, fit: ParametricFit |
     rivals = [LOG_SQUARES, *(Objective("log", d) for d in DELTAS), HUBER, RAW_SQUARES]
     variants = [(str(o), everything, o, None) for o in rivals if o != chosen]
     variants += [(name, keep, chosen, None) for name, keep in _selections(fit)]
-    variants += [("E = 0", everything, chosen, {"E": 0.0}), ("alpha = beta", everything, chosen, {"alpha=beta": True})]
+    variants += [(name, everything, chosen, hold) for name, hold in RESTRICTIONS.items()]
     a, draws = fit.quantity("a")
     se = float(np.std(draws, ddof=1))
     rows = [Row(f"chosen: {chosen}", len(L), fit.surface, a, fit.quantity("b")[0], 0.0, _note(fit.point))]
     return tuple(rows + [_row(name, keep, o, hold, (N, D, L, weight), fit.cost, a, se) for name, keep, o, hold in variants])
+
+
+def doubts(rows: tuple[Row, ...]) -> tuple[Doubt, ...]:
+    """Of the choices that keep the law, the one that moves a farthest, if that is beyond FAR standard errors and LEAST."""
+    kept = [r for r in rows if r.surface is not None and r.name not in RESTRICTIONS]
+    if not kept:
+        return ()
+    most = max(kept, key=lambda r: abs(r.shift))
+    if abs(most.shift) <= FAR or abs(most.a - rows[0].a) <= LEAST:
+        return ()
+    return (Doubt("sensitive", f"a moves from {rows[0].a:.3f} to {most.a:.3f} ({most.shift:+.1f} standard errors) under "
+                  f"another choice ({most.name}): no interval shows that"),)
 
 
 def _selections(fit: ParametricFit):

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis import alternatives, sensitivity
 from analysis.accuracy import AccuracyFit, fit_accuracy
 from analysis.agreement import Agreement, agreement
-from analysis.alternatives import LawScore, compare_laws
+from analysis.alternatives import LawScore
 from analysis.claims import Verdict, judge
 from analysis.condense import condense
 from analysis.cost import LANGUAGE
@@ -17,7 +18,7 @@ from analysis.isoflop import IsoflopFit, fit_isoflop
 from analysis.learning_rate import LearningRateFit, best_rates, fit_learning_rate, rates_of_study
 from analysis.parametric import OptimumEstimate, ParametricFit, Profile, fit_parametric
 from analysis.refusal import Doubt
-from analysis.sensitivity import Row, sensitivity
+from analysis.sensitivity import Row
 from analysis.table import Group, Runs, Table
 
 PROFILED = ("E", "A", "B", "alpha", "beta", "a")
@@ -58,7 +59,8 @@ class GroupFit:
     @property
     def doubts(self) -> tuple[Doubt, ...]:
         fits = (self.envelope, self.isoflop, self.parametric, self.accuracy, *self.optima)
-        return tuple(dict.fromkeys(d for fit in fits if fit is not None for d in fit.warnings))
+        return tuple(dict.fromkeys([*(d for fit in fits if fit is not None for d in fit.warnings),
+                                    *sensitivity.doubts(self.sensitivity), *alternatives.doubts(self.laws)]))
 
 
 @dataclass(frozen=True)
@@ -145,9 +147,9 @@ def _fit_group(group: Group, table: Table, request: Request, tell: Callable[[str
         tuple(p for q in PROFILED if parametric and (p := _attempt(
             f"profile of {q}", refused, lambda q=q: parametric.profile(q)))),
         _attempt("claims", refused, lambda: judge(parametric)) or () if parametric else (),
-        _attempt("sensitivity", refused, lambda: sensitivity(
+        _attempt("sensitivity", refused, lambda: sensitivity.sensitivity(
             few.N, few.D, few.L, C=few.C, cost=_cost(table), fit=parametric, weight=few.weight)) or () if parametric else (),
-        _attempt("alternatives", refused, lambda: compare_laws(
+        _attempt("alternatives", refused, lambda: alternatives.compare_laws(
             few.N, few.D, few.L, C=few.C, weight=few.weight, cell=few.cell, rng=request.rng)) or () if parametric else (),
         tuple(o for C in request.budgets if parametric and (o := _attempt(
             f"prediction at {C:.3g} FLOPs", refused, lambda C=C: parametric.optimum(C)))),

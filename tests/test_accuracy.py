@@ -50,13 +50,20 @@ def test_units_of_loss_scale_gamma_and_nothing_else():
     assert_allclose(bits.eps.value, nats.eps.value, rtol=1e-5)
 
 
-def test_order_of_the_runs_does_not_matter():
+def test_order_of_the_runs_does_not_matter_to_the_last_digit():
     N, D, L = grid()
     error = (0.9 - 0.88 * np.exp(-0.35 * L)) * np.exp(0.03 * np.random.default_rng(1).standard_normal(len(L)))
     order = np.random.default_rng(2).permutation(len(L))
     one, other = (fit_error_of_loss(N[o], D[o], L[o], error[o], resamples=60) for o in (np.arange(len(L)), order))
-    assert_allclose([other.gamma.value, other.gamma.low, other.gamma.high], [one.gamma.value, one.gamma.low, one.gamma.high],
-                    rtol=1e-5)   # to which the draws are resolved
+    assert one == other
+
+
+def test_interval_of_a_gamma_that_nothing_bounds_is_open():
+    # the bug: both ends on the grid's first node, an interval of no width about a number without meaning
+    N, D, L = grid()
+    noise = np.exp(0.001 * np.random.default_rng(1).standard_normal(len(L)))
+    line = fit_error_of_loss(N, D, L, (0.02 + 0.3 * L) * noise, resamples=60)
+    assert line.gamma.low == 0.0 and line.eps.high == line.k.high == np.inf and 0.0 < line.gamma.high < np.inf
 
 
 @pytest.mark.parametrize("noise", [0.02, 0.1])

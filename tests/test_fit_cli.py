@@ -80,6 +80,19 @@ def test_the_report_stands_alone(finished):
     assert page.count("data:image/svg+xml;base64,") == len(list(finished[1].glob("*.svg")))
 
 
+def test_figures_of_an_earlier_run_are_cleared_and_strangers_files_are_not(tmp_path):
+    (tmp_path / "sure.csv").write_text(SURE)
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("learning_rate.png", "error.svg", "notes.png", "loss.txt"):
+        (out / name).write_text("old")
+    done = fit("sure.csv", "--out", out, "--resamples", "50", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    left = {p.name for p in out.iterdir()}
+    assert not left & {"learning_rate.png", "error.svg"} and left >= {"notes.png", "loss.txt", "loss.png"}
+    assert (out / "loss.png").read_bytes()[:4] == b"\x89PNG"
+
+
 def test_help_and_reading_need_neither_torch_nor_ray_and_help_not_even_numpy(tmp_path):
     code = ("import runpy, sys; sys.argv = sys.argv[1:]\n"
             "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"

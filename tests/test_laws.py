@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from analysis import alternatives, sensitivity as choices
 from analysis.alternatives import compare_laws
 from analysis.condense import condense
 from analysis.cost import fit_cost
@@ -56,6 +57,24 @@ def test_the_law_that_made_the_table_wins(make, best):
     assert made.delta_aicc < 3
     assert made.rollout_error < 0.03
     assert {s.law for s in scores if s.k < made.k and s.delta_aicc < 10} == set()
+
+
+def test_a_table_of_another_law_raises_a_doubt_and_one_of_ours_none():
+    g = grid(E=0.05, seeds=1)
+    noise = np.exp(0.01 * np.random.default_rng(0).standard_normal(len(g.N)))
+    assert alternatives.doubts(compare_laws(g.N, g.D, g.L * noise, C=g.C)) == ()
+    found = alternatives.doubts(compare_laws(g.N, g.D, kaplans(g) * noise, C=g.C))
+    assert [d.code for d in found] == ["law_outdone"] and "Kaplan" in found[0].text
+
+
+def test_a_cheap_end_off_the_law_raises_a_doubt_that_names_the_choice():
+    g = grid(noise=0.01, rng=2)
+    fit = fit_parametric(g.N, g.D, g.L, C=g.C, resamples=100)
+    assert choices.doubts(sensitivity(g.N, g.D, g.L, C=g.C, fit=fit)) == ()
+    middle = np.median(g.D)
+    bent = g.L * np.where(g.D < middle, (g.D / middle) ** -0.5, 1.0)   # another beta for little data
+    found = choices.doubts(sensitivity(g.N, g.D, bent, C=g.C, resamples=100))
+    assert [d.code for d in found] == ["sensitive"] and "standard errors" in found[0].text
 
 
 def test_law_comparison_refuses_a_handful_of_cells():

@@ -14,7 +14,7 @@ from simulated_study import simulated_study
 from analysis.estimate import Estimate
 from analysis.export import study_json
 from analysis.figures import comparison, diagnosis
-from analysis.figures.theme import log_norm, plain
+from analysis.figures.theme import log_axes, log_norm, plain, tidy_log_ticks
 from analysis.figures.compute import plot_loss_against_compute
 from analysis.findings import shown
 from analysis.report import Picture, report_html
@@ -84,6 +84,17 @@ def test_plots_draw_on_the_axes_they_are_given_and_return_them(mixed):
                  lambda ax: comparison.plot_exponents([None, None, group.parametric.a], group.claims, ax)):
         ax = Figure().subplots()
         assert draw(ax) is ax and len(ax.figure.axes) == 1
+
+
+@pytest.mark.parametrize("low, high", [(8e3, 6e4), (0.04, 0.09), (1.2, 7.0), (30, 5e7), (2e-4, 8e-4)])
+def test_no_two_ticks_of_an_axis_read_alike(low, high):
+    # the bug: 15,000 and 20,000 both read 2e4
+    ax = log_axes(Figure().subplots(), "x")
+    ax.set_xlim(low, high)
+    tidy_log_ticks(ax)
+    ax.figure.canvas.draw()
+    said = [t.get_text() for t in ax.get_xticklabels() if low <= t.get_position()[0] <= high]
+    assert 2 <= len(said) == len(set(said)), said
 
 
 @pytest.mark.parametrize("value, low, high, text", [

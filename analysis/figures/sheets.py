@@ -32,15 +32,14 @@ def plates(study: Study, *, lost: list[str]) -> Iterator[Plate]:
     A figure that numbers beyond sense make undrawable is named in `lost`: the rest is still drawn.
     """
     with themed():
-        for draw in (_loss, _optima, _exponents, _isoflops, _errors, _error_of_loss, _differences, _learning_rate,
-                     _surface, _residuals, _profiles, _clouds):
+        for name, draw in FIGURES.items():
             try:
                 plate = draw(study)
                 if plate is not None:
                     settle(plate.figure)
                     yield plate
             except (ValueError, ArithmeticError, np.linalg.LinAlgError) as why:
-                lost.append(f"{draw.__name__.strip('_')}: {why}")
+                lost.append(f"{name}: {why}")
 
 
 def _panels(groups: Sequence[GroupFit], draw: Callable, *, width: float = COLUMN, height: float = HEIGHT) -> Figure:
@@ -241,3 +240,10 @@ def _clouds(study: Study) -> Plate | None:
     return Plate("clouds", "Bootstrap clouds",
                  "Each dot is the fit to one resampled table: a cloud across the dashed line cannot tell a from 0.5, "
                  "and a slanted cloud at right shows how far a hangs on the irreducible loss.", figure)
+
+
+# In the order of the story. Names of files too: a run clears away those that an earlier one drew and it did not.
+FIGURES: dict[str, Callable[[Study], Plate | None]] = {
+    "loss": _loss, "optimum": _optima, "exponents": _exponents, "isoflop": _isoflops, "error": _errors,
+    "error_of_loss": _error_of_loss, "differences": _differences, "learning_rate": _learning_rate, "surface": _surface,
+    "residuals": _residuals, "profiles": _profiles, "clouds": _clouds}
