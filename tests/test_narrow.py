@@ -1,4 +1,4 @@
-"""The way of narrow networks: their own gradients, by hand, are those that autograd finds for the plain network."""
+"""The way of narrow networks: gradients by hand are those that autograd finds for the plain network."""
 
 import pytest
 import torch
