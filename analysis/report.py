@@ -36,14 +36,18 @@ class Picture:
         return "data:image/svg+xml;base64," + base64.b64encode(self.svg).decode("ascii")
 
 
+def environment() -> Environment:
+    """Of the pages' templates: every name escaped, a missing one an error."""
+    return Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
+                       lstrip_blocks=True, undefined=StrictUndefined)
+
+
 def report_html(study: Study, pictures: Sequence[Picture], *, command: str) -> str:
     """The page. command: how it was made, for the last line."""
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
-                              lstrip_blocks=True, undefined=StrictUndefined)
     made = {table.title: table for table in tables(study)}
     story = [made.pop(title) for title in ("Exponents", "The best use of compute", "Published claims",
                                            "Differences between groups", "Error rate") if title in made]
-    return environment.get_template("report.html.j2").render(
+    return environment().get_template("report.html.j2").render(
         title=", ".join(printable(Path(s).name) for s in study.table.sources), findings=findings(study), tables=story,
         pictures=pictures, doubts=_doubts(study), refused=_refused(study), appendix=list(made.values()),
         excluded=study.table.excluded, rows=study.table.rows, columns=study.table.columns, method=_method(study),

@@ -1,10 +1,11 @@
 """An exact Gaussian process in float64: polynomial trend + Matern-5/2 ARD, trained by MAP.
 
-    k(x, x') = 1 + sum_i a_i x_i x'_i + (sum_i b_i x_i x'_i)^2 + s Matern52(x, x'; lengths) + noise
+    k(x, x') = 1 + sum_i a_i x_i x'_i + q^2 + CUBIC q^3 + s Matern52(x, x'; lengths) + noise,
+    q = sum_i b_i x_i x'_i
 
-The polynomial part is a Bayesian quadratic regression: it carries the trend beyond the data,
-and its minimum along a line of equal cost moves linearly, which is what a power law between a
-hyperparameter and the cost is. Inputs and outputs are expected standardised. All
+The polynomial part is a Bayesian cubic regression: it carries the trend beyond the data, the
+quadratic's minimum along a line of equal cost moves linearly, which is what a power law between
+a hyperparameter and the cost is, and the cubic lets its curvature change with the cost. Inputs and outputs are expected standardised. All
 hyperparameters live in log space in one vector theta (3 d + 2,): a, b, lengths, s, noise.
 """
 
@@ -18,6 +19,8 @@ from scipy.optimize import minimize
 
 Array = np.ndarray
 _ROOT5 = math.sqrt(5.0)
+# Variance of the cubic part in units that the quadratic part sets.
+CUBIC = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,14 @@ def kernel(theta: Array, X: Array, Z: Array) -> Array:
     """Covariance (n, m) of the latent function."""
     a, b, length, s, _ = _split(theta, X.shape[1])
     r, e = matern(X, Z, length)
-    return 1.0 + (X * a) @ Z.T + ((X * b) @ Z.T) ** 2 + s * (1.0 + r + r * r / 3.0) * e
+    Q = (X * b) @ Z.T
+    return 1.0 + (X * a) @ Z.T + Q * Q * (1.0 + CUBIC * Q) + s * (1.0 + r + r * r / 3.0) * e
 
 
 def kernel_diagonal(theta: Array, X: Array) -> Array:
     a, b, _, s, _ = _split(theta, X.shape[1])
-    return 1.0 + (X * X) @ a + ((X * X) @ b) ** 2 + s
+    q = (X * X) @ b
+    return 1.0 + (X * X) @ a + q * q * (1.0 + CUBIC * q) + s
 
 
 def objective(theta: Array, X: Array, y: Array, p: Prior, weights: Array) -> tuple[float, Array]:
@@ -75,7 +80,7 @@ def objective(theta: Array, X: Array, y: Array, p: Prior, weights: Array) -> tup
     Q = (X * b) @ X.T
     r, e = matern(X, X, length)
     M = s * (1.0 + r + r * r / 3.0) * e
-    K = 1.0 + (X * a) @ X.T + Q * Q + M
+    K = 1.0 + (X * a) @ X.T + Q * Q * (1.0 + CUBIC * Q) + M
     K[np.diag_indices(n)] += noise * weights
     L = cholesky(K, lower=True, check_finite=False)
     alpha = cho_solve((L, True), y, check_finite=False)
@@ -86,7 +91,7 @@ def objective(theta: Array, X: Array, y: Array, p: Prior, weights: Array) -> tup
     Z = X / length
     gradient = -0.5 * np.concatenate([
         a * np.einsum("ni,ni->i", X, W @ X),
-        b * np.einsum("ni,ni->i", X, (W * 2.0 * Q) @ X),
+        b * np.einsum("ni,ni->i", X, (W * Q * (2.0 + 3.0 * CUBIC * Q)) @ X),
         2.0 * (G.sum(1) @ (Z * Z) - np.einsum("ni,ni->i", Z, G @ Z)),
         [(W * M).sum(), noise * (np.diag(W) * weights).sum()]])
     t = (theta - p.mean) / p.sd

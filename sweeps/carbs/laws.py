@@ -11,7 +11,8 @@ and given those of the function (pathwise conditioning, Wilson et al. 2020, arXi
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import permutations
 
 import numpy as np
 from scipy.linalg import cho_solve
@@ -19,7 +20,7 @@ from scipy.optimize import minimize
 from scipy.stats import t as student
 
 from sweeps.carbs import gp
-from sweeps.carbs.search import STRIDE, Carbs
+from sweeps.carbs.search import Carbs
 from sweeps.carbs.space import Integer, Linear, Log, Logit
 from sweeps.carbs.surrogate import TRAIN, CostModel, LossModel, loss_prior, spread
 
@@ -31,8 +32,13 @@ FEATURES = 256
 # Budgets, evenly in log cost, that a law is fitted over, and that its curve is given at.
 BUDGETS, CURVE = 7, 20
 # Pull towards the line through the front's own runs, in units of the warped loss for a standard
-# deviation: decides where the model is indifferent. A hundred times more narrows the draws' spread.
-PULL = 1e-5
+# deviation of theirs: decides where the model is indifferent. Ten times more narrows the draws' spread.
+PULL = 1e-4
+# How far from that line an optimum is looked for, in those deviations: the search has been there.
+# Farther out lie the far corners of a polynomial that no run has seen.
+REACH = 3.0
+# Of the search's floor: observed costs scatter about it.
+FLOOR = 0.9
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,7 @@ class _Draw:
     level: float                    # prior part: constant,
     linear: Array                   # (d,) slope,
     curvature: Array                # (d, d) quadratic form,
+    cubic: Array                    # (d, d, d) cubic form, symmetric,
     frequency: Array                # (F, d) and cosines
     phase: Array                    # (F,)
     height: Array                   # (F,)
@@ -157,20 +164,23 @@ class _Draw:
         a, b, length, s = e[:d], e[d:2 * d], e[2 * d:3 * d], e[3 * d]
         Q = (Z * b) @ p.X.T
         r, decay = gp.matern(Z, p.X, length)
-        value = (1.0 + (Z * a) @ p.X.T + Q * Q + s * (1.0 + r + r * r / 3.0) * decay) @ self.weights
+        value = (1.0 + (Z * a) @ p.X.T + Q * Q * (1.0 + gp.CUBIC * Q) + s * (1.0 + r + r * r / 3.0) * decay) @ self.weights
         H = s * 5.0 / 3.0 * (1.0 + r) * decay * self.weights
-        gradient = (a * (p.X.T @ self.weights) + b * ((2.0 * Q * self.weights) @ p.X)
+        gradient = (a * (p.X.T @ self.weights) + b * ((Q * (2.0 + 3.0 * gp.CUBIC * Q) * self.weights) @ p.X)
                     - (Z * H.sum(1)[:, None] - H @ p.X) / length ** 2)
         angle = Z @ self.frequency.T + self.phase
         S = self.curvature + self.curvature.T
-        value = value + self.level + Z @ self.linear + 0.5 * np.einsum("md,md->m", Z @ S, Z) + np.cos(angle) @ self.height
-        gradient = gradient + self.linear + Z @ S - (np.sin(angle) * self.height) @ self.frequency
+        T = np.einsum("ijk,mj,mk->mi", self.cubic, Z, Z)
+        value = (value + self.level + np.einsum("md,md->m", self.linear + 0.5 * Z @ S + T, Z)
+                 + np.cos(angle) @ self.height)
+        gradient = gradient + self.linear + Z @ S + 3.0 * T - (np.sin(angle) * self.height) @ self.frequency
         return value, gradient
 
 
 def _mean(process: gp.Posterior) -> _Draw:
     d = process.X.shape[1]
-    return _Draw(process, process.alpha, 0.0, np.zeros(d), np.zeros((d, d)), np.zeros((0, d)), np.zeros(0), np.zeros(0))
+    return _Draw(process, process.alpha, 0.0, np.zeros(d), np.zeros((d, d)), np.zeros((d, d, d)), np.zeros((0, d)),
+                 np.zeros(0), np.zeros(0))
 
 
 def _draw(process: gp.Posterior, rng: np.random.Generator) -> _Draw:
@@ -180,13 +190,16 @@ def _draw(process: gp.Posterior, rng: np.random.Generator) -> _Draw:
     a, b, length, s = e[:d], e[d:2 * d], e[2 * d:3 * d], e[3 * d]
     # Matern-5/2's spectrum is a multivariate t of 5 degrees of freedom.
     frequency = rng.standard_normal((FEATURES, d)) / length * np.sqrt(5.0 / rng.chisquare(5, size=(FEATURES, 1)))
+    root = np.sqrt(b)
+    cubic = math.sqrt(gp.CUBIC) * np.einsum("i,j,k->ijk", root, root, root) * rng.standard_normal((d, d, d))
+    cubic = sum(cubic.transpose(order) for order in permutations(range(3))) / 6.0
     prior = _Draw(process, np.zeros(n), rng.standard_normal(), np.sqrt(a) * rng.standard_normal(d),
-                  np.sqrt(np.outer(b, b)) * rng.standard_normal((d, d)), frequency,
+                  np.outer(root, root) * rng.standard_normal((d, d)), cubic, frequency,
                   rng.uniform(0, 2 * math.pi, FEATURES), math.sqrt(2 * s / FEATURES) * rng.standard_normal(FEATURES))
     residual = (process.y - prior.value_and_gradient(process.X)[0]
                 - np.sqrt(process.noise * process.weights) * rng.standard_normal(n))
     weights = cho_solve((process.factor, True), residual, check_finite=False)
-    return _Draw(process, weights, prior.level, prior.linear, prior.curvature, frequency, prior.phase, prior.height)
+    return replace(prior, weights=weights)
 
 
 @dataclass(frozen=True)
@@ -198,7 +211,7 @@ class _Problem:
     log_cost: Array                 # (BUDGETS,)
     start: Array                    # (2, d): the front's own line
     spread: Array                   # (d,)
-    low: Array                      # (d,) box of the search
+    low: Array                      # (2, d) box about it
     high: Array
 
     def solve(self, draw: _Draw, start: Array) -> Array:
@@ -220,30 +233,29 @@ class _Problem:
             k = len(X)
             return value.sum() / k, np.concatenate([((1 - share) * slope).sum(0), (share * slope).sum(0)]) / k
 
-        box = list(zip(np.tile(self.low, 2), np.tile(self.high, 2)))
+        box = list(zip(self.low.ravel(), self.high.ravel()))
         return minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", bounds=box,
                         options={"maxiter": 300, "maxfun": 400}).x.reshape(2, -1)
 
 
 def _pose(carbs: Carbs) -> _Problem:
     now, space = carbs.beliefs(), carbs.space
-    front = carbs.front().points
+    # Below its floor the search has looked for nothing: what is on the front there is no optimum.
+    front = [p for p in carbs.front() if p.cost >= FLOOR * carbs.floor]
     if len(front) < 3 or front[-1].cost < 2 * front[0].cost:
-        raise ValueError(f"need a front of at least 3 runs over a factor of 2 in cost for a law, got {len(front)} "
-                         f"from {front[0].cost:.3g} to {front[-1].cost:.3g}")
+        raise ValueError(f"need a front of at least 3 runs over a factor of 2 in cost, from {carbs.floor:.3g} up, for a "
+                         f"law, got {len(front)}" + (f" to {front[-1].cost:.3g}" if front else ""))
     X = np.array([space.encode(p.config) for p in front])
     c = np.log([p.cost for p in front])
     slope, level = np.polyfit(c, X, 1)
     ends = level + slope * np.array([[c[0]], [c[-1]]])
-    low = np.maximum(space.low, now.X.min(0) - STRIDE)
-    high = np.minimum(space.high, now.X.max(0) + STRIDE)
+    scatter = np.maximum((X - level - np.outer(c, slope)).std(0), 0.1)
+    low, high = (np.clip(ends + side * REACH * scatter, space.low, space.high) for side in (-1, 1))
     for block in space.blocks:
         # A choice has no law: the one that most of the front's dearer half made.
         most = X[len(X) // 2:, block].sum(0)
-        ends[:, block] = (most == most.max()) * space.high[block.start]
-        low[block] = high[block] = ends[0, block]
-    spread = np.maximum((X - level - np.outer(c, slope)).std(0), 0.1)
-    return _Problem(now.loss, now.cost, np.linspace(c[0], c[-1], BUDGETS), np.clip(ends, low, high), spread, low, high)
+        low[:, block] = high[:, block] = (most == most.max()) * space.high[block.start]
+    return _Problem(now.loss, now.cost, np.linspace(c[0], c[-1], BUDGETS), np.clip(ends, low, high), scatter, low, high)
 
 
 def _value(dim: Log | Logit | Integer | Linear, value: float) -> float:

@@ -114,6 +114,11 @@ class Carbs:
         """Cost of all runs told, failed ones included."""
         return math.fsum(o.cost for o in self.observations if o.cost is not None)
 
+    @property
+    def floor(self) -> float:
+        """Cost below which runs are of no interest: min_cost, or the first finished run's."""
+        return self.min_cost or next(o.cost for o in self.observations if o.loss is not None)
+
     def enqueue(self, config: Mapping) -> None:
         """Have `ask` return this config before any of its own. Raises ValueError if it isn't of the space."""
         self._queue.append(self.space.check(config))
@@ -269,7 +274,7 @@ class Carbs:
         committed = now.cost.total(pending) if len(pending) else 0.0
         left = self.budget - self.spent - committed
         # What is left buys nothing but runs too cheap to be of interest.
-        if left <= self._least():
+        if left <= self.floor:
             raise BudgetSpent(f"spent {self.spent:.4g} of {self.budget:.4g}, {committed:.4g} more in flight")
         return min(cap, math.log(left))
 
@@ -279,11 +284,7 @@ class Carbs:
         log_cost = np.concatenate([now.log_cost, now.cost.predict(X[len(now.X):])[0]]) if len(X) > len(now.X) \
             else now.log_cost
         # A tenth below a cap that is below the floor: the front to improve is then the cap's alone.
-        return staircase(log_cost, mean, min(math.log(self._least()), cap - 0.1), cap, losses.warp)
-
-    def _least(self) -> float:
-        """Cost below which runs are of no interest."""
-        return self.min_cost or next(o.cost for o in self.observations if o.loss is not None)
+        return staircase(log_cost, mean, min(math.log(self.floor), cap - 0.1), cap, losses.warp)
 
     def _suggest(self) -> Array:
         now, space = self.beliefs(), self.space
