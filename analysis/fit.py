@@ -71,12 +71,15 @@ def main(argv: list[str] | None = None) -> int:
     from analysis.reading import BadTable, printable
     from analysis.table import read_table
     from analysis.terminal import Progress, terminal_text
+    from analysis.tuned import is_tuned
 
     progress = Progress()
     flags = {part: name for part in COLUMNS if (name := getattr(args, f"column_{part}")) is not None}
     by = None if args.by is None else [] if args.by == ["none"] else args.by
     try:
         progress("reading")
+        if len(args.files) == 1 and is_tuned(args.files[0]):
+            return report_search(args, command=shlex.join(["python", "analysis/fit.py", *(argv or sys.argv[1:])]), tell=progress)
         table = read_table(args.files, flags=flags, by=by, max_loss=args.max_loss)
         out = args.out or default_folder(args.files[0])
         prepared(out)
@@ -105,6 +108,33 @@ def main(argv: list[str] | None = None) -> int:
     print()
     for path in paths:
         print(printable(path, 400))
+    return 0
+
+
+def report_search(args: argparse.Namespace, *, command: str, tell) -> int:
+    """A CARBS search's laws: its own kind of study. Raises BadTable."""
+    from analysis.figures.tuned import plates_of_search
+    from analysis.output import default_folder, prepared, rendered, write_whole
+    from analysis.reading import printable
+    from analysis.report import Picture
+    from analysis.tuned import read_tuned
+    from analysis.tuned_report import search_html, search_json, search_text
+
+    found, out, pictures = read_tuned(args.files[0]), args.out or default_folder(args.files[0]), []
+    try:
+        numbers = write_whole(prepared(out) / "fit.json", search_json(found).encode())
+        for plate in plates_of_search(found):
+            tell(f"figure {plate.name}")
+            drawn = {kind: rendered(plate, kind) for kind in KINDS}
+            for kind, content in drawn.items():
+                write_whole(out / f"{plate.name}.{kind}", content)
+            pictures.append(Picture(plate.title, plate.caption, drawn["svg"], plate.figure.get_figwidth()))
+        page = write_whole(out / "report.html", search_html(found, pictures, command=command).encode())
+    except OSError as why:
+        return fail(f"cannot write to {printable(out)}: {why.strerror or why}")
+    finally:
+        tell.close()
+    print(search_text(found), "", *(printable(path, 400) for path in (page, numbers, out)), sep="\n")
     return 0
 
 
