@@ -34,9 +34,10 @@ BUDGETS, CURVE = 7, 20
 # Pull towards the line through the front's own runs, in units of the warped loss for a standard
 # deviation of theirs: decides where the model is indifferent. Ten times more narrows the draws' spread.
 PULL = 1e-4
-# How far from that line an optimum is looked for, in those deviations: the search has been there.
-# Farther out lie the far corners of a polynomial that no run has seen.
-REACH = 3.0
+# An optimum is looked for where the search has been: each coordinate within REACH deviations of that
+# line, and all together within ROOM times the front's own runs' mean squared distance from it, beyond
+# which FENCE times the squared excess is added. Farther out lie a polynomial's corners that no run has seen.
+REACH, ROOM, FENCE = 3.0, 2.0, 0.1
 # Of the search's floor: observed costs scatter about it.
 FLOOR = 0.9
 
@@ -227,9 +228,11 @@ class _Problem:
             miss = self.cost.shift + self.cost.scale * g - self.log_cost
             off = (X - pulled) / self.spread
             # 30: a miss of 1% of the cost weighs as much as .003 of the warped loss.
-            value = f + 30.0 * miss ** 2 + PULL * (off * off).sum(1)
+            r2 = (off * off).sum(1)
+            outside = np.maximum(r2 / (ROOM * X.shape[1]) - 1.0, 0.0)[:, None]
+            value = f + 30.0 * miss ** 2 + PULL * r2 + FENCE * outside[:, 0] ** 2
             slope = (df / self.loss.scaling.sd + 60.0 * miss[:, None] * self.cost.scale * dg / self.cost.scaling.sd
-                     + 2.0 * PULL * off / self.spread)
+                     + 2.0 * (PULL + 2.0 * FENCE / (ROOM * X.shape[1]) * outside) * off / self.spread)
             k = len(X)
             return value.sum() / k, np.concatenate([((1 - share) * slope).sum(0), (share * slope).sum(0)]) / k
 
