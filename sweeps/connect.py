@@ -21,7 +21,7 @@ from pathlib import Path
 import ray
 import yaml
 from filelock import FileLock, Timeout
-from ray._private import services
+from ray._private import ray_constants, services
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray._private.utils import check_version_info, compute_version_info
 
@@ -125,6 +125,8 @@ def connect(address: str | None, *, cpus: int | None = None, cpus_per_trial: flo
         head = None if address is None else _find_head(address, timeout_s)
         folder = stack.enter_context(_temp_folder())
         where = {"address": head} if head else _own_ray(cpus, folder)
+        if head is None:
+            stack.enter_context(_on_loopback())
         runtime_env = _runtime_env(packages, folder / "code")
         stack.callback(ray.shutdown)
         try:
@@ -241,6 +243,25 @@ def _own_ray(cpus: int | None, temp: Path) -> dict:
             "_temp_dir": str(temp),
             # Ray's own memory monitor ends the whole sweep when it kills one trial; the kernel's kill costs one retry
             "_system_config": {"memory_monitor_refresh_ms": 0}}
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have Ray listen on 127.0.0.1 alone, as it does where it holds clusters to be impossible (macOS, Windows).
+
+    Elsewhere it takes an address that others can reach, whatever it is told, and listens on all interfaces.
+    The variable is for its daemons; this process has read it already.
+    """
+    name, clusters = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    told = os.environ.get(name)
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = clusters
+        del os.environ[name]
+        if told is not None:
+            os.environ[name] = told
 
 
 def _runtime_env(packages: Sequence[str], folder: Path) -> dict:

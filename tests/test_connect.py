@@ -122,14 +122,17 @@ def own_tmp():
 DRIVER = """
 import json, os, sys
 from sweeps.connect import connect
-import ray
+import ray, psutil   # the latter comes with Ray
 with connect(None, cpus=2) as cluster:
     @ray.remote
     def where():
         import trainers.cell, sweeps.connect
         data = [name for _, _, names in os.walk(os.path.dirname(trainers.__file__)) for name in names if ".gz" in name]
         return trainers.cell.__file__, sweeps.connect.__file__, os.getcwd(), data
-    print(json.dumps([cluster.nodes, cluster.cpus, cluster.gpus, cluster.slots(cpus=1), ray.get(where.remote())]))
+    found = ray.get(where.remote())
+    ours = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    listening = [c.laddr.ip for process in ours for c in process.net_connections("inet") if c.status == "LISTEN"]
+    print(json.dumps([cluster.nodes, cluster.cpus, cluster.gpus, cluster.slots(cpus=1), listening, found]))
     {end}
 """
 
@@ -147,9 +150,10 @@ def test_a_local_ray_serves_quietly_and_leaves_nothing_behind_even_of_a_killed_o
     assert list(own_tmp.glob("sll-*")), "the case is void if a killed driver leaves nothing"
     ran = drive(tmp_path, own_tmp, "pass")
     assert (ran.returncode, ran.stderr) == (0, "")
-    nodes, cpus, gpus, slots, (cell, connect_, folder, data) = json.loads(ran.stdout)
+    nodes, cpus, gpus, slots, listening, (cell, connect_, folder, data) = json.loads(ran.stdout)
     assert (nodes, cpus, slots) == (1, 2, 2)
     assert Path(cell).is_relative_to(folder) and Path(connect_).is_relative_to(folder)
+    assert len(listening) > 4 and {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}, "others can reach it"
     assert data == [], "data goes through the object store, not with the code"
     assert not list(own_tmp.glob("sll-*"))
 
