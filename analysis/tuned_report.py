@@ -4,7 +4,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 
+from analysis.equal_compute import EqualCompute
 from analysis.findings import shown
 from analysis.reading import printable
 from analysis.report import Picture, environment
@@ -56,3 +58,19 @@ def search_html(found: Tuned, pictures: Sequence[Picture], *, command: str) -> s
         pictures=pictures, doubts=[], refused=[], appendix=[], excluded=[], rows=len(found.flops), columns={},
         method=Lines("Method", ("", ""), (("intervals", law.method), ("runs behind them", f"{law.n:,}"))),
         command=printable(command, 400))
+
+
+def comparison_text(compared: EqualCompute) -> str:
+    """The search beside ever larger grids, for a terminal."""
+    rows = [("CARBS", f"{compared.spent:.3g}", "1", "", shown(compared.a), shown(compared.b))]
+    rows += [("grid", f"{g.spent:.3g}", f"{g.spent / compared.spent:.2g}", f"{g.runs:,}",
+              shown(g.a) if g.a else "refused", shown(g.b) if g.b else printable(g.refused, 60)) for g in compared.grids]
+    lines = [compared.group or "all runs", str(Lines("", ("", "FLOPs", "x CARBS", "runs", "a of N*(C)", "b of D*(C)"), tuple(rows)))]
+    grid = compared.as_narrow
+    lines.append("no grid up to the whole has as narrow an interval of a" if grid is None else
+                 f"as narrow an interval of a takes the grid {grid.spent:.3g} FLOPs, {grid.spent / compared.spent:.2g} times as many")
+    if compared.cheaper:
+        ratios = [ratio for _, ratio in compared.cheaper]
+        lines.append(f"the same loss takes the grid's best cells {median(ratios):.2g} times the FLOPs a run "
+                     f"({min(ratios):.2g} to {max(ratios):.2g}, {len(ratios)} runs of the front)")
+    return "\n".join(lines)
