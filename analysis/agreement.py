@@ -6,6 +6,7 @@ import numpy as np
 from scipy import stats
 
 from analysis.estimate import Estimate
+from analysis.refusal import Doubt
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class Agreement:
 
     def summary(self) -> str:
         return self.text
+
+    @property
+    def warnings(self) -> tuple[Doubt, ...]:
+        return () if all(p.agree for p in self.pairs) else (Doubt("approaches_disagree", self.text),)
 
 
 def agreement(envelope=None, isoflop=None, parametric=None, *, level: float = 0.95) -> Agreement:

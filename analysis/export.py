@@ -106,6 +106,7 @@ def _parametric(fit: ParametricFit) -> dict:
         "objective": fit.point.value, "loss_function": str(fit.point.objective), "n": fit.n, "cells": fit.cells,
         "cluster": fit.clusters.label, "converged": bool(fit.point.converged), "at_bound": list(fit.point.at_bound),
         "E_identified": bool(fit.E_identified),
+        "scatter": fit.scatter,
         "cost": {"k": fit.cost.k, "p": _estimate(fit.cost.p_estimate) if fit.cost.p_estimate else
                  {"value": fit.cost.p, "low": fit.cost.p, "high": fit.cost.p, "se": 0.0, "method": "given", "n": 0}}}
 

@@ -10,9 +10,10 @@ from analysis.estimate import Estimate
 from analysis.study import GroupFit, Study
 
 NAMES = {"a": "the exponent a of the best model size", "b": "the exponent b of the best amount of data",
-         "alpha": "alpha, the loss exponent of N", "beta": "beta, the loss exponent of D",
-         "gamma": "gamma, the loss exponent of compute", "E": "the irreducible loss E"}
+         "alpha": "alpha, the loss exponent of N,", "beta": "beta, the loss exponent of D,",
+         "gamma": "gamma, the loss exponent of compute,", "E": "the irreducible loss E"}
 
+GRAVE = ("law_outdone", "sensitive")   # doubts about the law itself: no interval holds them, so the reader hears of them at once
 MOST_SENTENCES = 4   # groups that a sentence each stays readable
 
 
@@ -92,6 +93,7 @@ def _group_findings(g: GroupFit) -> list[str]:
         said.append(f"{where}the isoFLOP optimum is bracketed in {len(g.isoflop.minima)} budgets over "
                     f"{g.isoflop.decades:.1f} decades of compute"
                     + (f"; {len(g.isoflop.refused)} budgets were refused." if g.isoflop.refused else "."))
+    said += [f"{where}a doubt: {d.text}." for d in g.doubts if d.code in GRAVE]
     if g.accuracy is not None and g.accuracy.of_compute is not None:
         said.append(f"{where}the error rate at the best use of compute falls as C^-{shown(g.accuracy.of_compute.gamma)} "
                     f"towards {shown(g.accuracy.of_compute.E)}; the best run is {g.accuracy.best:.2%} right.")

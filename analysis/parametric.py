@@ -192,6 +192,11 @@ class ParametricFit:
         """log L less the fit's, (n,)."""
         return np.log(self.L / self.surface.loss(self.N, self.D))
 
+    @property
+    def scatter(self) -> float:
+        """Root mean square of the residuals: what the law leaves of log L."""
+        return float(np.sqrt(np.average(self.residuals**2, weights=self.weight)))
+
     def loss_draws(self, N, D) -> np.ndarray:
         """Loss (R, ...) at N, D under every draw."""
         shape = np.broadcast(np.asarray(N), np.asarray(D)).shape

@@ -12,7 +12,8 @@ import numpy as np
 from scipy import stats
 
 from analysis.estimate import Estimate
-from analysis.solver import EXPONENTS, Coordinates, Restriction, Solution, minimise
+from analysis.search import lowest
+from analysis.solver import EXPONENTS, Coordinates, Restriction, Solution
 
 PARAMETERS = ("E", "A", "B", "alpha", "beta", "a")
 CALIBRATION = 200  # resamples that scale the statistic: its mean is then known to a tenth
@@ -63,18 +64,17 @@ def restriction_to(name: str, value, points: Coordinates, p: float) -> Restricti
     return Restriction(origin, basis)
 
 
-def _held(fit, name: str, value, weight, start) -> Solution:
-    """Fits with the named parameter held at value (m,), under weight (m, n) or (n,), from start (m, 5)."""
+def _held(fit, name: str, value, weight, starts) -> Solution:
+    """Fits with the named parameter held at value (m,), under weight (m, n) or (n,), from starts (m, S, 5)."""
     points = fit.points
     restriction = restriction_to(name, value, points, fit.cost.p)
-    moved = _carry(name, np.atleast_1d(value), start, points, restriction, fit.cost.p)
-    return minimise(points, weight, moved, fit.point.objective, restriction=restriction,
-                    spread=fit.optimum_found.spread)
+    moved = np.stack([_carry(name, value, start, points, fit.cost.p) for start in np.moveaxis(starts, 1, 0)], 1)
+    return lowest(points, weight, moved, fit.point.objective, restriction=restriction, spread=fit.optimum_found.spread)
 
 
-def _carry(name, value, start, points, restriction, p):
-    """Start moved onto the restriction with everything else at the table's centre kept."""
-    moved = np.broadcast_to(start, (len(restriction.origin), 5)).copy()
+def _carry(name, value, start, points, p):
+    """Starts (m, 5) moved to where the parameter has its value (m,), with everything else at the table's centre kept."""
+    moved = start.copy()
     if name == "A":
         moved[:, 3] = (np.log(value / points.scale) - moved[:, 1]) / points.x0
     elif name == "B":
@@ -95,7 +95,8 @@ def unit_of(fit, name: str) -> float:
     points, count = fit.points, min(CALIBRATION, len(fit.draws))
     weight = fit.multiplicity[:count] * fit.weight
     # every resample starts at the fit, which has the held value
-    held = _held(fit, name, np.full(count, fit.quantity(name)[0]), weight, fit.optimum_found.solution.theta)
+    held = _held(fit, name, np.full(count, fit.quantity(name)[0]), weight,
+                 np.tile(fit.optimum_found.solution.theta, (count, 1, 1)))
     rise = np.maximum(held.value - fit.draw_values[:count], 0)
     left = max(fit.cells - 5, 1)
     return float(rise.mean() * fit.cells / left)
@@ -105,10 +106,9 @@ def rise(fit, name: str, value) -> np.ndarray:
     """Rise of the objective (m,) with the named parameter held at value (m,), the others at their best."""
     points, draws = fit.points, fit.quantity(name)[1]
     nearest = np.argsort(np.abs(draws[None, :] - value[:, None]), axis=1)[:, :NEAREST]
-    starts = np.concatenate([points.internal(fit.draws[nearest]),
-                             np.broadcast_to(fit.optimum_found.solution.theta, (len(value), 1, 5))], 1)
-    held = _held(fit, name, np.repeat(value, starts.shape[1]), fit.weight, starts.reshape(-1, 5))
-    return np.maximum(held.value.reshape(len(value), -1).min(1) - fit.point.value, 0)
+    starts = np.concatenate([np.broadcast_to(fit.optimum_found.solution.theta, (len(value), 1, 5)),
+                             points.internal(fit.draws[nearest])], 1)
+    return np.maximum(_held(fit, name, value, fit.weight, starts).value - fit.point.value, 0)
 
 
 def p_value(fit, name: str, value: float) -> float:

@@ -69,18 +69,31 @@ def global_minima(points: Coordinates, weight, objective: Objective, pilot: Opti
         own[i:i + CHUNK] = linear.reshape(len(values), -1, 5)[np.arange(len(values)), node]
         barren = ~np.isfinite(flat[np.arange(len(values)), node])
         own[i:i + CHUNK][barren] = theta
-    broad = replace(objective, delta=max(objective.delta, 2 * pilot.spread * (points.scale if objective.space == "raw" else 1)))
-    first, second = (minimise(points, weight, start, broad, spread=pilot.spread)
-                     for start in (np.tile(theta, (len(weight), 1)), own))
-    # two descents that meet under the broad loss would go the rest of the way together
-    apart = np.flatnonzero(np.abs(first.theta - second.theta).max(1) > 1e-5)
-    found = minimise(points, weight, first.theta, objective, spread=pilot.spread)
-    if not len(apart):
-        return found
-    other = minimise(points, weight[apart], second.theta[apart], objective, spread=pilot.spread)
-    better = other.value < found.value[apart]
-    for into, new in zip((found.theta, found.value, found.converged), (other.theta, other.value, other.converged)):
-        into[apart[better]] = new[better]
+    starts = np.stack([np.broadcast_to(theta, own.shape), own], 1)
+    return lowest(points, weight, starts, objective, spread=pilot.spread)
+
+
+def lowest(points: Coordinates, weight, starts, objective: Objective, *, spread: float,
+           restriction: Restriction = FREE) -> Solution:
+    """The lowest minimum that each fit's starts (M, S, 5) lead to, under weights (M, n) or (n,).
+
+    Starts that meet under the broad loss would go the rest of the way together: one of them goes.
+    """
+    unit = points.scale if objective.space == "raw" else 1.0
+    broad = replace(objective, delta=max(objective.delta, 2 * spread * unit))
+    ends = [minimise(points, weight, start, broad, restriction=restriction, spread=spread).theta
+            for start in np.moveaxis(starts, 1, 0)]
+    found = minimise(points, weight, ends[0], objective, restriction=restriction, spread=spread)
+    for i, end in enumerate(ends[1:], start=1):
+        near = np.min([np.abs(end - other).max(1) for other in ends[:i]], axis=0)
+        apart = np.flatnonzero(near > 1e-5)
+        if not len(apart):
+            continue
+        theirs = weight if weight.ndim == 1 else weight[apart]
+        other = minimise(points, theirs, end[apart], objective, restriction=restriction.of(apart), spread=spread)
+        better = other.value < found.value[apart]
+        for into, new in zip((found.theta, found.value, found.converged), (other.theta, other.value, other.converged)):
+            into[apart[better]] = new[better]
     return found
 
 

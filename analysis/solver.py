@@ -82,6 +82,10 @@ class Restriction:
     origin: np.ndarray  # (..., 5)
     basis: np.ndarray   # (..., 5, k), orthogonal columns
 
+    def of(self, fits) -> "Restriction":
+        """Of some of the fits."""
+        return self if self.origin.ndim == 1 else Restriction(self.origin[fits], self.basis[fits])
+
 
 FREE = Restriction(np.zeros(5), np.eye(5))
 

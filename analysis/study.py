@@ -58,7 +58,7 @@ class GroupFit:
 
     @property
     def doubts(self) -> tuple[Doubt, ...]:
-        fits = (self.envelope, self.isoflop, self.parametric, self.accuracy, *self.optima)
+        fits = (self.envelope, self.isoflop, self.parametric, self.agreement, self.accuracy, *self.optima)
         return tuple(dict.fromkeys([*(d for fit in fits if fit is not None for d in fit.warnings),
                                     *sensitivity.doubts(self.sensitivity), *alternatives.doubts(self.laws)]))
 

@@ -44,6 +44,7 @@ def exponents(study: Study) -> Lines:
             rows.append((f"{quantity}, {name}", [_cell(g, attribute, quantity) for g in study.groups]))
     for quantity, meaning in (("alpha", "alpha"), ("beta", "beta"), ("E", "E (nats)"), ("gamma", "gamma of L*(C)")):
         rows.append((meaning, [_cell(g, "parametric", quantity) for g in study.groups]))
+    rows.append(("scatter about approach 3", [f"{g.parametric.scatter:.1%}" if g.parametric else "-" for g in study.groups]))
     rows.append(("p of C = k N^p D", [_cost(g) for g in study.groups]))
     rows.append(("design ratio of the grid", [
         f"{g.envelope.design_ratio:.2f}" + (" = approach 1: not a finding" if g.envelope.indistinct else "")

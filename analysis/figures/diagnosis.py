@@ -43,7 +43,7 @@ def plot_residuals(fit: ParametricFit, ax: Axes) -> Axes:
     """log L less the fit's against compute, coloured by size: a trend is a law that does not hold."""
     residual = 100 * fit.residuals
     ax.scatter(fit.C, residual, s=6, c=np.log(fit.N), cmap=SEQUENCE, lw=0, alpha=0.8, rasterized=len(residual) > RASTER)
-    rms = float(np.sqrt(np.average(residual**2, weights=fit.weight)))
+    rms = 100 * fit.scatter
     ax.axhline(0, color=INK, lw=0.8)
     for side in (-rms, rms):
         ax.axhline(side, color=GREY, lw=0.7, ls=":")

@@ -81,7 +81,7 @@ def log_axes(ax: Axes, x: str | None = None, y: str | None = None) -> Axes:
 
 
 def tidy_log_ticks(ax: Axes) -> None:
-    """Ticks that are neither too few nor too many: 1, 2, 5 as numbers below two decades, none between decades above three."""
+    """Ticks that are neither too few nor too many: 1, 2, 5 as numbers below two decades, ticks between decades up to three."""
     for axis, limits in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
         if axis.get_scale() == "log":
             _tidy(axis, abs(np.log10(limits[1] / limits[0])))
@@ -94,7 +94,7 @@ def _tidy(axis: Axis, decades: float) -> None:
         axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7)))
     elif decades < 1.8:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    elif decades > 3:
+    if not 1.8 <= decades <= 3:
         axis.set_minor_locator(NullLocator())
     _number(axis, short if decades < 1.8 else power)
 
