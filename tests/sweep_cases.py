@@ -215,17 +215,24 @@ class PlacedJob(CellJob):
 
     notes: str = field(default="", compare=False)
     seconds: float = 0.0
+    nodes: int = field(default=1, compare=False)   # it waits, for a minute at most, until so many have begun a cell
 
     def run(self, images: object) -> list[Result]:
         import ray
+        note = Path(self.notes, f"{self.cell.seed}+{ray.get_runtime_context().get_node_id()}+{os.getpid()}")
+        if self.nodes > 1:
+            note.touch()
+            until = time.monotonic() + 60
+            while len(nodes_seen(self.notes)) < self.nodes and time.monotonic() < until:
+                time.sleep(0.05)
         rows = super().run(images)
         time.sleep(self.seconds)
-        Path(self.notes, f"{self.cell.seed}+{ray.get_runtime_context().get_node_id()}+{os.getpid()}").touch()
+        note.touch()
         return rows
 
 
-def nodes_seen(notes: Path) -> set[str]:
-    return {path.name.split("+")[1] for path in notes.iterdir()}
+def nodes_seen(notes: str | Path) -> set[str]:
+    return {path.name.split("+")[1] for path in Path(notes).iterdir()}
 
 
 def digits(train: int = 1920, val: int = 500) -> Images:

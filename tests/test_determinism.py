@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep_cases import Log, PlacedJob, assert_same_rows, digits, real_cluster, trained
+from sweep_cases import Log, PlacedJob, assert_same_rows, digits, nodes_seen, real_cluster, trained
 from sweeps.connect import connect
 from sweeps.engine import Trials, run_jobs
 from sweeps.rows import differing, identity_of
@@ -73,13 +73,14 @@ def test_a_row_does_not_depend_on_what_ran_before_it(images, rows, order, distur
 
 def test_a_row_does_not_depend_on_concurrency_reused_actors_nodes_or_resumption(tmp_path, arrays, rows):
     """One table by four trials at a time on two nodes, one by a single slot in the other order and in two sittings."""
-    def table(name, address, seconds, *parts, cpus):
+    def table(name, address, seconds, *parts, cpus, nodes=1):
         notes = tmp_path / name
         notes.mkdir()
         for part in parts:
             with connect(address) as cluster, \
                     open_store(tmp_path / f"{name}.parquet", provenance={}, fingerprint=fingerprint(arrays)) as store:
-                jobs = [PlacedJob(cell, Recipe(lr=LR, batch_size=batch(cell.fraction)), notes=str(notes)) for cell in part]
+                jobs = [PlacedJob(cell, Recipe(lr=LR, batch_size=batch(cell.fraction)), notes=str(notes), nodes=nodes)
+                        for cell in part]
                 missing = [job for job in jobs if job.identities()[0] not in store.results]
                 outcome = run_jobs(JobList(missing, seconds=seconds), images=arrays, store=store, cluster=cluster,
                                    watcher=Log(), trials=Trials(cpus=cpus))
@@ -89,9 +90,10 @@ def test_a_row_does_not_depend_on_concurrency_reused_actors_nodes_or_resumption(
     with real_cluster(num_cpus=1) as cluster:
         one = table("alone", cluster.address, lambda job: job.cell.seed, CELLS[:5], CELLS, cpus=1)
         cluster.add_node(num_cpus=1)
-        many = table("crowd", cluster.address, lambda job: -job.cell.seed, CELLS, cpus=0.5)
+        many = table("crowd", cluster.address, lambda job: -job.cell.seed, CELLS, cpus=0.5, nodes=2)
     assert_same_rows(one, rows)
     assert_same_rows(many, rows)
+    assert len(nodes_seen(tmp_path / "crowd")) == 2, "the case is void on one node"
     # A process that ran several cells: actors were reused, so that is covered, too.
     assert len({path.name.split("+")[2] for path in (tmp_path / "alone").iterdir()}) < len(CELLS)
 
