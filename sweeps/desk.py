@@ -45,6 +45,8 @@ class Desk:
         self.source, self.store, self.watcher, self.patience, self.row_type = source, store, watcher, patience, row_type
         self.stopping = False                      # hand out no more
         self.succeeded = self.failed = 0
+        self.busy_seconds = 0.0                    # that workers spent in jobs, by their own clocks
+        self.began_at = self.ended_at = 0.0        # the first of these jobs and the last, on our clock
         self._again: deque[Job] = deque()
         self._suspects: deque[Job] = deque()       # ran each time when a round broke off: they go out alone, last
         self._attempts: dict[Job, list[str]] = {}  # kinds of failure so far
@@ -85,6 +87,10 @@ class Desk:
         job, _ = self._take_back(trial_id)
         if job is None:
             return
+        seconds = result.get("job_seconds", 0.0)
+        self.busy_seconds += seconds
+        self.ended_at = time.monotonic()
+        self.began_at = self.began_at or self.ended_at - seconds
         if "failure" in result:
             self._fail(job, **result["failure"])
         else:

@@ -44,6 +44,8 @@ class Outcome:
     finished: int      # jobs
     failed: int
     interrupted: bool
+    busy_seconds: float = 0.0  # that workers spent in jobs: training and validation
+    wall_seconds: float = 0.0  # from the first of those to the last
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ def run_jobs(source: Source, *, images: Images, store: Store, cluster: Cluster, 
             barren = barren + 1 if reason and desk.succeeded + desk.failed == before else 0
             if barren == BARREN_ROUNDS:
                 raise SweepError(f"Ray Tune gave up {barren} times without finishing a job, at last with: {reason}")
-    return Outcome(finished=desk.succeeded, failed=desk.failed, interrupted=desk.stopping)
+    return Outcome(finished=desk.succeeded, failed=desk.failed, interrupted=desk.stopping, busy_seconds=desk.busy_seconds,
+                   wall_seconds=desk.ended_at - desk.began_at)
 
 
 def _kept(method: Callable) -> Callable:

@@ -85,7 +85,11 @@ def _run(source: Source, images: Images, store: Store, args: argparse.Namespace,
     trials = Trials(cpus=args.cpus_per_trial, gpus=gpus, device=args.device, callbacks=tuple(callbacks),
                     timeout_s=lambda job: args.cell_timeout or max(FEWEST_TIMEOUT_S, TIMEOUT_FACTOR * seconds(job)))
     with display:
-        return run_jobs(source, images=images, store=store, cluster=cluster, watcher=display, trials=trials)
+        outcome = run_jobs(source, images=images, store=store, cluster=cluster, watcher=display, trials=trials)
+    if args.address is None and outcome.wall_seconds:
+        display.note(f"{slots} slots were busy {outcome.busy_seconds / slots / outcome.wall_seconds:.1%} of {clock(outcome.wall_seconds)}, "
+                     "in training and validation")
+    return outcome
 
 
 def refuse_other_recipes(store: Store, wanted: Mapping[Job, bool]) -> None:

@@ -3,6 +3,7 @@
 import faulthandler
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,16 +36,18 @@ class JobTrainable(tune.Trainable):
         job: Job = self.config["job"]
         # Left alone, cuDNN's convolutions take float32 for TF32, and the row would not know.
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = self.config.get("precision") == "tf32"
+        began = time.perf_counter()
         try:
             with _deadline(self.config["timeout_s"]):
                 rows = [asdict(row) for row in job.run(self.images)]
             _check(rows)
         except Exception as error:  # the boundary: whatever a job raises becomes a row of failures
-            return {"done": True, "failure": {
+            return {"done": True, "job_seconds": time.perf_counter() - began, "failure": {
                 "kind": "diverged" if isinstance(error, Diverged) else "raised",
                 "error": f"{type(error).__name__}: {error}",
                 "traceback": traceback.format_exc(), "host": socket.gethostname()}}
-        return {"done": True, "rows": rows, **{k: v for k, v in rows[-1].items() if isinstance(v, (int, float))}}
+        return {"done": True, "job_seconds": time.perf_counter() - began, "rows": rows,
+                **{k: v for k, v in rows[-1].items() if isinstance(v, (int, float))}}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: a cell is seconds long, and finished rows are kept by the driver's store."""
