@@ -16,7 +16,7 @@ from sweeps.carbs.surrogate import WARPS, fit_loss
 def searched(name, seed, n, *, unit=1.0):
     """A search told n runs scattered about the true front: what a search leaves behind, without one."""
     problem, rng = PROBLEMS[name], np.random.default_rng(seed)
-    carbs = Carbs(problem.space, seed=seed)
+    carbs = Carbs(problem.space, seed=seed, min_cost=problem.min_cost * unit)
     for cost in np.exp(rng.uniform(math.log(problem.min_cost), math.log(problem.max_cost), n)):
         x = carbs.space.encode(problem.best(cost)) + rng.normal(0, 0.3, carbs.space.width)
         config = carbs.space.decode(x)

@@ -4,9 +4,10 @@ Least squares over noisy Pareto points is biased even where the front is good: w
 its cost is luck. Instead, for one function f drawn from the loss model's posterior, the law is
 the straight line in basic coordinates against log cost, x(C), that minimises f averaged over the
 front's costs subject to costing C under the cost model: a power law for every Log coordinate,
-for the odds of every Logit one. The posterior mean's line is the estimate; the lines of
-independent draws give its interval: of the model's hyperparameters (Laplace's approximation),
-and given those of the function (pathwise conditioning, Wilson et al. 2020, arXiv 2002.09309).
+for the odds of every Logit one. Draws are of the model's hyperparameters (Laplace's
+approximation), and given those of the function (pathwise conditioning, Wilson et al. 2020, arXiv
+2002.09309). The estimate is the mean of the draws' lines, its interval their spread: where the
+model knows little, the optimum of its mean would be wherever a polynomial happens to dip.
 """
 
 import math
@@ -88,7 +89,7 @@ class ScalingLaws:
     """All numeric hyperparameters' laws over one range of costs."""
 
     laws: dict[str, Law]
-    loss: tuple[LawPoint, ...]      # along the optimum, free of observation noise
+    loss: tuple[LawPoint, ...]      # that the laws' configs are believed to have, free of observation noise
     reference: float                # cost at which the anchors hold
     low: float                      # the range the laws were fitted over
     high: float
@@ -129,8 +130,7 @@ def _law(name: str, kind: str, costs: Array, values: Array, back: Callable[[floa
     """From values (1 + draws, CURVE) on the scale where a law is a line: the estimate's, then the draws'."""
     draws = len(values) - 1
     slopes = np.polyfit(np.log10(costs), values.T, 1)[0]
-    # Spread about the estimate, not about the draws' mean: a bias between the two is doubt too.
-    se = float(np.sqrt(((slopes[1:] - slopes[0]) ** 2).mean()))
+    se = float(slopes[1:].std(ddof=1))
     reach = float(student.ppf(0.5 + level / 2, max(draws - 1, 1)))
     exponent = Exponent(float(slopes[0]), float(slopes[0] - reach * se), float(slopes[0] + reach * se), se,
                         f"{draws} posterior draws' conditional optima", n, level)
@@ -139,7 +139,7 @@ def _law(name: str, kind: str, costs: Array, values: Array, back: Callable[[floa
 
 
 def _curve(costs: Array, values: Array, back: Callable[[float], float], reach: float) -> tuple[LawPoint, ...]:
-    sd = np.sqrt(((values[1:] - values[0]) ** 2).mean(0))
+    sd = values[1:].std(0, ddof=1)
     return tuple(LawPoint(float(cost), *(float(back(value + side * reach * s)) for side in (0, -1, 1)))
                  for cost, value, s in zip(costs, values[0], sd))
 
@@ -268,19 +268,14 @@ def _value(dim: Log | Logit | Integer | Linear, value: float) -> float:
     return dim.decode([value / dim.scale])
 
 
-def _lines(problem: _Problem, best: Array, draws: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """The draws' lines (draws, 2, d), and the warped loss (draws, CURVE) each has along its own."""
+def _draws(problem: _Problem, count: int, rng: np.random.Generator) -> list[_Draw]:
+    """Functions from the posterior, hyperparameters and all."""
     process = problem.loss.process
     prior = loss_prior(process.X.shape[1])
     some = spread(len(process.y), TRAIN)
     root = gp.doubt(process.theta, process.X[some], process.y[some], prior, weights=process.weights[some])
-    lines, losses = [], []
-    for _ in range(draws):
-        theta = np.clip(process.theta + root @ rng.standard_normal(len(root)), prior.low, prior.high)
-        draw = _draw(gp.condition(theta, process.X, process.y, process.weights), rng)
-        lines.append(problem.solve(draw, best))
-        losses.append(_along(problem, draw, lines[-1]))
-    return np.array(lines), np.array(losses)
+    thetas = np.clip(process.theta + rng.standard_normal((count, len(root))) @ root.T, prior.low, prior.high)
+    return [_draw(gp.condition(theta, process.X, process.y, process.weights), rng) for theta in thetas]
 
 
 def _along(problem: _Problem, draw: _Draw, ends: Array) -> Array:
@@ -296,8 +291,10 @@ def scaling_laws(carbs: Carbs, *, level: float = 0.95, draws: int = 48, seed: in
     """
     problem = _pose(carbs)
     mean, n = _mean(problem.loss.process), len(problem.loss.process.y)
-    best = problem.solve(mean, problem.start)
-    lines, losses = _lines(problem, best, draws, np.random.default_rng(seed))
+    start = problem.solve(mean, problem.start)
+    functions = _draws(problem, draws, np.random.default_rng(seed))
+    lines = np.array([problem.solve(f, start) for f in functions])
+    best = lines.mean(0)
     low, high = (math.exp(problem.log_cost[i]) for i in (0, -1))
     costs, share = np.geomspace(low, high, CURVE), np.linspace(0, 1, CURVE)
     laws = {}
@@ -309,6 +306,7 @@ def scaling_laws(carbs: Carbs, *, level: float = 0.95, draws: int = 48, seed: in
         values = dim.scale * (ends[:, :1] * (1 - share) + ends[:, 1:] * share)
         laws[name] = _law(name, type(dim).__name__, costs, values,
                           lambda value, dim=dim: _value(dim, value), level=level, n=n)
-    loss = _curve(costs, np.vstack([_along(problem, mean, best), losses]), problem.loss.warp.inverse,
+    losses = np.array([_along(problem, f, best) for f in (mean, *functions)])
+    loss = _curve(costs, losses, problem.loss.warp.inverse,
                   float(student.ppf(0.5 + level / 2, max(draws - 1, 1))))
     return ScalingLaws(laws, loss, math.sqrt(low * high), low, high, best, lines, level, carbs)
