@@ -9,6 +9,7 @@ import math
 import os
 import sys
 import tempfile
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,6 +23,7 @@ import numpy as np
 
 from sweeps.carbs.problems import HELD_OUT, PROBLEMS
 from sweeps.carbs.rivals import METHODS, Score, score
+from sweeps.carbs.search import Carbs
 
 # The dearest run, ten times over: what equal spending means in the notes' tables.
 SPENDING = 10.0
@@ -37,6 +39,7 @@ def parse_args(argv=None):
     parser.add_argument("--evaluations", type=int, default=100)
     parser.add_argument("--spend", action="store_true",
                         help=f"stop at a summed cost of {SPENDING:g} dearest runs (3 x --evaluations at most)")
+    parser.add_argument("--asks", action="store_true", help="instead: CPU seconds of a suggestion after 100, 500 and 2,000 runs")
     parser.add_argument("--out", type=Path, default=Path("carbs_bench.json"),
                         help="finished runs (default: %(default)s)")
     args = parser.parse_args(argv)
@@ -98,8 +101,36 @@ def table(scores: list[Score]) -> str:
     return "\n".join(lines)
 
 
+def ask_seconds(runs: int, *, asks: int = 5) -> list[float]:
+    """CPU seconds of suggestions in P12's 12 dimensions after `runs` told, a new run told before each."""
+    problem, rng = ALL["P12"], np.random.default_rng(0)
+    carbs = Carbs(problem.space, max_cost=problem.max_cost, min_cost=problem.min_cost)
+
+    def tell(config: dict) -> None:
+        loss, cost = problem.observe(config, rng)
+        carbs.tell(config, loss=loss, cost=cost)
+
+    for cost in np.geomspace(problem.min_cost, problem.max_cost, runs):
+        config = carbs.space.decode(carbs.space.encode(problem.best(cost)) + rng.normal(0, 0.3, carbs.space.width))
+        carbs.adopt(config)
+        tell(config)
+    seconds = []
+    for _ in range(asks):
+        began = time.process_time()
+        config = carbs.ask()
+        seconds.append(time.process_time() - began)
+        tell(config)
+    return seconds
+
+
 def main(argv=None):
     args = parse_args(argv)
+    if args.asks:
+        print("CPU seconds of a suggestion in 12 dimensions, one thread (the first trains from scratch)")
+        for runs in (100, 500, 2000):
+            first, *rest = ask_seconds(runs)
+            print(f"{runs:>6,} runs told: {np.mean(rest):.2f} +- {np.std(rest, ddof=1) / math.sqrt(len(rest)):.2f} (first {first:.2f})")
+        return
     scores = load(args.out)
     wanted = []
     for problem in args.problems:
