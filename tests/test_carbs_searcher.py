@@ -101,6 +101,21 @@ def test_a_trial_begun_after_the_last_save_is_learnt_from_its_own_report():
     assert search.carbs.observations[0].config == config
 
 
+def test_a_trial_that_is_told_of_twice_counts_once():
+    """Of Tune's own checks for searchers (ray/tune/tests/test_searchers.py: reports after a trial's end)."""
+    search = searcher()
+    config = search.suggest("t0")
+    last = {**outcome(config), "config": config}
+    search.on_trial_result("t0", last)
+    search.on_trial_complete("t0", last)
+    search.on_trial_result("t0", last)
+    again = searcher()
+    again.set_state(json.loads(json.dumps(search.get_state())))
+    for one in (search, again):
+        one.on_trial_complete("t0", last)
+        assert len(one.carbs.observations) == 1 and not one.carbs.pending and not one._burnt
+
+
 def test_a_spent_budget_waits_for_trials_in_flight_and_then_finishes():
     """Runs in flight are money set aside: a searcher that forgot them would spend the budget thrice."""
     search, waited = searcher(budget=2e6), 0
@@ -133,14 +148,32 @@ def train(config):
     tune.report(outcome(config))
 
 
-def tuner(path, name, samples):
+def tuner(path, name, samples, trainable=train):
     search = CarbsSearch(SPACE, metric="loss", mode="min", cost="flops", seed=1, max_cost=1e7)
     # Actors are reused: a worker takes longer to start than a trial to run.
     return tune.Tuner(
-        tune.with_resources(train, {"cpu": 1}),
+        tune.with_resources(trainable, {"cpu": 1}),
         run_config=tune.RunConfig(name=name, storage_path=str(path), verbose=0),
         tune_config=tune.TuneConfig(metric="loss", mode="min", num_samples=samples, reuse_actors=True,
                                     search_alg=ConcurrencyLimiter(search, max_concurrent=2)))
+
+
+def ill(config):
+    """Infinity, its negative and NaN in three of four runs."""
+    bad = (math.inf, -math.inf, math.nan)
+    which = int(config["N"]) % 4
+    tune.report({**outcome(config), **({"loss": bad[which]} if which < 3 else {})})
+
+
+@pytest.mark.slow
+def test_a_real_tuner_takes_reports_that_are_no_numbers(tune_dir):
+    """Of Tune's own checks for searchers (ray/tune/tests/test_searchers.py: InvalidValuesTest)."""
+    run = tuner(tune_dir, "ill", 12, trainable=ill)
+    results = run.fit()
+    told = run._local_tuner._tune_config.search_alg.searcher.carbs.observations
+    assert len(results) == len(told) == 12 and not results.num_errors
+    assert {int(o.config["N"]) % 4 == 3 for o in told if o.loss is not None} <= {True}
+    assert sum(o.loss is None for o in told) == sum(int(o.config["N"]) % 4 < 3 for o in told) > 0
 
 
 @pytest.mark.slow

@@ -38,6 +38,7 @@ class CarbsSearch(Searcher):
             self._carbs.enqueue(config)
         self._open: dict[str, dict] = {}        # trial id -> config
         self._burnt: dict[str, float] = {}      # trial id -> cost last reported
+        self._over: set[str] = set()            # trials that have ended: Tune may tell of one twice
 
     @property
     def carbs(self) -> Carbs:
@@ -67,9 +68,13 @@ class CarbsSearch(Searcher):
         return dict(config)
 
     def on_trial_result(self, trial_id: str, result: dict) -> None:
-        self._burnt[trial_id] = self._reported_cost(trial_id, result)
+        if trial_id not in self._over:
+            self._burnt[trial_id] = self._reported_cost(trial_id, result)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        if trial_id in self._over:
+            return
+        self._over.add(trial_id)
         config = self._open.pop(trial_id, None) or self._adopted(trial_id, result)
         cost = self._burnt.pop(trial_id, None)
         if config is None:
@@ -116,7 +121,7 @@ class CarbsSearch(Searcher):
 
     def get_state(self) -> dict:
         return {"carbs": self._carbs.state_dict(), "open": {k: dict(v) for k, v in self._open.items()},
-                "burnt": dict(self._burnt), "metric": self._metric, "mode": self._mode, "cost": self._cost}
+                "burnt": dict(self._burnt), "over": sorted(self._over), "metric": self._metric, "mode": self._mode, "cost": self._cost}
 
     def set_state(self, state: Mapping) -> None:
         if state["cost"] != self._cost:
@@ -126,7 +131,7 @@ class CarbsSearch(Searcher):
             raise ValueError("the saved search's space differs from this one's; restore with the same space")
         self._carbs = carbs
         self._open = {k: dict(v) for k, v in state["open"].items()}
-        self._burnt = dict(state["burnt"])
+        self._burnt, self._over = dict(state["burnt"]), set(state["over"])
         self._metric, self._mode = state["metric"], state["mode"]
 
     def save(self, checkpoint_path: str) -> None:
