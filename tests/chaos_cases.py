@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -94,6 +95,16 @@ def processes_of(name: str | Path) -> dict[int, str]:
         if str(name) in text:
             found[int(file.parent.name)] = text
     return found
+
+
+@contextmanager
+def own_temp_folder() -> Iterator[Path]:
+    """A temp folder for these sweeps alone, short, for Ray puts sockets there."""
+    with tempfile.TemporaryDirectory(prefix="ch-", dir="/tmp", ignore_cleanup_errors=True) as folder, \
+            pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
 
 
 @contextmanager

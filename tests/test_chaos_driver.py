@@ -6,18 +6,16 @@ Each test records its counts, which pytest's --junitxml=FILE keeps.
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from chaos_cases import (GRID, SEED, assert_part_of, finish, kill_all, processes_of, rows_of, start, undisturbed,
-                         wait_for_rows, words)
+from chaos_cases import (GRID, SEED, assert_part_of, finish, kill_all, own_temp_folder, processes_of, rows_of, start,
+                         undisturbed, wait_for_rows, words)
 from sweep_cases import assert_same_rows, real_cluster
 from sweeps.store import read_store
 
@@ -27,13 +25,9 @@ CELLS = len(GRID.cells())
 
 
 @pytest.fixture
-def scratch(monkeypatch):
-    """A temp folder for this test's sweeps alone, short, for Ray puts sockets there."""
-    folder = Path(tempfile.mkdtemp(prefix="ch-", dir="/tmp"))
-    monkeypatch.setenv("TMPDIR", str(folder))
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+def scratch():
+    with own_temp_folder() as folder:
+        yield folder
 
 
 def assert_nothing_outlives(scratch):
@@ -161,7 +155,7 @@ def test_interrupted_before_it_trains(tmp_path, scratch, record_testsuite_proper
     statuses, rounds = Counter(), 8
     for _ in range(rounds):
         sweep = start(out)
-        time.sleep(draw.uniform(1.0, to_first))   # in its first second Python itself starts
+        time.sleep(draw.uniform(2.0, to_first))   # before that Python itself may still start
         os.killpg(sweep.pid, signal.SIGINT)
         statuses[sweep.wait(90)] += 1
         assert "Traceback" not in words(out), words(out)[-3000:]
