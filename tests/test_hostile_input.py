@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import hostile_tables
 from hostile_tables import FIELDS, hostile_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,6 +60,18 @@ def test_hostile_files_are_read_or_refused(tmp_path):
         for group in table.groups:
             for values in (group.runs.N, group.runs.D, group.runs.C, group.runs.L):
                 assert np.isfinite(values).all() and (values > 0).all()
+
+
+def test_a_column_whose_type_was_flipped_does_not_end_the_process(tmp_path):
+    # the bug: text that the footer calls INT64 keeps its text's statistics, and Arrow aborts when asked for the column's size
+    whole = hostile_tables.parquet_bytes(simulated_study(widths=4, fractions=4, seeds=1, dropouts=(0.0,)))
+    text = b"\x15\x0c\x25"   # of the footer: physical type 6 (bytes), optional or required
+    assert text in whole
+    at = whole.rfind(text)
+    (tmp_path / "flipped.parquet").write_bytes(whole[:at] + b"\x15\x04\x25" + whole[at + len(text):])
+    done = subprocess.run([sys.executable, str(ROOT / "analysis" / "fit.py"), "flipped.parquet", "--resamples", "50"],
+                          capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2 and "damaged" in done.stderr.splitlines()[-1]
 
 
 def test_what_gets_through_is_fitted_or_refused_by_name(tmp_path):
