@@ -76,6 +76,12 @@ def log_improvement(steps: Staircase, log_cost: Array, mean: Array, sd: Array) -
         return largest[:, 0] + np.log((np.exp(gain - largest) * np.maximum(width, 0.0)).sum(1))
 
 
+def nearest(X: Array, origins: Array) -> Array:
+    """Squared distance (m,) of each point to the nearest of the origins."""
+    squares = (X * X).sum(1)[:, None] + (origins * origins).sum(1) - 2.0 * X @ origins.T
+    return np.maximum(squares.min(1), 0.0)
+
+
 # Radii of the steps from the front, in basic coordinates: the reference's 0.3, one that
 # polishes and one that strides.
 RADII = (0.05, 0.3, 0.8)

@@ -18,7 +18,7 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 
 from sweeps.carbs import surrogate
-from sweeps.carbs.acquisition import Staircase, climb, log_improvement, propose, staircase
+from sweeps.carbs.acquisition import Staircase, climb, log_improvement, nearest, propose, staircase
 from sweeps.carbs.front import Front, FrontPoint, monotone
 from sweeps.carbs.space import Dimension, Space
 
@@ -35,6 +35,10 @@ INITIAL_RADIUS = 0.4
 CANDIDATES, CLIMBS = 1024, 4
 # How far beyond the box of finished runs a candidate may lie, in basic coordinates.
 STRIDE = 0.7
+# Gains are discounted by a Gaussian about the nearest run of the front, of this radius where every run
+# finishes, and smaller by the share that failed of the last RECENT, down to LEAST: a model that runs
+# into failures is trusted less far out, where a space of many coordinates has more corners than runs.
+LOCAL, LEAST, RECENT = 1.0, 0.15, 10
 # Under a budget a run is charged its cost plus this share of the whole budget: cheap runs
 # aren't free, and none is so dear that its gain per cost is never the best.
 OVERHEAD = 0.01
@@ -297,10 +301,16 @@ class Carbs:
         noise = losses.process.noise
         overhead = None if self.budget is None else math.log(OVERHEAD * self.budget)
 
+        origins = everything[self._origins(now, losses, everything)]
+
+        recent = [o.loss is None for o in self.observations[-RECENT:]]
+        radius = max(LOCAL * (1.0 - sum(recent) / len(recent)), LEAST)
+
         def gain(X: Array) -> Array:
             mean, sd = losses.predict(X)
             log_cost, _ = now.cost.predict(X)
             value = log_improvement(steps, log_cost, mean, sd * sd / np.sqrt(sd * sd + noise))
+            value = value - 0.5 * nearest(X, origins) / radius ** 2
             if now.failure is not None:
                 value = value + np.log(np.maximum(now.failure.success(X), 1e-12))
             return value if overhead is None else value - np.logaddexp(log_cost, overhead)
@@ -313,7 +323,6 @@ class Carbs:
 
         low = np.maximum(space.low, now.X.min(0) - STRIDE)
         high = np.minimum(space.high, now.X.max(0) + STRIDE)
-        origins = everything[self._origins(now, losses, everything)]
         drawn = np.vstack([np.clip(propose(space, origins, CANDIDATES, self._rng), low, high), origins])
         value = score(drawn)
         starts = drawn[np.argsort(-value, kind="stable")[:CLIMBS]]
