@@ -58,11 +58,11 @@ def kills_of_the_driver(folder, count, draw, *more):
     out = folder / "1.parquet"
     while kills < count:
         sweep = start(out, *more)
-        late = draw.random() < 0.5
+        late, left = draw.random() < 0.5, to_end * (1 - len(held) / len(wanted))
         while late and sweep.poll() is None and len(rows_of(out)) == len(held):
             time.sleep(0.02)
         try:
-            sweep.wait(draw.uniform(0.0, to_end if late else to_first + to_end))
+            sweep.wait(draw.uniform(0.0, left if late else to_first + left))
             assert sweep.returncode == 0, words(out)[-3000:]
         except subprocess.TimeoutExpired:
             sweep.kill()
