@@ -79,6 +79,8 @@ def lowest(points: Coordinates, weight, starts, objective: Objective, *, spread:
 
     Starts that meet under the broad loss would go the rest of the way together: one of them goes.
     """
+    if starts.shape[1] == 1:
+        return minimise(points, weight, starts[:, 0], objective, restriction=restriction, spread=spread)
     unit = points.scale if objective.space == "raw" else 1.0
     broad = replace(objective, delta=max(objective.delta, 2 * spread * unit))
     ends = [minimise(points, weight, start, broad, restriction=restriction, spread=spread).theta
