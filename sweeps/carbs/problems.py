@@ -157,6 +157,19 @@ def twelve(name: str = "P12") -> Problem:
                    diverges=lambda c, n, d: c["lr"] > 30 * _lr(n) * math.sqrt(c["batch"] / 32))
 
 
+def _narrow() -> Problem:
+    """P12 from a decent center, where a run fails unless everything is near its best: most of the space trains nothing."""
+    def off(c, n, d):
+        best = _twelve_optimum(n, d)
+        return [_decades(c["lr"], best["lr"]), _decades(c["batch"], best["batch"]), _decades(c["wd"], best["wd"]) / 2,
+                *(_odds(c[name]) - _odds(best[name]) for name in ("warmup", "dropout", "momentum"))]
+
+    space = {"N": Log(2e5), "D": Log(5e7), "lr": Log(2e-3), "wd": Log(0.03), "batch": Log(100.0),
+             "warmup": Logit(0.1), "dropout": Logit(0.1), "momentum": Logit(0.9), **{f"junk{i}": Log(1.0) for i in range(4)}}
+    return Problem("narrow", space, _two, _chinchilla(), _twelve_penalty, _twelve_optimum,
+                   diverges=lambda c, n, d: max(map(abs, off(c, n, d))) > 0.8)
+
+
 def _transformer() -> Problem:
     """Whole layers and widths, N = 12 depth width^2, a best aspect ratio, one optimizer of three best."""
     space = {"depth": Integer(2), "width": Integer(64), "D": Log(2e7), "lr": Log(1e-2), "batch": Integer(512),
@@ -218,6 +231,7 @@ PROBLEMS = {p.name: p for p in (
     four("offset", offset=2e14, min_cost=2.6e14),
     four("wall", wall=2.0, steep=0.8),
     four("far", lr=1e-6, wd=1e-6),
+    _narrow(),
 )}
 
 # Kept aside while the search was developed, and run once at its end.
