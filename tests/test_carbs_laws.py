@@ -8,6 +8,7 @@ from scipy.optimize import approx_fprime
 from scipy.stats import binomtest
 
 from sweeps.carbs import laws
+from sweeps.carbs.draws import draw_of
 from sweeps.carbs.problems import PROBLEMS
 from sweeps.carbs.search import Carbs
 from sweeps.carbs.surrogate import WARPS, fit_loss
@@ -63,7 +64,7 @@ def process():
 
 
 def test_the_gradient_of_a_draw_is_that_of_finite_differences():
-    draw, z = laws._draw(process(), np.random.default_rng(1)), np.array([0.3, -0.7, 1.1])
+    draw, z = draw_of(process(), np.random.default_rng(1)), np.array([0.3, -0.7, 1.1])
     numeric = approx_fprime(z, lambda v: draw.value_and_gradient(v[None])[0][0], 1e-6)
     np.testing.assert_allclose(draw.value_and_gradient(z[None])[1][0], numeric, rtol=1e-3, atol=1e-4)
 
@@ -71,7 +72,7 @@ def test_the_gradient_of_a_draw_is_that_of_finite_differences():
 def test_draws_have_the_mean_and_spread_of_the_posterior():
     posterior, rng = process(), np.random.default_rng(2)
     Z = rng.normal(size=(6, 3)) * 1.5
-    values = np.array([laws._draw(posterior, rng).value_and_gradient(Z)[0] for _ in range(1500)])
+    values = np.array([draw_of(posterior, rng).value_and_gradient(Z)[0] for _ in range(1500)])
     mean, sd = posterior.predict(Z)
     np.testing.assert_allclose(values.mean(0), mean, atol=5 * sd.max() / math.sqrt(1500) + 0.02)
     np.testing.assert_allclose(values.std(0), sd, rtol=0.15, atol=0.01)

@@ -12,24 +12,19 @@ model knows little, the optimum of its mean would be wherever a polynomial happe
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from itertools import permutations
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_solve
 from scipy.optimize import minimize
 from scipy.stats import t as student
 
-from sweeps.carbs import gp
+from sweeps.carbs.draws import Draw, draws_of, mean_of
 from sweeps.carbs.search import Carbs
 from sweeps.carbs.space import Integer, Linear, Log, Logit
-from sweeps.carbs.surrogate import TRAIN, CostModel, LossModel, loss_prior, spread
+from sweeps.carbs.surrogate import CostModel, LossModel
 
 Array = np.ndarray
 
-# Cosine features of a draw's Matern part (Rahimi & Recht 2007): its error, about 1/sqrt(F) of a
-# part that is itself small beside the trend, stays below the draws' own spread.
-FEATURES = 256
 # Budgets, evenly in log cost, that a law is fitted over, and that its curve is given at.
 BUDGETS, CURVE = 7, 20
 # Pull towards the line through the front's own runs, in units of the warped loss for a standard
@@ -145,65 +140,6 @@ def _curve(costs: Array, values: Array, back: Callable[[float], float], reach: f
 
 
 @dataclass(frozen=True)
-class _Draw:
-    """A function over scaled coordinates: a sample of the posterior, or (no prior part) its mean."""
-
-    process: gp.Posterior
-    weights: Array                  # (n,) of the kernel at the data
-    level: float                    # prior part: constant,
-    linear: Array                   # (d,) slope,
-    curvature: Array                # (d, d) quadratic form,
-    cubic: Array                    # (d, d, d) cubic form, symmetric,
-    frequency: Array                # (F, d) and cosines
-    phase: Array                    # (F,)
-    height: Array                   # (F,)
-
-    def value_and_gradient(self, Z: Array) -> tuple[Array, Array]:
-        """(m,) and (m, d)."""
-        p, d = self.process, Z.shape[1]
-        e = np.exp(p.theta)
-        a, b, length, s = e[:d], e[d:2 * d], e[2 * d:3 * d], e[3 * d]
-        Q = (Z * b) @ p.X.T
-        r, decay = gp.matern(Z, p.X, length)
-        value = (1.0 + (Z * a) @ p.X.T + Q * Q * (1.0 + gp.CUBIC * Q) + s * (1.0 + r + r * r / 3.0) * decay) @ self.weights
-        H = s * 5.0 / 3.0 * (1.0 + r) * decay * self.weights
-        gradient = (a * (p.X.T @ self.weights) + b * ((Q * (2.0 + 3.0 * gp.CUBIC * Q) * self.weights) @ p.X)
-                    - (Z * H.sum(1)[:, None] - H @ p.X) / length ** 2)
-        angle = Z @ self.frequency.T + self.phase
-        S = self.curvature + self.curvature.T
-        T = np.einsum("ijk,mj,mk->mi", self.cubic, Z, Z)
-        value = (value + self.level + np.einsum("md,md->m", self.linear + 0.5 * Z @ S + T, Z)
-                 + np.cos(angle) @ self.height)
-        gradient = gradient + self.linear + Z @ S + 3.0 * T - (np.sin(angle) * self.height) @ self.frequency
-        return value, gradient
-
-
-def _mean(process: gp.Posterior) -> _Draw:
-    d = process.X.shape[1]
-    return _Draw(process, process.alpha, 0.0, np.zeros(d), np.zeros((d, d)), np.zeros((d, d, d)), np.zeros((0, d)),
-                 np.zeros(0), np.zeros(0))
-
-
-def _draw(process: gp.Posterior, rng: np.random.Generator) -> _Draw:
-    """A sample of the posterior: a sample of the prior plus the data's correction to it (Matheron)."""
-    n, d = process.X.shape
-    e = np.exp(process.theta)
-    a, b, length, s = e[:d], e[d:2 * d], e[2 * d:3 * d], e[3 * d]
-    # Matern-5/2's spectrum is a multivariate t of 5 degrees of freedom.
-    frequency = rng.standard_normal((FEATURES, d)) / length * np.sqrt(5.0 / rng.chisquare(5, size=(FEATURES, 1)))
-    root = np.sqrt(b)
-    cubic = math.sqrt(gp.CUBIC) * np.einsum("i,j,k->ijk", root, root, root) * rng.standard_normal((d, d, d))
-    cubic = sum(cubic.transpose(order) for order in permutations(range(3))) / 6.0
-    prior = _Draw(process, np.zeros(n), rng.standard_normal(), np.sqrt(a) * rng.standard_normal(d),
-                  np.outer(root, root) * rng.standard_normal((d, d)), cubic, frequency,
-                  rng.uniform(0, 2 * math.pi, FEATURES), math.sqrt(2 * s / FEATURES) * rng.standard_normal(FEATURES))
-    residual = (process.y - prior.value_and_gradient(process.X)[0]
-                - np.sqrt(process.noise * process.weights) * rng.standard_normal(n))
-    weights = cho_solve((process.factor, True), residual, check_finite=False)
-    return replace(prior, weights=weights)
-
-
-@dataclass(frozen=True)
 class _Problem:
     """The line to find: end points (2, d) in basic coordinates."""
 
@@ -215,9 +151,9 @@ class _Problem:
     low: Array                      # (2, d) box about it
     high: Array
 
-    def solve(self, draw: _Draw, start: Array) -> Array:
+    def solve(self, draw: Draw, start: Array) -> Array:
         share = ((self.log_cost - self.log_cost[0]) / (self.log_cost[-1] - self.log_cost[0]))[:, None]
-        cost = _mean(self.cost.process)
+        cost = mean_of(self.cost.process)
         pulled = self.start[0] * (1 - share) + self.start[1] * share
 
         def objective(flat: Array) -> tuple[float, Array]:
@@ -268,17 +204,7 @@ def _value(dim: Log | Logit | Integer | Linear, value: float) -> float:
     return dim.decode([value / dim.scale])
 
 
-def _draws(problem: _Problem, count: int, rng: np.random.Generator) -> list[_Draw]:
-    """Functions from the posterior, hyperparameters and all."""
-    process = problem.loss.process
-    prior = loss_prior(process.X.shape[1])
-    some = spread(len(process.y), TRAIN)
-    root = gp.doubt(process.theta, process.X[some], process.y[some], prior, weights=process.weights[some])
-    thetas = np.clip(process.theta + rng.standard_normal((count, len(root))) @ root.T, prior.low, prior.high)
-    return [_draw(gp.condition(theta, process.X, process.y, process.weights), rng) for theta in thetas]
-
-
-def _along(problem: _Problem, draw: _Draw, ends: Array) -> Array:
+def _along(problem: _Problem, draw: Draw, ends: Array) -> Array:
     """Warped loss (CURVE,) of the draw along a line."""
     share = np.linspace(0, 1, CURVE)[:, None]
     return draw.value_and_gradient(problem.loss.scaling(ends[0] * (1 - share) + ends[1] * share))[0]
@@ -290,9 +216,9 @@ def scaling_laws(carbs: Carbs, *, level: float = 0.95, draws: int = 48, seed: in
     Raises ValueError where the front is too short to say anything.
     """
     problem = _pose(carbs)
-    mean, n = _mean(problem.loss.process), len(problem.loss.process.y)
+    mean, n = mean_of(problem.loss.process), len(problem.loss.process.y)
     start = problem.solve(mean, problem.start)
-    functions = _draws(problem, draws, np.random.default_rng(seed))
+    functions = draws_of(problem.loss.process, draws, np.random.default_rng(seed))
     lines = np.array([problem.solve(f, start) for f in functions])
     best = lines.mean(0)
     low, high = (math.exp(problem.log_cost[i]) for i in (0, -1))
