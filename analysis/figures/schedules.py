@@ -110,7 +110,7 @@ def _intermediate(study: ScheduleFit) -> Plate:
         plot_on_the_way(study.common, width, ax)
     for ax in figure.axes[1:]:
         ax.set_ylabel("")
-    figure.axes[0].legend(loc="lower left")
+    figure.axes[-1].legend(loc="upper right")
     return Plate("on-the-way", "Losses on the way, and losses at the end",
                  "After Hoffmann et al. (2022), figure A1: lines are runs read on their way, marks are runs whose learning rate "
                  f"had decayed by then; between a line and {ONE_BATCH} lies what the schedule is worth, between that and "

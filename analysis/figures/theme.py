@@ -117,9 +117,9 @@ def power(value: float) -> str:
 
 
 def short(value: float) -> str:
-    """0.05, 2, 2000 as written by hand; 1.5e4 beyond."""
-    if 1e-3 <= value < 1e4:
-        return f"{value:g}"
+    """0.05, 2, 20,000 as written by hand; 1.5e5 beyond."""
+    if 1e-3 <= value < 1e5:
+        return f"{value:,.10g}"
     mantissa, exponent = f"{value:.2e}".split("e")
     return f"{float(mantissa):g}e{int(exponent)}"
 
