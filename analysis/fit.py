@@ -115,21 +115,15 @@ def main(argv: list[str] | None = None) -> int:
 def report_search(args: argparse.Namespace, *, command: str, tell) -> int:
     """A CARBS search's laws: its own kind of study. Raises BadTable."""
     from analysis.figures.tuned import plates_of_search
-    from analysis.output import default_folder, prepared, rendered, write_whole
+    from analysis.output import default_folder, prepared, write_whole
     from analysis.reading import printable
-    from analysis.report import Picture
     from analysis.tuned import read_tuned
     from analysis.tuned_report import search_html, search_json, search_text
 
-    found, out, pictures = read_tuned(args.files[0]), args.out or default_folder(args.files[0]), []
+    found, out = read_tuned(args.files[0]), args.out or default_folder(args.files[0])
     try:
         numbers = write_whole(prepared(out) / "fit.json", search_json(found).encode())
-        for plate in plates_of_search(found):
-            tell(f"figure {plate.name}")
-            drawn = {kind: rendered(plate, kind) for kind in KINDS}
-            for kind, content in drawn.items():
-                write_whole(out / f"{plate.name}.{kind}", content)
-            pictures.append(Picture(plate.title, plate.caption, drawn["svg"], plate.figure.get_figwidth()))
+        pictures, _ = write_figures(plates_of_search(found), out, tell=tell)
         page = write_whole(out / "report.html", search_html(found, pictures, command=command).encode())
     except OSError as why:
         return fail(f"cannot write to {printable(out)}: {why.strerror or why}")
@@ -137,6 +131,20 @@ def report_search(args: argparse.Namespace, *, command: str, tell) -> int:
         tell.close()
     print(search_text(found), "", *(printable(path, 400) for path in (page, numbers, out)), sep="\n")
     return 0
+
+
+def write_figures(plates, out: Path, *, tell) -> tuple[list, set[str]]:
+    """Every figure, as it is drawn, as files of each kind; returns the report's pictures and the files' names."""
+    from analysis.output import rendered, write_whole
+    from analysis.report import Picture
+
+    pictures, written = [], set()
+    for plate in plates:
+        tell(f"figure {plate.name}")
+        drawn = {kind: rendered(plate, kind) for kind in KINDS}
+        written |= {write_whole(out / f"{plate.name}.{kind}", content).name for kind, content in drawn.items()}
+        pictures.append(Picture(plate.title, plate.caption, drawn["svg"], plate.figure.get_figwidth()))
+    return pictures, written
 
 
 def tuning_trials(files: list[str]):
@@ -159,20 +167,15 @@ def write(fitted, out: Path, *, command: str, tell) -> list[Path]:
     """All files of a study into the folder; returns what a reader opens first."""
     from analysis.export import study_json
     from analysis.figures.sheets import FIGURES, plates
-    from analysis.output import cleared, rendered, write_whole
+    from analysis.output import cleared, write_whole
     from analysis.reading import printable
-    from analysis.report import Picture, report_html
+    from analysis.report import report_html
 
     # The numbers first: whatever befalls the pictures, they are on disk.
     numbers = write_whole(out / "fit.json", study_json(fitted).encode())
-    pictures, lost, stale = [], [], {f"{name}.{kind}" for name in FIGURES for kind in KINDS}
-    for plate in plates(fitted, lost=lost):
-        tell(f"figure {plate.name}")
-        drawn = {kind: rendered(plate, kind) for kind in KINDS}
-        for kind, content in drawn.items():
-            stale.discard(write_whole(out / f"{plate.name}.{kind}", content).name)
-        pictures.append(Picture(plate.title, plate.caption, drawn["svg"], plate.figure.get_figwidth()))
-    cleared(out, stale)
+    lost: list[str] = []
+    pictures, written = write_figures(plates(fitted, lost=lost), out, tell=tell)
+    cleared(out, {f"{name}.{kind}" for name in FIGURES for kind in KINDS} - written)
     tell("report")
     for name in lost:
         print(f"fit.py: figure not drawn: {printable(name, 200)}", file=sys.stderr)

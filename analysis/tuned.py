@@ -16,31 +16,11 @@ import numpy as np
 from analysis.columns import is_ours
 from analysis.estimate import Estimate
 from analysis.reading import BadTable, open_sheet, printable, read_columns
+from analysis.tuned_law import LawPoint, TunedLaw
 from analysis.values import labels, numbers
 
 PROTOCOL = "carbs"
 MOST_BYTES = 16 << 20     # of NAME.laws.json: hundreds of times what a search writes
-
-
-@dataclass(frozen=True)
-class LawPoint:
-    """What a law says at one cost."""
-
-    cost: float
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class TunedLaw:
-    """One quantity's optimum along the front."""
-
-    name: str
-    kind: str               # Log and Integer: a power law; Logit: of the odds; Linear: units a decade of cost
-    exponent: Estimate
-    anchor: float           # the optimum at the reference cost
-    curve: tuple[LawPoint, ...]
 
 
 @dataclass(frozen=True)

@@ -231,6 +231,32 @@ class PlacedJob(CellJob):
         return rows
 
 
+class NewSeeds:
+    """Source: narrow cells of ever new seeds, until the subclass says that it is over."""
+
+    def __init__(self, notes: str | Path, *, seconds: float):
+        self.notes, self.seconds, self.jobs = notes, seconds, []
+
+    def next(self) -> PlacedJob | None:
+        if self.exhausted():
+            return None
+        cell = Cell(width=0.25, fraction=0.25, dropout=0.2, seed=len(self.jobs))
+        self.jobs.append(PlacedJob(cell, Recipe(lr=0.01, batch_size=16), notes=str(self.notes), seconds=self.seconds))
+        return self.jobs[-1]
+
+    def exhausted(self) -> bool:
+        raise NotImplementedError
+
+    def finished(self, job: PlacedJob, rows: list[Result]) -> None:
+        """It changes nothing about what comes next."""
+
+    def failed(self, job: PlacedJob) -> None:
+        """Nor does this."""
+
+    def remaining(self) -> list:
+        return []
+
+
 def nodes_seen(notes: str | Path) -> set[str]:
     return {path.name.split("+")[1] for path in Path(notes).iterdir()}
 

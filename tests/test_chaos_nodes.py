@@ -13,11 +13,10 @@ from collections import Counter
 import pytest
 
 from chaos_cases import SEED, below, kill_all, processes_of
-from sweep_cases import Log, PlacedJob, assert_same_rows, digits, real_cluster, trained
+from sweep_cases import Log, NewSeeds, assert_same_rows, digits, real_cluster, trained
 from sweeps.connect import connect
 from sweeps.engine import Trials, run_jobs
 from sweeps.store import open_store, read_store
-from trainers.cell import Cell, Recipe
 from trainers.fingerprint import fingerprint
 from trainers.train import put_on
 
@@ -55,31 +54,20 @@ class Killer(threading.Thread):
         self.join()
 
 
-class UntilKilled:
-    """Source: cells of ever new seeds until the last kill, and AFTER some."""
+class UntilKilled(NewSeeds):
+    """Source: until the last kill, and AFTER some."""
 
     def __init__(self, notes, killer):
-        self.notes, self.killer, self.jobs, self.after = notes, killer, [], 0
+        super().__init__(notes, seconds=0.3)
+        self.killer, self.after = killer, 0
 
     def next(self):
-        if self.exhausted():
-            return None
-        self.after += self.killer.kills >= KILLS
-        cell = Cell(width=0.25, fraction=0.25, dropout=0.2, seed=len(self.jobs))
-        self.jobs.append(PlacedJob(cell, Recipe(lr=0.01, batch_size=16), notes=str(self.notes), seconds=0.3))
-        return self.jobs[-1]
+        job = super().next()
+        self.after += job is not None and self.killer.kills >= KILLS
+        return job
 
     def exhausted(self):
         return self.after >= AFTER
-
-    def finished(self, job, rows):
-        pass
-
-    def failed(self, job):
-        pass
-
-    def remaining(self):
-        return []
 
 
 def sweep_under(strike, tmp_path, address):

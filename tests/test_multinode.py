@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from sweep_cases import Log, PlacedJob, assert_same_rows, digits, nodes_seen, real_cluster, trained
+from sweep_cases import Log, NewSeeds, assert_same_rows, digits, nodes_seen, real_cluster, trained
 from sweeps.connect import connect
 from sweeps.engine import Trials, run_jobs
 from sweeps.store import open_store, read_store
-from trainers.cell import Cell, Recipe
 from trainers.fingerprint import fingerprint
 from trainers.train import put_on
 
@@ -17,30 +16,15 @@ def batch(fraction: float) -> int:
     return 16
 
 
-class UntilSeen:
-    """Source: cells of ever new seeds, until a condition on the nodes that ran them holds."""
+class UntilSeen(NewSeeds):
+    """Source: until a condition on the nodes that ran its cells holds."""
 
     def __init__(self, notes: Path, enough):
-        self.notes, self._enough, self.handed_out = notes, enough, []
-
-    def next(self):
-        if self.exhausted():
-            return None
-        cell = Cell(width=0.25, fraction=0.25, dropout=0.2, seed=len(self.handed_out))
-        self.handed_out.append(PlacedJob(cell, Recipe(lr=0.01, batch_size=batch(0.25)), notes=str(self.notes), seconds=0.2))
-        return self.handed_out[-1]
+        super().__init__(notes, seconds=0.2)
+        self._enough = enough
 
     def exhausted(self):
-        return self._enough(nodes_seen(self.notes)) or len(self.handed_out) >= MOST
-
-    def finished(self, job, rows):
-        pass
-
-    def failed(self, job):
-        pass
-
-    def remaining(self):
-        return []
+        return self._enough(nodes_seen(self.notes)) or len(self.jobs) >= MOST
 
 
 class Operator(Log):
@@ -69,8 +53,8 @@ def test_cells_run_on_every_node_also_on_one_that_comes_late_and_a_node_may_die(
             source = UntilSeen(notes, lambda seen: operator.newcomer is not None and operator.newcomer.node_id in seen)
             outcome = run_jobs(source, images=images, store=store, cluster=cluster, watcher=operator, trials=Trials())
     assert nodes_seen(notes) == {node.node_id for node in [*nodes, operator.newcomer]}
-    assert (outcome.finished, outcome.failed, outcome.interrupted) == (len(source.handed_out), 0, False)
-    assert len(source.handed_out) < MOST, "the node that came late stood idle"
-    cells = [job.cell for job in source.handed_out]
+    assert (outcome.finished, outcome.failed, outcome.interrupted) == (len(source.jobs), 0, False)
+    assert len(source.jobs) < MOST, "the node that came late stood idle"
+    cells = [job.cell for job in source.jobs]
     assert_same_rows(read_store(tmp_path / "r.parquet").results,
                      trained(cells, lr=0.01, batch=batch, images=put_on(images, "cpu")))

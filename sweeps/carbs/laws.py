@@ -18,6 +18,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import t as student
 
+from analysis.estimate import Estimate
+from analysis.tuned_law import LawPoint, TunedLaw
 from sweeps.carbs.draws import Draw, draws_of, mean_of
 from sweeps.carbs.search import Carbs
 from sweeps.carbs.space import Integer, Linear, Log, Logit
@@ -39,51 +41,10 @@ FLOOR = 0.9
 
 
 @dataclass(frozen=True)
-class Exponent:
-    """Slope of a coordinate in the cost: d log10(value) / d log10(C) for Log, of the odds for
-    Logit, units a decade of cost for Linear; with its interval."""
-
-    value: float
-    low: float
-    high: float
-    se: float
-    method: str
-    n: int              # finished runs behind it
-    level: float = 0.95
-
-    def __contains__(self, x: float) -> bool:
-        return self.low <= x <= self.high
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-@dataclass(frozen=True)
-class LawPoint:
-    """What a law says at one cost."""
-
-    cost: float
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Law:
-    """One quantity's optimum as a function of the cost."""
-
-    name: str
-    kind: str           # of its dimension: Log, Logit, Integer or Linear; Log where it is derived
-    exponent: Exponent
-    anchor: float       # the optimum at the reference cost
-    curve: tuple[LawPoint, ...]
-
-
-@dataclass(frozen=True)
 class ScalingLaws:
     """All numeric hyperparameters' laws over one range of costs."""
 
-    laws: dict[str, Law]
+    laws: dict[str, TunedLaw]
     loss: tuple[LawPoint, ...]      # that the laws' configs are believed to have, free of observation noise
     reference: float                # cost at which the anchors hold
     low: float                      # the range the laws were fitted over
@@ -93,14 +54,14 @@ class ScalingLaws:
     level: float
     carbs: Carbs
 
-    def __getitem__(self, name: str) -> Law:
+    def __getitem__(self, name: str) -> TunedLaw:
         return self.laws[name]
 
     def at(self, cost: float) -> dict:
         """The config the laws prescribe at a cost, extrapolated beyond the fitted range at your risk."""
         return self._config(self.ends, cost)
 
-    def derived(self, name: str, of: Callable[[dict], float]) -> Law:
+    def derived(self, name: str, of: Callable[[dict], float]) -> TunedLaw:
         """The law of a positive quantity that a config determines, such as the parameters of a width."""
         costs = np.geomspace(self.low, self.high, CURVE)
         values = np.array([[math.log10(of(self._config(ends, cost))) for cost in costs]
@@ -110,8 +71,9 @@ class ScalingLaws:
 
     def summary(self) -> str:
         rows = [f"optimum along the front, cost {self.low:.3g} to {self.high:.3g}"]
-        rows += [f"  {law.name:<16} {law.anchor:>10.4g} at {self.reference:.3g}   exponent {law.exponent}"
-                 for law in self.laws.values()]
+        rows += [f"  {law.name:<16} {law.anchor:>10.4g} at {self.reference:.3g}   "
+                 f"exponent {e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"
+                 for law in self.laws.values() for e in [law.exponent]]
         return "\n".join(rows)
 
     def _config(self, ends: Array, cost: float) -> dict:
@@ -121,16 +83,16 @@ class ScalingLaws:
 
 
 def _law(name: str, kind: str, costs: Array, values: Array, back: Callable[[float], float], *, level: float,
-         n: int) -> Law:
+         n: int) -> TunedLaw:
     """From values (1 + draws, CURVE) on the scale where a law is a line: the estimate's, then the draws'."""
     draws = len(values) - 1
     slopes = np.polyfit(np.log10(costs), values.T, 1)[0]
     se = float(slopes[1:].std(ddof=1))
     reach = float(student.ppf(0.5 + level / 2, max(draws - 1, 1)))
-    exponent = Exponent(float(slopes[0]), float(slopes[0] - reach * se), float(slopes[0] + reach * se), se,
+    exponent = Estimate(float(slopes[0]), float(slopes[0] - reach * se), float(slopes[0] + reach * se), se,
                         f"{draws} posterior draws' conditional optima", n, level)
-    return Law(name, kind, exponent, float(back(np.interp(0.5, np.linspace(0, 1, len(costs)), values[0]))),
-               _curve(costs, values, back, reach))
+    return TunedLaw(name, kind, exponent, float(back(np.interp(0.5, np.linspace(0, 1, len(costs)), values[0]))),
+                    _curve(costs, values, back, reach))
 
 
 def _curve(costs: Array, values: Array, back: Callable[[float], float], reach: float) -> tuple[LawPoint, ...]:
