@@ -9,10 +9,12 @@ import json
 import math
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -130,7 +132,8 @@ def connect(address: str | None, *, cpus: int | None = None, cpus_per_trial: flo
         runtime_env = _runtime_env(packages, folder / "code")
         stack.callback(ray.shutdown)
         try:
-            ray.init(**where, runtime_env=runtime_env, log_to_driver=False, logging_level="ERROR")
+            with _sigterm_kept():
+                ray.init(**where, runtime_env=runtime_env, log_to_driver=False, logging_level="ERROR")
         except Exception as error:  # Ray raises bare Exceptions, too, where one of its daemons is slow to start
             what = f"the cluster at {head} can't be joined" if head else "no Ray could be started here"
             raise ConnectError(f"{what}: {_one_line(error)}") from error
@@ -262,6 +265,20 @@ def _on_loopback() -> Iterator[None]:
         del os.environ[name]
         if told is not None:
             os.environ[name] = told
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Ray's start puts a handler of its own on SIGTERM, one that ends the process with a status of Ray's choice."""
+    ours = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as end:  # raised by that handler
+        raise KeyboardInterrupt from end
+    finally:
+        # Else Ray's is the better one: the default would leave its daemons to find out for themselves.
+        if callable(ours) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ours)
 
 
 def _runtime_env(packages: Sequence[str], folder: Path) -> dict:

@@ -1,7 +1,10 @@
 """How a command ends: a clear line and status 2 for what the user can mend, never a traceback for it."""
 
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from sweeps.places import StoreError
 
@@ -13,15 +16,32 @@ class SweepError(RuntimeError):
 
 
 def exit_status(command: Callable[[], int]) -> int:
-    """The command's own status; 2 where it is refused or can't go on, 130 on Ctrl-C.
+    """The command's own status; 2 where it is refused or can't go on, 130 on Ctrl-C or SIGTERM.
 
     Refusals are ValueErrors: of a bad value, ConnectError, DatasetError.
     """
     try:
-        return command()
+        with _sigterm_interrupts():
+            return command()
     except (ValueError, StoreError, SweepError) as refusal:
         print(f"error: {refusal}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; every finished cell is kept, and the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM, which schedulers and pre-empted machines send, is Ctrl-C to a command; elsewhere Python dies of it unheard."""
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # where no handler can be set
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

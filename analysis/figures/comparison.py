@@ -35,7 +35,7 @@ def plot_learning_rate(fit: LearningRateFit, ax: Axes) -> Axes:
 
 
 def plot_exponents(approaches: Sequence[Estimate | None], claims: Sequence[Verdict], ax: Axes) -> Axes:
-    """Exponent a by approaches 1, 2 and 3 (None: refused, its row stays empty), above the published values."""
+    """Exponent a by approaches 1, 2 and 3 (None: refused), above the published values."""
     published = [v.claim for v in claims if v.claim.quantity == "a"]
     names = [f"approach {i}" for i in (1, 2, 3)] + [plain(c.source) for c in published]
     made = [(i, e) for i, e in enumerate(approaches, start=1) if e is not None]
@@ -49,6 +49,8 @@ def plot_exponents(approaches: Sequence[Estimate | None], claims: Sequence[Verdi
             ax.plot([claim.value - 1.96 * claim.se, claim.value + 1.96 * claim.se], [row, row], color=GREY, lw=1)
         ax.plot(claim.value, row, "o", color=GREY, mfc="white", ms=4)
     ax.axhline(len(approaches) - 0.5, color=PALE, lw=0.8)
+    for row in {0, 1, 2} - {i - 1 for i, _ in made}:
+        ax.annotate("refused", (0.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=6, color=GREY)
     _rows(ax, names)
     ax.set_xlabel("exponent $a$ of $N^*(C) \\propto C^{\\,a}$")
     return ax

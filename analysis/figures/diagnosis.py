@@ -72,6 +72,7 @@ def plot_profile(profile: Profile, ax: Axes) -> Axes:
     else:
         ax.set_xlabel(letter(profile.name))
         ax.locator_params(axis="x", nbins=3)
+        ax.xaxis.set_major_formatter("{x:g}")   # 0.005 and not 0.0050: six panels stand side by side
     return ax
 
 

@@ -42,13 +42,18 @@ def plates(study: Study, *, lost: list[str]) -> Iterator[Plate]:
                 lost.append(f"{name}: {why}")
 
 
-def _panels(groups: Sequence[GroupFit], draw: Callable, *, width: float = COLUMN, height: float = HEIGHT) -> Figure:
+def _panels(groups: Sequence[GroupFit], draw: Callable, *, width: float = COLUMN, height: float = HEIGHT,
+            share_x: bool = False) -> Figure:
     """One panel a group, side by side on one scale, each titled by its group."""
     groups = groups[:MOST_GROUPS]
     figure = sheet(len(groups), width=width, height=height)
     for ax, group in zip(figure.axes, groups, strict=False):
         draw(group, ax)
         _title(ax, group)
+    if share_x:
+        low, high = zip(*(ax.get_xlim() for ax in figure.axes), strict=True)
+        for ax in figure.axes:
+            ax.set_xlim(min(low), max(high))
     low, high = zip(*(ax.get_ylim() for ax in figure.axes), strict=True)
     falling = low[0] > high[0]   # rows are numbered from the top
     for place, ax in enumerate(figure.axes):
@@ -114,7 +119,7 @@ def _exponents(study: Study) -> Plate | None:
 
     return Plate("exponents", "The exponent a beside the published ones",
                  "Filled marks are this table's estimates of a with intervals (shaded), hollow ones are published: "
-                 "a published value outside the shade is not this table's.", _panels(groups, draw, height=2.2))
+                 "a published value outside the shade is not this table's.", _panels(groups, draw, height=2.2, share_x=True))
 
 
 def _isoflops(study: Study) -> Plate | None:

@@ -36,7 +36,7 @@ STYLE = {
     "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
     "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.minor.width": 0.4, "ytick.minor.width": 0.4,
     "lines.linewidth": 1.2, "lines.markersize": 3.2, "mathtext.fontset": "dejavusans",
-    "savefig.dpi": 250, "svg.fonttype": "path", "svg.hashsalt": "scaling-law-lab", "figure.facecolor": "white",
+    "savefig.dpi": 250, "text.hinting": "none", "svg.fonttype": "path", "svg.hashsalt": "scaling-law-lab", "figure.facecolor": "white",
 }
 
 

@@ -10,17 +10,18 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import ndtri
 from scipy.stats import qmc
 
-from sweeps.carbs import surrogate
 from sweeps.carbs.acquisition import Staircase, climb, log_improvement, nearest, propose, staircase
+from sweeps.carbs.beliefs import Beliefs, Learnt, Observation, believe
 from sweeps.carbs.front import Front, FrontPoint, monotone
 from sweeps.carbs.space import Dimension, Space
+from sweeps.carbs.surrogate import LossModel
 
 if TYPE_CHECKING:
     from sweeps.carbs.laws import ScalingLaws
@@ -52,27 +53,6 @@ class CapUnreachable(ValueError):
     """Nothing in the space is believed to cost as little as max_cost."""
 
 
-@dataclass(frozen=True)
-class Observation:
-    """A finished or failed run as told."""
-
-    config: dict
-    loss: float | None      # None: the run failed
-    cost: float | None      # None: a failed run whose cost is unknown
-
-
-@dataclass(frozen=True)
-class _Beliefs:
-    """The models, and the data they were fitted to, of one moment."""
-
-    X: Array                # (n, d) finished runs
-    log_cost: Array         # (n,)
-    loss: surrogate.LossModel
-    cost: surrogate.CostModel
-    failure: surrogate.FailureModel | None
-    fitted: int             # observations that the hyperparameters have seen
-
-
 class Carbs:
     """Search over `space` (name -> Log, Linear, Logit, Integer, Choice) for the whole front.
 
@@ -101,10 +81,8 @@ class Carbs:
         self._pending: list[dict] = []
         self._queue: list[dict] = []
         self._asked = 0                             # design points drawn
-        self._theta: dict[str, list[float]] = {}    # last hyperparameters by model
-        self._warp = len(surrogate.WARPS) // 2
-        self._fitted = 0                            # observations the hyperparameters have seen
-        self._beliefs: _Beliefs | None = None
+        self._learnt = Learnt()                     # what the last suggestion's models came to
+        self._beliefs: Beliefs | None = None
 
     # ------------------------------------------------------------------ ask and tell
 
@@ -221,55 +199,19 @@ class Carbs:
 
     # ------------------------------------------------------------------ models
 
-    def beliefs(self) -> _Beliefs:
+    def beliefs(self) -> Beliefs:
         """The models given all that was told, fitted at most once per observation.
 
         Looking changes nothing: the hyperparameters that the next fit starts from are those of the
         last suggestion. Raises ValueError under 2 finished runs.
         """
         if self._beliefs is None:
-            finished = self._finished()
-            if len(finished) < 2:
-                raise ValueError(f"need at least 2 finished runs for a model, got {len(finished)}")
-            iterations = self._iterations(len(self.observations))
-            X = np.array([self.space.encode(o.config) for o in finished])
-            loss = np.array([o.loss for o in finished])
-            log_cost = np.log([o.cost for o in finished])
-            keep = _informative(log_cost, loss)
-            theta = {name: np.array(values) for name, values in self._theta.items()}
-            losses = surrogate.fit_loss(X[keep], loss[keep], start=theta.get("loss"), index=self._warp,
-                                        iterations=iterations)
-            some = keep[surrogate.spread(len(keep), surrogate.TRAIN)]
-            costs = surrogate.fit_cost(X[some], log_cost[some], start=theta.get("cost"), iterations=iterations)
-            failures = self._fit_failure(theta.get("failure"), iterations)
-            seen = len(self.observations) if iterations else self._fitted
-            self._beliefs = _Beliefs(X, log_cost, losses, costs, failures, seen)
+            self._beliefs = believe(self.space, self.observations, self._learnt)
         return self._beliefs
-
-    def _remember(self, now: _Beliefs) -> None:
-        models = {"loss": now.loss, "cost": now.cost, "failure": now.failure}
-        self._theta = {name: model.process.theta.tolist() for name, model in models.items() if model is not None}
-        self._fitted, self._warp = now.fitted, now.loss.index
-
-    def _iterations(self, n: int) -> int:
-        """How long to train: well at first, briefly when warm, not at all until 2% are new."""
-        if n <= self._fitted * 1.02:
-            return 0
-        return 60 if n < 30 else 20
-
-    def _fit_failure(self, start: Array | None, iterations: int) -> surrogate.FailureModel | None:
-        failed = np.array([o.loss is None for o in self.observations])
-        if not failed.any():
-            return None
-        X = np.array([self.space.encode(o.config) for o in self.observations])
-        # All failures first, then successes: walls are where the failures are.
-        keep = np.argsort(~failed, kind="stable")[:surrogate.TRAIN] if len(X) > surrogate.TRAIN else slice(None)
-        # The first failure may fall between two fits of the other models: this one is trained then.
-        return surrogate.fit_failure(X[keep], failed[keep], start=start, iterations=60 if start is None else iterations)
 
     # ------------------------------------------------------------------ the model's suggestion
 
-    def _log_cap(self, now: _Beliefs, pending: Array) -> float:
+    def _log_cap(self, now: Beliefs, pending: Array) -> float:
         """Log of the dearest run allowed: by the cap, by what is left of the budget, by reach."""
         # Without a cap, a decade above the dearest run: the walk up goes on, one stride at a time.
         cap = now.log_cost.max() + math.log(10.0) if self.max_cost is None else math.log(self.max_cost)
@@ -282,7 +224,7 @@ class Carbs:
             raise BudgetSpent(f"spent {self.spent:.4g} of {self.budget:.4g}, {committed:.4g} more in flight")
         return min(cap, math.log(left))
 
-    def _steps(self, now: _Beliefs, losses: surrogate.LossModel, X: Array, cap: float) -> Staircase:
+    def _steps(self, now: Beliefs, losses: LossModel, X: Array, cap: float) -> Staircase:
         """The believed front through runs finished and pending."""
         mean, _ = losses.predict(X)
         log_cost = np.concatenate([now.log_cost, now.cost.predict(X[len(now.X):])[0]]) if len(X) > len(now.X) \
@@ -292,7 +234,7 @@ class Carbs:
 
     def _suggest(self) -> Array:
         now, space = self.beliefs(), self.space
-        self._remember(now)
+        self._learnt = now.learnt
         pending = np.array([space.encode(c) for c in self._pending]).reshape(-1, space.width)
         cap = self._log_cap(now, pending)
         losses = now.loss.believe(pending) if len(pending) else now.loss
@@ -335,13 +277,13 @@ class Carbs:
         final = final[safe]
         return final[int(np.argmax(gain(final)))]
 
-    def _origins(self, now: _Beliefs, losses: surrogate.LossModel, X: Array) -> Array:
+    def _origins(self, now: Beliefs, losses: LossModel, X: Array) -> Array:
         """Indices of the runs on the believed front, pending ones included."""
         mean, _ = losses.predict(X)
         log_cost, _ = now.cost.predict(X)
         return monotone(log_cost, mean)
 
-    def _cheapest(self, now: _Beliefs, X: Array, cap: float) -> Array:
+    def _cheapest(self, now: Beliefs, X: Array, cap: float) -> Array:
         """Where nothing is surely within the cap: what most likely is."""
         chance = now.cost.chance(X, cap)
         best = int(np.argmax(chance))
@@ -387,9 +329,8 @@ class Carbs:
         return {"space": self.space.to_json(), "seed": self.seed, "max_cost": self.max_cost,
                 "min_cost": self.min_cost, "budget": self.budget, "initial": self.initial,
                 "observations": [asdict(o) for o in self.observations], "pending": self.pending,
-                "queue": [dict(c) for c in self._queue], "asked": self._asked, "theta": dict(self._theta),
-                "warp": self._warp, "fitted": self._fitted, "fallbacks": dict(self.fallbacks),
-                "rng": self._rng.bit_generator.state}
+                "queue": [dict(c) for c in self._queue], "asked": self._asked, **asdict(self._learnt),
+                "fallbacks": dict(self.fallbacks), "rng": self._rng.bit_generator.state}
 
     @classmethod
     def from_state_dict(cls, state: Mapping) -> "Carbs":
@@ -398,8 +339,8 @@ class Carbs:
         search.observations = [Observation(**o) for o in state["observations"]]
         search._pending = [dict(c) for c in state["pending"]]
         search._queue = [dict(c) for c in state["queue"]]
-        search._asked, search._fitted, search._warp = state["asked"], state["fitted"], state["warp"]
-        search._theta = {name: list(values) for name, values in state["theta"].items()}
+        search._asked = state["asked"]
+        search._learnt = Learnt(**{name: state[name] for name in Learnt.__dataclass_fields__})
         search.fallbacks = Counter(state["fallbacks"])
         search._rng.bit_generator.state = state["rng"]
         return search
@@ -409,16 +350,3 @@ def _positive(cost: float) -> float:
     if not (math.isfinite(cost) and cost > 0):
         raise ValueError(f"cost must be positive and finite, got {cost}; report what the run burnt in any one unit")
     return float(cost)
-
-
-def _informative(log_cost: Array, loss: Array) -> Array:
-    """At most KEEP runs for the models: half those nearest the front, half spread through the rest."""
-    n, keep = len(loss), surrogate.KEEP
-    if n <= keep:
-        return np.arange(n)
-    order = np.lexsort((loss, log_cost))
-    excess = np.empty(n)
-    excess[order] = loss[order] - np.minimum.accumulate(loss[order])
-    near = np.argsort(excess, kind="stable")
-    rest = np.sort(near[keep // 2:])
-    return np.sort(np.concatenate([near[:keep // 2], rest[np.linspace(0, len(rest) - 1, keep - keep // 2).astype(int)]]))
