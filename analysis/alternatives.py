@@ -135,9 +135,9 @@ def doubts(scores: tuple[LawScore, ...]) -> tuple[Doubt, ...]:
     if ours is None or not CLEAR < ours.delta_aicc < np.inf or ours.rollout_error < 1e-4:
         return ()
     best = scores[0]
-    return (Doubt("law_outdone", f"another law describes the table better: {best.law}, by {ours.delta_aicc:.0f} in AICc "
-                  f"(log loss of dearer runs foretold within {best.rollout_error:.3f}, by approach 3's law "
-                  f"{ours.rollout_error:.3f})"),)
+    return (Doubt("law_outdone", f"another law describes these runs better, {best.law}, by {ours.delta_aicc:.0f} in AICc; "
+                  f"dearer runs it foretells {'better' if best.rollout_error < ours.rollout_error else 'no better'}: log loss "
+                  f"within {best.rollout_error:.3f}, approach 3's law within {ours.rollout_error:.3f}"),)
 
 
 def _aicc(error, n, k) -> float:

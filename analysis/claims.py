@@ -36,6 +36,7 @@ CLAIMS = (
     Claim("Kaplan et al. 2020", "L_N", 0.076, 0.0, "equation 1.1, no irreducible loss"),
     Claim("Kaplan et al. 2020", "L_D", 0.095, 0.0, "equation 1.2, no irreducible loss"),
     Claim("Kaplan et al. 2020", "L_C", 0.050, 0.0, "equation 1.3: L ~ C_min^-0.050, no irreducible loss"),
+    Claim("Grattafiori et al. 2024 (Llama 3)", "b", 0.53, 0.0, "section 3.2.1: D* = 0.29 C^0.53"),
     Claim("Porian et al. 2024, tuned", "a", 0.497, 0.014 / 3.92, "95% interval .491 to .505"),
 )
 

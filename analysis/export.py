@@ -72,7 +72,7 @@ def _group(g: GroupFit) -> dict:
         "key": dict(g.group.key),
         "n": len(g.group.runs),
         "approach1": _or_refusal(g.envelope, _envelope, g.refused, "approach1"),
-        "approach2": _or_refusal(g.isoflop, _isoflop, g.refused, "approach2"),
+        "approach2": _or_refusal(g.isoflop, lambda fit: _isoflop(fit, g.curves), g.refused, "approach2"),
         "approach3": _or_refusal(g.parametric, _parametric, g.refused, "approach3"),
         "agreement": g.agreement.text if g.agreement else None,
         "frontier": _or_refusal(g.parametric, _frontier, g.refused, "approach3"),
@@ -82,7 +82,7 @@ def _group(g: GroupFit) -> dict:
         "alternatives": [
             {"law": s.law, "parameters": dict(s.parameters), "k": s.k, "aicc": s.aicc, "delta_aicc": s.delta_aicc,
              "rollout_error": s.rollout_error, "rollout_n": s.rollout_n, "note": s.note} for s in g.laws],
-        "predictions": [_prediction(o) for o in g.optima],
+        "predictions": [_prediction(o, g.isoflop) for o in g.optima],
         "refused": dict(g.refused),
     }
 
@@ -92,9 +92,11 @@ def _envelope(fit: EnvelopeFit) -> dict:
             "indistinct": bool(fit.indistinct)}
 
 
-def _isoflop(fit: IsoflopFit) -> dict:
+def _isoflop(fit: IsoflopFit, curves: dict[str, IsoflopFit]) -> dict:
     return {"a": _estimate(fit.a), "b": _estimate(fit.b), "curve": fit.curve, "bracketed": len(fit.minima),
             "decades": fit.decades,
+            "other_curves": [{"curve": kind, "a": _estimate(other.a), "b": _estimate(other.b), "bracketed": len(other.minima)}
+                             for kind, other in curves.items()],
             "minima": [{"flops": m.C, "params": m.N, "samples": m.D, "loss": m.L, "log_params_se": m.N_se}
                        for m in fit.minima],
             "refused_budgets": [{"flops": r.C, "points": len(r.points.N), "reason": r.reason} for r in fit.refused]}
@@ -148,9 +150,10 @@ def _difference(d: Difference) -> dict:
             "p_value": d.p_value, "paired": bool(d.paired), "zero_inside": 0 in d.estimate}
 
 
-def _prediction(o: OptimumEstimate) -> dict:
+def _prediction(o: OptimumEstimate, isoflop: IsoflopFit | None) -> dict:
     return {"flops": o.C, "params": _estimate(o.N), "samples": _estimate(o.D), "loss": _estimate(o.L),
-            "inside": bool(o.inside)}
+            "inside": bool(o.inside),
+            "approach2": None if isoflop is None else {"params": _estimate(isoflop.params(o.C)), "samples": _estimate(isoflop.samples(o.C))}}
 
 
 def _learning_rate(fit: LearningRateFit) -> dict:

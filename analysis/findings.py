@@ -49,6 +49,7 @@ def preferred(g: GroupFit) -> tuple[str, Estimate, Estimate] | None:
 def headlines(study: Study) -> tuple[str, ...]:
     """The findings that need no table beside them: the exponents, what differs, the learning rate."""
     said = [_exponents_finding(g) for g in study.groups] if len(study.groups) <= MOST_SENTENCES else [_range_finding(study)]
+    said += [f"{g.group.label + ': a' if g.group.label else 'A'} doubt: {d.text}." for g in study.groups for d in g.pooled]
     said += [_difference_finding(d) for d in study.differences if d.quantity == "a"]
     if study.learning_rate is not None:
         fit = study.learning_rate
@@ -92,7 +93,7 @@ def _group_findings(g: GroupFit) -> list[str]:
     if g.isoflop is not None:
         said.append(f"{where}the isoFLOP optimum is bracketed in {len(g.isoflop.minima)} budgets over "
                     f"{g.isoflop.decades:.1f} decades of compute"
-                    + (f"; {len(g.isoflop.refused)} budgets were refused." if g.isoflop.refused else "."))
+                    + (f"; {len(g.isoflop.refused)} more say nothing." if g.isoflop.refused else "."))
     said += [f"{where}a doubt: {d.text}." for d in g.doubts if d.code in GRAVE]
     if g.accuracy is not None and g.accuracy.of_compute is not None:
         said.append(f"{where}the error rate at the best use of compute falls as C^-{shown(g.accuracy.of_compute.gamma)} "
@@ -106,8 +107,8 @@ def _claims_finding(claims: tuple[Verdict, ...]) -> str:
     for verdict in ("consistent", "rejected", "undecided"):
         mine = [f"{v.claim.source} ({v.claim.value:g}, {p_text(v.p_value)})" for v in about_a if v.verdict == verdict]
         if mine:
-            parts.append(f"{verdict}: {'; '.join(mine)}")
-    return "of the published values of a, " + ". ".join(parts) + "."
+            parts.append(f"{verdict} {'is' if len(mine) == 1 else 'are'} {', '.join(mine)}")
+    return "of the published values of a, " + "; ".join(parts) + "."
 
 
 def _difference_finding(d: Difference) -> str:

@@ -14,7 +14,7 @@ from analysis.curves import USABLE, Cells, SmoothSurface, basic_interval, copies
 from analysis.estimate import Estimate
 from analysis.intervals import tail
 from analysis.refusal import Doubt, NoMinimum
-from analysis.vertex import CURVES, FINE, vertices
+from analysis.vertex import CURVES, FINE, REACH, vertices
 
 OCTAVES = 0.5       # spacing of common budgets: half of what a width step of sqrt 2 or a halving of the data makes
 LEAST_BUDGETS = 12  # on grids of few octaves
@@ -112,13 +112,14 @@ class IsoflopFit:
         return "\n".join(lines + [f"  note: {doubt.text}" for doubt in self.warnings])
 
 
-def fit_isoflop(N, D, L, C, *, budget=None, budgets=None, curve: str = "cubic", weighting: str = "even",
-                weight=None, cell=None, level: float = 0.95, resamples: int = 500, rng=0) -> IsoflopFit:
+def fit_isoflop(N, D, L, C, *, budget=None, budgets=None, curve: str = "cubic", reach: float = REACH,
+                weighting: str = "even", weight=None, cell=None, level: float = 0.95, resamples: int = 500, rng=0) -> IsoflopFit:
     """Regressions of log N* and log D* on log C, budgets weighted evenly or by the precision of their minima.
 
     Even weights are the default: precisions estimated from the same points make intervals
     of a cover 84% instead of 94% on simulated grids of 10 x 8 cells. budget labels the rows of
-    equal compute; budgets (k,) asks for common budgets by interpolation. Raises NoMinimum where
+    equal compute; budgets (k,) asks for common budgets by interpolation. reach: of log N about the lowest
+    point of a budget, within which its curve is fitted. Raises NoMinimum where
     fewer than 3 budgets bracket their minimum.
     """
     if curve not in CURVES:
@@ -133,7 +134,7 @@ def fit_isoflop(N, D, L, C, *, budget=None, budgets=None, curve: str = "cubic", 
         sections = _interpolated(cells, stack, _common_budgets(cells) if budgets is None else np.asarray(budgets, float))
     else:
         sections = _own(cells, stack)
-    found = [vertices(np.log(s.N), s.log_L, curve) for s in sections]
+    found = [vertices(np.log(s.N), s.log_L, curve, reach) for s in sections]
     kept = [i for i, v in enumerate(found) if not v.reason and np.isfinite(v.log_N[1:]).mean() > 0.5]
     refused = tuple(RefusedBudget(s.C, v.reason or "most copies of it with fresh noise have no bracketed minimum",
                                   s.points()) for i, (s, v) in enumerate(zip(sections, found)) if i not in kept)

@@ -19,6 +19,7 @@ from analysis.solver import EXPONENTS, Coordinates, Objective
 from analysis.surface import Surface
 from analysis.surface_fit import HUBER, SurfaceFit, check_runs, describe
 
+LOOSE, EXACT = 0.1, 1e-6   # rms of the residuals of log L: more is said, and so is less
 NAMES = ("E", "A", "B", "alpha", "beta", "a", "b", "gamma")
 
 
@@ -263,6 +264,11 @@ class ParametricFit:
         pegged = np.isin(self.draws[:, 3:], EXPONENTS).any(1).mean()
         if pegged > 0.01:
             doubts.append(Doubt("draws_at_bound", f"{pegged:.0%} of the resamples end at a bound of alpha or beta"))
+        if self.scatter > LOOSE:
+            doubts.append(Doubt("large_scatter", f"the runs stray from the law by {self.scatter:.0%} (rms of log L)"))
+        if self.scatter < EXACT:
+            doubts.append(Doubt("no_noise", "the runs lie on the law to the last digits, as simulated ones do: what the intervals "
+                                "show is rounding"))
         if self.point.agreeing == 1:
             doubts.append(Doubt("lonely_optimum", f"only 1 of {self.point.starts} descents found the optimum"))
         return tuple(doubts)

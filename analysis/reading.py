@@ -213,6 +213,8 @@ def _csv_sheet(source: str, head: bytes) -> Sheet:
         start = stream.read(MAX_LINE_BYTES)
     if b"\0" in start:
         raise OSError("is neither Parquet nor CSV text")
+    if start.lstrip()[:1] in (b"[", b"{"):
+        raise OSError("is JSON; write its records as CSV (pandas.read_json(...).to_csv(...))")
     text = start.decode("utf-8-sig", errors="ignore" if len(start) == MAX_LINE_BYTES else "strict")
     lines = text.splitlines(keepends=True)
     skipped = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith("#")), None)

@@ -46,7 +46,7 @@ def report_html(study: Study, pictures: Sequence[Picture], *, command: str) -> s
     """The page. command: how it was made, for the last line."""
     made = {table.title: table for table in tables(study)}
     story = [made.pop(title) for title in ("Exponents", "The best use of compute", "Published claims",
-                                           "Differences between groups", "Error rate") if title in made]
+                                           "Differences between groups", "Error rate", "Minima of the isoFLOP curves") if title in made]
     return environment().get_template("report.html.j2").render(
         title=", ".join(printable(Path(s).name) for s in study.table.sources), findings=findings(study), tables=story,
         pictures=pictures, doubts=_doubts(study), refused=_refused(study), appendix=list(made.values()),
@@ -83,7 +83,9 @@ def _method(study: Study) -> Lines:
                          f"{len(fit.draws):,} resamples"))
             rows.append((label, "cost", fit.cost.summary().removeprefix("cost").strip()))
         if g.isoflop is not None:
-            rows.append((label, "approach 2", f"{g.isoflop.curve} through each budget; intervals by {g.isoflop.a.method}"))
+            rows.append((label, "approach 2", f"{g.isoflop.curve} through the sizes of each budget within a factor of 10 of its "
+                         f"lowest loss, budgets {'interpolated' if g.isoflop.interpolated else 'as the table has them'}; "
+                         f"intervals by {g.isoflop.a.method}"))
         if g.envelope is not None:
             rows.append((label, "approach 1", f"lower envelope; intervals by {g.envelope.a.method}; the slope of a running "
                          f"minimum would be {g.envelope.naive:.3f}, that of the grid's corners {g.envelope.design_ratio:.3f}"))

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.columns import OWN_EXTRAS, PARTS, chosen, listed, parts_by_name
+from analysis.columns import OWN_EXTRAS, PARTS, chosen, listed, parts_by_name, scale_of
+from analysis.pooled import may_group
 from analysis.reading import BadTable, Sheet, printable, read_columns
 from analysis.refusal import Doubt
 from analysis.values import Labels, labels, numbers
 
 TEXTUAL = ("lr_rule", "dataset", "fingerprint")   # of OWN_EXTRAS
+MOST_ROWS, MOST_OTHERS = 20_000, 64   # of a table whose further columns are looked at
+NEARLY = 0.01   # two columns of one meaning that differ by less are one: planned tokens, and tokens in whole batches
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Rows:
     values: dict[str, np.ndarray]       # N D C L accuracy budget and numeric extras; NaN where missing
     text: dict[str, np.ndarray]         # part -> mask of cells that hold text in place of a number
     labels: dict[str, Labels]           # seed, grouping columns and textual extras
+    others: dict[str, Labels]           # columns with no part that may name kinds of run
     columns: dict[str, str]
     doubts: tuple[Doubt, ...]
     read: int
@@ -34,24 +38,44 @@ def rows_of(sheet: Sheet, flags: Mapping[str, str], grouping: tuple[str, ...], o
     in_parts = [column for columns in parts.values() for column in columns]
     block = read_columns(sheet, list(dict.fromkeys([*in_parts, *by.values(), *extras])))
     numeric = {n: _parsed(block.columns[n]) for n in dict.fromkeys([*in_parts, *extras]) if n not in TEXTUAL}
+    nearly: list[Doubt] = []
     column_of = {part: name for part, columns in parts.items() if
-                 (name := _resolve(part, columns, numeric, part in flags, sheet.source)) is not None}
+                 (name := _resolve(part, columns, numeric, part in flags, sheet.source, nearly)) is not None}
     values = {part: numeric[name][0] for part, name in column_of.items() if part != "seed"}
+    values, scaled = _in_units(values, column_of)
     values |= {name: numeric[name][0] for name in extras if name not in TEXTUAL}
     tagged = {**{n: n for n in extras if n in TEXTUAL}, **by,
               **({"seed": column_of["seed"]} if "seed" in column_of else {})}
     columns = {part: printable(name) for part, name in column_of.items()}
     derived, doubts = _derive(values)
     columns |= {d.code.removeprefix("derived_"): d.text for d in doubts}
+    doubts += (*nearly, *scaled)
+    if "C" in column_of and column_of["C"] == column_of.get("budget"):
+        doubts += (Doubt("budget_as_C", f"no column of FLOPs: the budget {columns['C']} is taken for what the runs took"),)
     if "accuracy" in values:
         share, percent = _as_share(values["accuracy"])
         derived, doubts = derived | {"accuracy": share}, doubts + percent
     if column_of["L"].lower().startswith(("train", "loss_train", "losstrain")):
         doubts += (Doubt("training_loss", f"the loss is {columns['L']}, on training data; the laws are about "
                          "held-out loss"),)
-    return Rows(values | derived, {part: numeric[column_of[part]][1] for part in "NDCL" if part in column_of},
-                {name: labels(block.columns[column]) for name, column in tagged.items()}, columns, doubts,
+    values |= derived
+    others = {} if ours or grouping else _others(sheet, {*in_parts, *by.values()}, block.rows, (values["N"], values["D"]))
+    return Rows(values, {part: numeric[column_of[part]][1] for part in "NDCL" if part in column_of},
+                {name: labels(block.columns[column]) for name, column in tagged.items()}, others, columns, doubts,
                 block.rows, block.ragged)
+
+
+def _others(sheet: Sheet, used: set[str], rows: int, sizes: tuple[np.ndarray, ...]) -> dict[str, Labels]:
+    """Of a table that people read, columns without a part that may name experiments pooled in it."""
+    names = [name for name in sheet.flat if name not in used and sheet.names.count(name) == 1]
+    if rows > MOST_ROWS or len(names) > MOST_OTHERS:
+        return {}
+    try:
+        block = read_columns(sheet, names)
+    except BadTable:   # what nobody asked for may be damaged
+        return {}
+    tags = {name: labels(column) for name, column in block.columns.items()}
+    return {name: tag for name, tag in tags.items() if len(tag.code) == rows and may_group(tag, *sizes)}
 
 
 def _parsed(column) -> tuple[np.ndarray, np.ndarray]:
@@ -59,8 +83,36 @@ def _parsed(column) -> tuple[np.ndarray, np.ndarray]:
     return values.to_numpy().astype(np.float64, copy=False), text.to_numpy().astype(bool, copy=False)
 
 
-def _resolve(part: str, columns: tuple[str, ...], parsed: dict, explicit: bool, source: str) -> str | None:
-    """The one column of several that plays the part: the only numeric one, or any of equals."""
+def _in_units(values: dict[str, np.ndarray], column_of: dict[str, str]) -> tuple[dict[str, np.ndarray], tuple[Doubt, ...]]:
+    """N, D and C in ones where a column's name says thousands, millions or GFLOPs, and its numbers bear it out."""
+    made, doubts = dict(values), []
+    for part in ("N", "D", "C"):
+        scale = scale_of(column_of[part], part) if part in column_of else 1.0
+        if scale == 1 or not _borne_out(part, scale, made):
+            continue
+        made[part] = values[part] * scale
+        doubts.append(Doubt(f"scaled_{part}", f"{part} is {printable(column_of[part])}: taken times {scale:g}"))
+    return made, tuple(doubts)
+
+
+def _borne_out(part: str, scale: float, values: dict[str, np.ndarray]) -> bool:
+    """Sizes that are small numbers; FLOPs that are nearer to 6 N D once scaled, or that stand alone."""
+    value = values[part]
+    if part != "C":
+        return bool(np.nanmax(np.where(np.isfinite(value), value, np.nan), initial=0) < 1e6)
+    if not {"N", "D"} <= values.keys():
+        return True
+    with np.errstate(all="ignore"):
+        off = np.log10(value / (6 * values["N"] * values["D"]))
+    off = off[np.isfinite(off)]
+    return bool(len(off) and abs(np.median(off) + np.log10(scale)) < abs(np.median(off)))
+
+
+def _resolve(part: str, columns: tuple[str, ...], parsed: dict, explicit: bool, source: str, nearly: list[Doubt]) -> str | None:
+    """The one column of several that plays the part: the only numeric one, or the first of several that say the same.
+
+    What differs by less than NEARLY is noted in `nearly`.
+    """
     flag, meaning = PARTS[part].flag, PARTS[part].meaning
     if part == "seed":
         return columns[0]
@@ -73,10 +125,25 @@ def _resolve(part: str, columns: tuple[str, ...], parsed: dict, explicit: bool, 
                                f"name the {meaning} with {flag}")
         return columns[0] if part in ("N", "L", "D", "C") else None
     first = parsed[numeric[0]][0]
-    if any(not np.array_equal(first, parsed[n][0], equal_nan=True) for n in numeric[1:]):
+    with np.errstate(all="ignore"):
+        apart = max((_apart(first, parsed[n][0]) for n in numeric[1:]), default=0.0)
+    if apart >= NEARLY:
         raise BadTable(f"{printable(source)}: which column is the {meaning}? {listed(numeric)} differ; "
                        f"name one with {flag}")
+    if apart:
+        nearly.append(Doubt("columns_differ", f"{listed(numeric)} differ by {apart:.2g} at most: {printable(numeric[0])} "
+                            f"is the {meaning}"))
     return numeric[0]
+
+
+def _apart(first: np.ndarray, other: np.ndarray) -> float:
+    """Largest relative difference; infinite where one has a number and the other has none."""
+    if np.array_equal(first, other, equal_nan=True):
+        return 0.0
+    if not np.array_equal(np.isfinite(first), np.isfinite(other)):
+        return np.inf
+    known = np.isfinite(first)
+    return float(np.max(np.abs(first[known] - other[known]) / np.abs(first[known]), initial=0.0))
 
 
 def _derive(values: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[Doubt, ...]]:
@@ -113,15 +180,18 @@ def stacked(files: list[Rows]) -> Rows:
         names = dict.fromkeys(name for f in files for name in pick(f))
         return {n: np.concatenate([pick(f).get(n, np.full(f.read, missing)) for f in files]) for n in names}
 
-    tags = {}
-    for name in dict.fromkeys(n for f in files for n in f.labels):
-        values = tuple(dict.fromkeys(v for f in files if name in f.labels for v in f.labels[name].values))
-        place = {v: i for i, v in enumerate(values)}
-        codes = [np.array([*(place[v] for v in f.labels[name].values), -1])[f.labels[name].code]
-                 if name in f.labels else np.full(f.read, -1) for f in files]
-        tags[name] = Labels(np.concatenate(codes), values)
+    def labelled(pick) -> dict[str, Labels]:
+        tags = {}
+        for name in dict.fromkeys(n for f in files for n in pick(f)):
+            values = tuple(dict.fromkeys(v for f in files if name in pick(f) for v in pick(f)[name].values))
+            place = {v: i for i, v in enumerate(values)}
+            codes = [np.array([*(place[v] for v in pick(f)[name].values), -1])[pick(f)[name].code]
+                     if name in pick(f) else np.full(f.read, -1) for f in files]
+            tags[name] = Labels(np.concatenate(codes), values)
+        return tags
+
     doubts = tuple(dict.fromkeys(d for f in files for d in f.doubts))
     columns = {part: " / ".join(dict.fromkeys(f.columns[part] for f in files if part in f.columns))
                for part in dict.fromkeys(p for f in files for p in f.columns)}
-    return Rows(joined(lambda f: f.values, np.nan), joined(lambda f: f.text, False), tags, columns,
-                 doubts, sum(f.read for f in files), sum(f.ragged for f in files))
+    return Rows(joined(lambda f: f.values, np.nan), joined(lambda f: f.text, False), labelled(lambda f: f.labels),
+                labelled(lambda f: f.others), columns, doubts, sum(f.read for f in files), sum(f.ragged for f in files))

@@ -79,9 +79,10 @@ def _selections(fit: ParametricFit):
     spread = 1.4826 * np.median(np.abs(residual))
     yield f"without residuals beyond {OUTLYING:g} sd", np.abs(residual) <= OUTLYING * spread
     yield "without the highest 2% of losses", fit.L <= np.quantile(fit.L, 0.98)
-    for cut in CUTS:
-        yield f"without the cheapest {cut:.0%}", fit.C >= np.quantile(fit.C, cut)
-    yield "without the dearest 25%", fit.C <= np.quantile(fit.C, 0.75)
+    order = np.sort(fit.C)
+    for cut in CUTS:   # budgets whole: where many runs took the same FLOPs, the share is the least
+        yield f"without the cheapest {cut:.0%}", fit.C > order[max(1, round(cut * len(order))) - 1]
+    yield "without the dearest 25%", fit.C < order[-max(1, round(0.25 * len(order)))]
     yield "without the smallest size", fit.N > fit.N.min()
     yield "without the largest size", fit.N < fit.N.max()
 

@@ -17,12 +17,20 @@ from analysis.envelope import EnvelopeFit, fit_envelope
 from analysis.isoflop import IsoflopFit, fit_isoflop
 from analysis.learning_rate import LearningRateFit, best_rates, fit_learning_rate, rates_of_study
 from analysis.parametric import OptimumEstimate, ParametricFit, Profile, fit_parametric
+from analysis.pooled import pooled_doubts
 from analysis.refusal import Doubt
 from analysis.sensitivity import Row
 from analysis.table import Group, Runs, Table
 
 PROFILED = ("E", "A", "B", "alpha", "beta", "a")
 MAX_COMPARED = 6      # groups: 15 pairs of them; more differences are noise to a reader
+CURVES = {             # of approach 2, beside the chosen one: what other people draw through a budget
+    "parabola, within a factor of 10 of the lowest": dict(curve="parabola"),
+    "parabola, through all of a budget": dict(curve="parabola", reach=np.inf),
+    "cubic, through all of a budget": dict(curve="cubic", reach=np.inf),
+    "Akima's curve": dict(curve="akima"),
+}
+CURVE_RESAMPLES = 200
 SAMPLE = 5_000        # rows that accuracy and figures look at; more move no digit shown
 
 
@@ -46,6 +54,7 @@ class GroupFit:
     note: str                           # how the rows were condensed, or ""
     envelope: EnvelopeFit | None        # approach 1
     isoflop: IsoflopFit | None          # approach 2
+    curves: Mapping[str, IsoflopFit]    # approach 2 by CURVES, those that bracket enough
     parametric: ParametricFit | None    # approach 3
     agreement: Agreement | None
     accuracy: AccuracyFit | None
@@ -54,13 +63,14 @@ class GroupFit:
     sensitivity: tuple[Row, ...]
     laws: tuple[LawScore, ...]
     optima: tuple[OptimumEstimate, ...]
+    pooled: tuple[Doubt, ...]           # of kinds of run that nobody told apart
     refused: Mapping[str, str]          # name of an analysis -> why
 
     @property
     def doubts(self) -> tuple[Doubt, ...]:
         fits = (self.envelope, self.isoflop, self.parametric, self.agreement, self.accuracy, *self.optima)
         return tuple(dict.fromkeys([*(d for fit in fits if fit is not None for d in fit.warnings),
-                                    *sensitivity.doubts(self.sensitivity), *alternatives.doubts(self.laws)]))
+                                    *self.pooled, *sensitivity.doubts(self.sensitivity), *alternatives.doubts(self.laws)]))
 
 
 @dataclass(frozen=True)
@@ -130,6 +140,9 @@ def _fit_group(group: Group, table: Table, request: Request, tell: Callable[[str
     tell(name + "approach 2")
     isoflop = _attempt("approach2", refused, lambda: _with_intervals(fit_isoflop(
         few.N, few.D, few.L, few.C, budget=few.budget, **drawn)))
+    curves = {} if isoflop is None else {kind: fit for kind, choice in CURVES.items() if (fit := _attempt(
+        f"approach 2, {kind}", {}, lambda choice=choice: _with_intervals(fit_isoflop(
+            few.N, few.D, few.L, few.C, budget=few.budget, resamples=min(CURVE_RESAMPLES, request.resamples), **choice, **shared))))}
     tell(name + "approach 1")
     envelope = _attempt("approach1", refused, lambda: _with_intervals(
         fit_envelope(few.N, few.D, few.L, few.C, **drawn)))
@@ -141,7 +154,7 @@ def _fit_group(group: Group, table: Table, request: Request, tell: Callable[[str
             resamples=request.resamples, rng=request.rng))
     tell(name + "claims, profiles, sensitivity")
     return GroupFit(
-        group, seen, few.note, envelope, isoflop, parametric,
+        group, seen, few.note, envelope, isoflop, curves, parametric,
         _attempt("agreement", refused, lambda: agreement(envelope, isoflop, parametric)),
         accuracy,
         tuple(p for q in PROFILED if parametric and (p := _attempt(
@@ -153,6 +166,7 @@ def _fit_group(group: Group, table: Table, request: Request, tell: Callable[[str
             few.N, few.D, few.L, C=few.C, weight=few.weight, cell=few.cell, rng=request.rng)) or () if parametric else (),
         tuple(o for C in request.budgets if parametric and (o := _attempt(
             f"prediction at {C:.3g} FLOPs", refused, lambda C=C: parametric.optimum(C)))),
+        pooled_doubts(parametric.residuals, runs.tags) if parametric and not few.note else (),
         refused)
 
 

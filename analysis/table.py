@@ -30,6 +30,7 @@ class Runs:
     cell: np.ndarray              # (n,) int, index of the distinct (N, D)
     budget: np.ndarray | None     # (n,) float64, the isoFLOP budget that a row belongs to
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)  # other columns, as in OWN_EXTRAS
+    tags: Mapping[str, np.ndarray] = field(default_factory=dict)   # (n,) codes of columns that may name kinds of run
 
     def __len__(self) -> int:
         return len(self.N)
@@ -41,7 +42,8 @@ class Runs:
             self, N=N, D=D, C=self.C[rows], L=self.L[rows], seed=self.seed[rows], cell=cells(N, D),
             accuracy=None if self.accuracy is None else self.accuracy[rows],
             budget=None if self.budget is None else self.budget[rows],
-            extra={name: column[rows] for name, column in self.extra.items()})
+            extra={name: column[rows] for name, column in self.extra.items()},
+            tags={name: code[rows] for name, code in self.tags.items()})
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,8 @@ def _runs(rows: Rows) -> Runs:
               for name, tag in rows.labels.items() if name in ("lr_rule",)}
     seed = rows.labels["seed"].code if "seed" in rows.labels else np.zeros(rows.read, np.int64)
     return Runs(get["N"], get["D"], get["C"], get["L"], get.get("accuracy"), seed,
-                np.zeros(rows.read, np.int64), get.get("budget"), extra)
+                np.zeros(rows.read, np.int64), get.get("budget"), extra,
+                {printable(name): tag.code for name, tag in rows.others.items()})
 
 
 def _kept(tag: Labels, keep: np.ndarray) -> Labels:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from analysis.claims import RIVAL
 from analysis.estimate import Estimate
 from analysis.findings import number, p_text, shown
 from analysis.sensitivity import Row
@@ -16,6 +17,7 @@ class Lines:
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    note: str = ""   # what its words mean, for the report
 
     def __str__(self) -> str:
         """Aligned for a terminal."""
@@ -28,8 +30,21 @@ class Lines:
 def tables(study: Study) -> tuple[Lines, ...]:
     """Every table that has rows, in the order of the story."""
     made = (exponents(study), predictions(study), claims(study), differences(study), accuracy(study),
-            alternatives(study), sensitivity(study))
+            minima(study), curves(study), alternatives(study), sensitivity(study))
     return tuple(t for t in made if t.rows)
+
+
+EXPONENTS_NOTE = (
+    "N* grows as C^a and D* as C^b. Scatter: rms of log loss about the law. Design ratio: the slope that approach 1 would find "
+    "in the grid's own corners if the losses said nothing.")
+CLAIMS_NOTE = (
+    "Rejected: the claim is too far from this table at the 5% level, its own error allowed for. Consistent: not rejected, and the "
+    f"interval is narrow enough that a value {RIVAL:g} away would have been. Undecided: not rejected, but neither would such a value "
+    "be. L_N, L_D and L_C are the slopes of the loss against N, D and C alone with no irreducible loss, over the range sampled.")
+LAWS_NOTE = (
+    "Kaplan's joint law: ((Nc/N)^(alpha_N/alpha_D) + Dc/D)^alpha_D (Kaplan et al. 2020, equation 1.5). Broken in D: the slope in D "
+    "changes once (Caballero et al. 2023, equation 1). Saturating: (L - E)/(Lmax - L)^c is the reducible part (Alabdulmohsin et al. "
+    "2022, M4). The scatter counts as a parameter. Held out: fitted to the cheaper runs, asked for the next dearer ones.")
 
 
 def _names(groups: Sequence[GroupFit]) -> tuple[str, ...]:
@@ -42,7 +57,7 @@ def exponents(study: Study) -> Lines:
     for quantity in ("a", "b"):
         for name, attribute in (("approach 1", "envelope"), ("approach 2", "isoflop"), ("approach 3", "parametric")):
             rows.append((f"{quantity}, {name}", [_cell(g, attribute, quantity) for g in study.groups]))
-    for quantity, meaning in (("alpha", "alpha"), ("beta", "beta"), ("E", "E (nats)"), ("gamma", "gamma of L*(C)")):
+    for quantity, meaning in (("alpha", "alpha"), ("beta", "beta"), ("E", "E"), ("A", "A"), ("B", "B"), ("gamma", "gamma of L*(C)")):
         rows.append((meaning, [_cell(g, "parametric", quantity) for g in study.groups]))
     rows.append(("scatter about approach 3", [f"{g.parametric.scatter:.1%}" if g.parametric else "-" for g in study.groups]))
     rows.append(("p of C = k N^p D", [_cost(g) for g in study.groups]))
@@ -50,10 +65,10 @@ def exponents(study: Study) -> Lines:
         f"{g.envelope.design_ratio:.2f}" + (" = approach 1: not a finding" if g.envelope.indistinct else "")
         if g.envelope else "-" for g in study.groups]))
     if len(study.groups) <= 3:
-        return Lines("Exponents", ("", *_names(study.groups)), tuple((n, *cells) for n, cells in rows))
-    kept = [(n, cells) for n, cells in rows if n in ("runs", "a, approach 1", "a, approach 2", "a, approach 3", "E (nats)")]
+        return Lines("Exponents", ("", *_names(study.groups)), tuple((n, *cells) for n, cells in rows), EXPONENTS_NOTE)
+    kept = [(n, cells) for n, cells in rows if n in ("runs", "a, approach 1", "a, approach 2", "a, approach 3", "E")]
     return Lines("Exponents", ("group", *(n for n, _ in kept)),
-                 tuple((name, *(cells[i] for _, cells in kept)) for i, name in enumerate(_names(study.groups))))
+                 tuple((name, *(cells[i] for _, cells in kept)) for i, name in enumerate(_names(study.groups))), EXPONENTS_NOTE)
 
 
 def _cell(g: GroupFit, attribute: str, quantity: str) -> str:
@@ -65,15 +80,52 @@ def _cost(g: GroupFit) -> str:
     if g.parametric is None:
         return "-"
     cost = g.parametric.cost
-    return shown(cost.p_estimate) if cost.p_estimate is not None else f"{cost.p:g} (C = {cost.k:g} N D)"
+    if cost.p_estimate is None or cost.p_estimate.high - cost.p_estimate.low < 1e-6:   # the table's C is computed so
+        return f"{cost.p:.6g} (C = {cost.k:.3g} N{'' if abs(cost.p - 1) < 1e-6 else f'^{cost.p:.3g}'} D)"
+    return shown(cost.p_estimate)
 
 
 def predictions(study: Study) -> Lines:
-    rows = [(*((g.group.label,) if len(study.groups) > 1 else ()), f"{o.C:.3g}", _big(o.N), _big(o.D), shown(o.L),
-             "inside the table" if o.inside else "extrapolated")
-            for g in study.groups for o in g.optima]
-    return Lines("The best use of compute", (*(("group",) if len(study.groups) > 1 else ()), "FLOPs", "model size N*",
-                                             "training examples D*", "loss L*", ""), tuple(rows))
+    """By approach 3, and by approach 2, which says nothing of the loss."""
+    several, rows = len(study.groups) > 1, []
+    for g in study.groups:
+        for C in study.request.budgets:
+            made = [("approach 3", o.N, o.D, shown(o.L), o.inside) for o in g.optima if o.C == C]
+            if g.isoflop is not None:
+                reached = [m.C for m in g.isoflop.minima]
+                made.append(("approach 2", g.isoflop.params(C), g.isoflop.samples(C), "-", min(reached) <= C <= max(reached)))
+            rows += [(*((g.group.label,) if several else ()), f"{C:.3g}", how, _big(N), _big(D), f"{D.value / N.value:.3g}", L,
+                      "inside the table" if inside else "extrapolated") for how, N, D, L, inside in made]
+    return Lines("The best use of compute", (*(("group",) if several else ()), "FLOPs", "by", "model size N*", "data D*", "D*/N*",
+                                             "loss L*", ""), tuple(rows))
+
+
+def minima(study: Study) -> Lines:
+    """Of approach 2: what every budget says, or why it says nothing."""
+    several, rows = len(study.groups) > 1, []
+    for g in study.groups:
+        if g.isoflop is None:
+            continue
+        found = [(m.C, f"{m.N:.3g}", f"{m.D:.3g}", f"{m.D / m.N:.3g}", f"{m.L:.4g}", f"{m.N_se:.1%}", str(len(m.points.N)), "")
+                 for m in g.isoflop.minima]
+        found += [(r.C, "-", "-", "-", "-", "-", str(len(r.points.N)), f"refused: {r.reason}") for r in g.isoflop.refused]
+        rows += [(*((g.group.label,) if several else ()), f"{C:.3g}", *rest) for C, *rest in sorted(found)]
+    return Lines("Minima of the isoFLOP curves", (*(("group",) if several else ()), "FLOPs", "N*", "D*", "D*/N*", "loss",
+                                                  "sd of N*", "sizes", ""), tuple(rows),
+                 "Approach 2's exponents are the slopes of log N* and log D* on log FLOPs.")
+
+
+def curves(study: Study) -> Lines:
+    """Of approach 2: how the exponents move with what is drawn through a budget."""
+    several, rows = len(study.groups) > 1, []
+    for g in study.groups:
+        if g.isoflop is not None:
+            drawn = {f"chosen: {g.isoflop.curve}, within a factor of 10 of the lowest": g.isoflop, **g.curves}
+            rows += [(*((g.group.label,) if several else ()), kind, f"{len(fit.minima)} of {len(fit.minima) + len(fit.refused)}",
+                      shown(fit.a), shown(fit.b)) for kind, fit in drawn.items()]
+    return Lines("Approach 2 by other curves", (*(("group",) if several else ()), "curve through a budget", "budgets bracketed",
+                                                "a", "b"), tuple(rows),
+                 "Wide parabolas are biased where alpha and beta differ or the sizes lie off centre.")
 
 
 def _big(e: Estimate) -> str:
@@ -81,7 +133,7 @@ def _big(e: Estimate) -> str:
 
 
 def claims(study: Study) -> Lines:
-    """A row a claim, a verdict a group."""
+    """A row a claim, our estimate and a verdict a group."""
     judged = [g for g in study.groups if g.claims]
     if not judged:
         return Lines("Published claims", (), ())
@@ -89,8 +141,9 @@ def claims(study: Study) -> Lines:
     for verdicts in zip(*(g.claims for g in judged), strict=True):
         claim = verdicts[0].claim
         rows.append((claim.quantity, f"{claim.value:g}", claim.source, *(
-            f"{v.verdict} ({p_text(v.p_value)})" for v in verdicts)))
-    return Lines("Published claims", ("of", "says", "claim", *_names(judged)), tuple(rows))
+            text for v in verdicts for text in (shown(v.estimate), f"{v.verdict} ({p_text(v.p_value)})"))))
+    heads = ["this table", "verdict"] if len(judged) == 1 else [text for name in _names(judged) for text in (name, "verdict")]
+    return Lines("Published claims", ("of", "says", "claim", *heads), tuple(rows), CLAIMS_NOTE)
 
 
 def differences(study: Study) -> Lines:
@@ -118,7 +171,7 @@ def alternatives(study: Study) -> Lines:
              f"{s.rollout_error:.2%}" if s.rollout_error is not None and s.rollout_error == s.rollout_error else "-",
              s.note) for g in study.groups for s in g.laws]
     return Lines("Other laws", (*(("group",) if several else ()), "law", "parameters", "AICc above the best",
-                                "error on the dearest runs, held out", "note"), tuple(rows))
+                                "error on the dearest runs, held out", "note"), tuple(rows), LAWS_NOTE)
 
 
 def sensitivity(study: Study) -> Lines:

@@ -9,7 +9,7 @@ from analysis.study import Study
 from analysis.tables import Lines, tables
 
 WIDTH = 100
-REPORT_ONLY = ("Sensitivity of approach 3", "Other laws")
+REPORT_ONLY = ("Sensitivity of approach 3", "Other laws", "Minima of the isoFLOP curves", "Approach 2 by other curves")
 
 
 def terminal_text(study: Study) -> str:
@@ -26,7 +26,9 @@ def _brief(table: Lines) -> Lines:
     """Of the published claims, those about a: the report has the rest."""
     if table.title != "Published claims":
         return table
-    return Lines(table.title, table.header, tuple(row for row in table.rows if row[0] == "a"))
+    keep = [i for i, head in enumerate(table.header) if i < 3 or head == "verdict"]   # our own a stands above
+    heads = [table.header[i - 1] if table.header[i] == "verdict" else table.header[i] for i in keep]
+    return Lines(table.title, tuple(heads), tuple(tuple(row[i] for i in keep) for row in table.rows if row[0] == "a"))
 
 
 def _indented(text: str) -> str:

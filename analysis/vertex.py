@@ -33,8 +33,8 @@ class Vertices:
     grid: np.ndarray
 
 
-def vertices(x, Y, curve: str) -> Vertices:
-    """Minimum of each row of Y (R, m), log L, over x (m,), log N, increasing."""
+def vertices(x, Y, curve: str, reach: float = REACH) -> Vertices:
+    """Minimum of each row of Y (R, m), log L, over x (m,), log N, increasing; points within reach of the lowest are fitted."""
     if curve not in CURVES:
         raise ValueError(f"an isoFLOP curve is one of {', '.join(CURVES)}; got {curve!r}")
     degree = CURVES[curve]
@@ -44,7 +44,7 @@ def vertices(x, Y, curve: str) -> Vertices:
         return Vertices(empty, empty, f"{len(x)} sizes, and a {curve} needs {least}", np.empty(0), np.empty(0))
     lowest = Y.argmin(1)
     edge = (lowest == 0) | (lowest == len(x) - 1)
-    place, depth, line, grid = (_akima(x, Y) if degree is None else _polynomial(x, Y, degree, lowest))
+    place, depth, line, grid = (_akima(x, Y) if degree is None else _polynomial(x, Y, degree, lowest, reach))
     inside = (place > x[0]) & (place < x[-1])
     good = inside & ~edge
     if edge[0]:
@@ -57,11 +57,11 @@ def vertices(x, Y, curve: str) -> Vertices:
     return Vertices(np.where(good, place, np.nan), np.where(good, depth, np.nan), reason, line, grid)
 
 
-def _polynomial(x, Y, degree, lowest):
-    """Least squares within REACH of each row's lowest point, or its degree + 3 nearest points."""
+def _polynomial(x, Y, degree, lowest, reach):
+    """Least squares within reach of each row's lowest point, or its degree + 3 nearest points."""
     away = np.abs(x[None, :] - x[lowest][:, None])
     near = np.sort(away, 1)[:, min(degree + 2, len(x) - 1)]
-    w = (away <= np.maximum(REACH, near)[:, None] + 1e-9).astype(float)
+    w = (away <= np.maximum(reach, near)[:, None] + 1e-9).astype(float)
     centre = x[lowest][:, None]
     t = (x[None, :] - centre) / REACH
     V = t[:, :, None] ** np.arange(degree + 1)

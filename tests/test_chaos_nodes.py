@@ -33,9 +33,15 @@ class Killer(threading.Thread):
     def __init__(self, notes, strike, draw):
         super().__init__(daemon=True)
         self.notes, self.strike, self.draw = notes, strike, draw
-        self.kills, self.stop = 0, threading.Event()
+        self.kills, self.stop, self.error = 0, threading.Event(), None
 
     def run(self):
+        try:
+            self.kill_them()
+        except Exception as error:   # kept for the test, whose sweep would go on for ever
+            self.error = error
+
+    def kill_them(self):
         while self.kills < KILLS and not self.stop.is_set():
             enough = len(os.listdir(self.notes)) + self.draw.randint(1, 4)
             while len(os.listdir(self.notes)) < enough and not self.stop.wait(0.05):
@@ -52,6 +58,8 @@ class Killer(threading.Thread):
     def __exit__(self, *_):
         self.stop.set()
         self.join()
+        if self.error:
+            raise self.error
 
 
 class UntilKilled(NewSeeds):
@@ -67,7 +75,7 @@ class UntilKilled(NewSeeds):
         return job
 
     def exhausted(self):
-        return self.after >= AFTER
+        return self.after >= AFTER or self.killer.error is not None
 
 
 def sweep_under(strike, tmp_path, address):
@@ -109,7 +117,7 @@ def test_twenty_workers_killed(tmp_path, record_testsuite_property):
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["raylets", "nodes"])
-def test_twenty_nodes_killed(tmp_path, record_testsuite_property, whole):
+def test_twenty_nodes_killed(tmp_path, monkeypatch, record_testsuite_property, whole):
     """Of two one-slot nodes one dies, its raylet alone or with all its processes at once, and another comes."""
     draw = random.Random(SEED)
 
@@ -120,6 +128,9 @@ def test_twenty_nodes_killed(tmp_path, record_testsuite_property, whole):
         victim.kill_all_processes(check_alive=False, allow_graceful=False)
         nodes.append(cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20))
         return True
+
+    # A node wants the handler of SIGTERM, which Python gives to the main thread only: that one runs the sweep.
+    monkeypatch.setattr("ray._private.utils.set_sigterm_handler", lambda handler: None)
 
     with real_cluster(num_cpus=0) as cluster:
         nodes = [cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20) for _ in range(2)]

@@ -120,3 +120,19 @@ def test_porians_exponents_come_back_from_their_points():
         assert fit.a.value == pytest.approx(row.a_bs_median_weighted, abs=0.035)
         inside.append(row.a_bs_median_weighted in fit.a)
     assert np.mean(inside) >= 0.8
+
+
+def test_a_parabola_through_all_of_a_budget_is_numpys():
+    """What others draw: the figures of a published table must come back by their curve, too."""
+    g = grid(noise=0.02, seeds=1, rng=4, alpha=0.5, beta=0.5, p=1.0)
+    budgets = np.repeat(np.geomspace(1e9, 1e12, 5), 9)
+    N = np.tile(np.geomspace(0.05, 20, 9), 5) * np.sqrt(budgets / 30)
+    D = budgets / (30 * N)
+    L = g.surface.loss(N, D) * np.exp(0.01 * np.random.default_rng(1).standard_normal(45))
+    fit = fit_isoflop(N, D, L, budgets, budget=budgets, curve="parabola", reach=np.inf, resamples=50)
+    for m in fit.minima:
+        at = np.isclose(budgets, m.C)
+        c2, c1, _ = np.polyfit(np.log(N[at]), np.log(L[at]), 2)
+        assert np.log(m.N) == pytest.approx(-c1 / (2 * c2), abs=1e-9)
+    near = fit_isoflop(N, D, L, budgets, budget=budgets, curve="parabola", resamples=50)
+    assert near.minima != fit.minima

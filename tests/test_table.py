@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_study import simulated_study
 
+from analysis.parametric import fit_parametric
+from analysis.pooled import pooled_doubts
 from analysis.reading import BadTable, printable
 from analysis.table import cells, read_table
 from analysis.units import unit_doubts
@@ -211,7 +213,8 @@ def test_mixed_units_are_doubted_and_honest_tables_are_not():
     assert unit_doubts(N, D, 300 * N**0.6 * D, L) == ()
     millions = np.where(np.arange(64) < 20, N / 1e6, N)
     assert {"mixed_units_N", "mixed_units_C"} <= {d.code for d in unit_doubts(millions, D, 6 * N * D, L)}
-    assert {d.code for d in unit_doubts(N / 1e7, D, 6 * N * D, L * 10)} == {"small_N", "high_loss"}
+    assert {d.code for d in unit_doubts(N / 1e7, D, 6 * N * D, L * 10)} == {"small_N", "high_loss", "unit_of_C"}
+    assert {d.code for d in unit_doubts(N, D, 6e-9 * N * D, L)} == {"unit_of_C"}
 
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), max_size=40))
@@ -239,3 +242,81 @@ def test_published_tables_are_read_whole(path, flags, rows):
     assert sum(len(g.runs) for g in table.groups) == rows
     runs = table.groups[0].runs
     assert 0.2 < np.median(runs.C / (6 * runs.N * runs.D)) < 5
+
+
+@pytest.mark.parametrize("header, scales", [
+    ("parameter_count,throughput/total_tokens,throughput/total_gflops,eval/paloma/macro_loss", (1, 1, 1e9)),
+    ("Params (M),tokens_b,Training compute (PF-days),final_loss", (1e6, 1e9, 8.64e19)),
+    ("Model Size,Training Tokens,compute_zettaflops,my_val_loss", (1, 1, 1e21)),
+])
+def test_units_in_names_are_taken_at_their_word(tmp_path, header, scales):
+    N, D = (v.ravel() for v in np.meshgrid(np.geomspace(1e7, 1e9, 4), np.geomspace(1e9, 1e11, 4)))
+    C, L = 6 * N * D, 2 + 300 * N**-0.3
+    columns = [v / s for v, s in zip((N, D, C), scales, strict=True)] + [L]
+    text = header + "\n" + "\n".join(",".join(repr(float(x)) for x in row) for row in zip(*columns, strict=True))
+    table = read_table([written(tmp_path, text)])
+    runs = table.groups[0].runs
+    for found, wanted in ((runs.N, N), (runs.D, D), (runs.C, C), (runs.L, L)):
+        np.testing.assert_allclose(found, wanted)
+    assert {c for c in codes(table) if c.startswith("scaled")} == {f"scaled_{p}" for p, s in zip("NDC", scales, strict=True) if s != 1}
+
+
+def test_units_that_the_numbers_belie_are_not_applied_and_a_speed_is_no_cost(tmp_path):
+    flops = LANGUAGE.replace("N,D,C,", "N,D,total_gflops,", 1)   # 6 N D as it stands
+    assert np.median(read_table([written(tmp_path, flops)]).groups[0].runs.C) == pytest.approx(6e17)
+    speed = "\n".join(f"{line},{'tflops' if not i else 45.3}" for i, line in enumerate(LANGUAGE.strip().splitlines()))
+    assert read_table([written(tmp_path, speed)]).columns["C"] == "C"
+    giga = "\n".join(",".join([n, d, str(float(c) / 1e9) if i else c, l]) for i, (n, d, c, l) in
+                     enumerate(line.split(",") for line in LANGUAGE.strip().splitlines()))
+    assert "unit_of_C" in codes(read_table([written(tmp_path, giga)]))
+
+
+def test_a_budget_stands_in_for_the_flops_that_are_missing(tmp_path):
+    rows = [line.split(",") for line in LANGUAGE.strip().splitlines()[1:]]
+    text = "compute_budget,parameters,final_loss\n" + "\n".join(f"{c},{n},{l}" for n, d, c, l in rows)
+    table = read_table([written(tmp_path, text)])
+    runs = table.groups[0].runs
+    np.testing.assert_allclose(runs.D, [float(d) for n, d, c, l in rows])
+    np.testing.assert_array_equal(runs.budget, runs.C)
+    assert {"budget_as_C", "derived_D"} <= codes(table)
+
+
+def test_columns_that_say_nearly_the_same_are_one(tmp_path):
+    def with_tokens(factor):
+        lines = LANGUAGE.strip().splitlines()
+        return "\n".join([lines[0] + ",train_tokens", *(f"{l},{float(l.split(',')[1]) * factor}" for l in lines[1:])])
+
+    table = read_table([written(tmp_path, with_tokens(1.0001))])
+    assert table.columns["D"] == "D" and "columns_differ" in codes(table)
+    with pytest.raises(BadTable, match="D, train_tokens differ"):
+        read_table([written(tmp_path, with_tokens(1.05))])
+
+
+def test_all_that_is_missing_is_said_at_once_with_what_may_be_meant(tmp_path):
+    with pytest.raises(BadTable, match=r"--loss .*--params .*\(nonparam\?\).*--samples or --flops .*\(my tokens seen\?\)"):
+        read_table([written(tmp_path, "nonparam,my tokens seen,x\n1,2,3\n")])
+    with pytest.raises(BadTable, match="JSON"):
+        read_table([written(tmp_path, '[{"N": 1}]')])
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_experiments_pooled_by_mistake_are_pointed_out_and_mere_labels_are_not(tmp_path, pooled):
+    random = np.random.default_rng(3)
+    N, D = (v.ravel() for v in np.meshgrid(np.geomspace(1e7, 1e9, 6), np.geomspace(1e9, 1e11, 6)))
+    N, D = np.tile(N, 3), np.tile(D, 3)
+    who = np.repeat(["web", "code", "math"], 36)
+    L = (1.7 + 400 * N**-0.34 + 400 * D**-0.28) * np.exp(0.01 * random.standard_normal(108))
+    L = L * np.where(pooled, np.repeat([1.0, 0.8, 1.3], 36), 1.0)
+    layers = np.repeat(np.arange(6), 1)[np.searchsorted(np.unique(N), N)] // 2   # a number that the size determines
+    table = read_table([written(tmp_path, pa.table({"N": N, "D": D, "loss": L, "corpus": who, "layers": layers}))])
+    group = table.groups[0]
+    assert set(group.runs.tags) == {"corpus"}
+    doubts = pooled_doubts(fit_parametric(N, D, L, resamples=50).residuals, group.runs.tags)
+    assert [d.code for d in doubts] == ["pooled"] * pooled and all("--by corpus" in d.text for d in doubts)
+
+
+def test_labels_without_meaning_are_seldom_pointed_out():
+    random = np.random.default_rng(0)
+    found = sum(bool(pooled_doubts(random.standard_normal(60), {f"c{i}": random.integers(0, 4, 60) for i in range(10)}))
+                for _ in range(100))
+    assert found <= 2   # a thousand columns at p < 1e-4

@@ -32,7 +32,7 @@ def plot_loss_against_compute(runs: Runs, fit: ParametricFit | None, ax: Axes, *
     _plot_against_compute(runs, runs.L, ax, norm)
     if fit is not None:
         _plot_frontier(fit, ax, "$L^*$")
-    log_axes(ax, "training compute $C$ (FLOPs)", "validation loss $L$ (nats)")
+    log_axes(ax, "training compute $C$ (FLOPs)", "validation loss $L$")
     return _finish(ax, runs.L)
 
 
@@ -84,7 +84,7 @@ def plot_error_against_loss(runs: Runs, fit: ErrorOfLoss, ax: Axes) -> Axes:
             label=f"$\\epsilon - k\\,e^{{-\\gamma L}}$, $\\gamma$ = {interval(fit.gamma)}")
     ax.plot(L, fit.power(L), color=APPROACH[1], ls=(0, (1, 1)),
             label=f"$c\\,L^m$, $m$ = {interval(fit.exponent)}")
-    log_axes(ax, "validation loss $L$ (nats)", "validation error rate")
+    log_axes(ax, "validation loss $L$", "validation error rate")
     ax.set_ylim(error[use].min() / 1.4, error[use].max() * 1.4)
     tidy_log_ticks(ax)
     ax.legend(loc="upper left")
@@ -159,6 +159,6 @@ def plot_isoflops(fit: IsoflopFit, ax: Axes, *, norm: LogNorm) -> Axes:
         ax.plot(m.points.N, m.points.L, "o", color=colour, ms=2, alpha=0.7, mew=0)
         ax.plot(m.line.N, m.line.L, "-", color=colour, lw=0.9)
         ax.plot(m.N, m.L, "*", color=colour, ms=7, mec="white", mew=0.5, zorder=5)
-    log_axes(ax, "parameters $N$", "validation loss $L$ (nats)")
+    log_axes(ax, "parameters $N$", "validation loss $L$")
     tidy_log_ticks(ax)
     return ax

@@ -104,7 +104,7 @@ def plot_floor_cloud(fit: ParametricFit, ax: Axes) -> Axes:
     ax.plot(fit.surface.E, value, "D", color=INK, ms=4)
     ax.set_xlim(*_reach(E, fit.surface.E))
     ax.set_ylim(*_reach(a, value))
-    ax.set_xlabel("irreducible loss $E$ (nats)")
+    ax.set_xlabel("irreducible loss $E$")
     ax.set_ylabel("exponent $a$ of $N^*(C)$")
     ax.locator_params(axis="x", nbins=5)
     return ax

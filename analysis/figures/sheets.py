@@ -198,7 +198,7 @@ def _surface(study: Study) -> Plate | None:
     if not groups:
         return None
     return Plate("surface", "The fitted surface",
-                 "Contours of the fitted loss (nats) over size and data with the runs as dots: the red path is the "
+                 "Contours of the fitted loss over size and data with the runs as dots: the red path is the "
                  "best use of compute, and where it leaves the dots the law extrapolates.",
                  _panels(groups, lambda g, ax: diagnosis.plot_surface(g.parametric, ax)))
 
