@@ -24,8 +24,8 @@ class Speed:
                 + cost.evaluations * self.eval_s + cost.eval_flops / self.eval_flops_per_s)
 
 
-# Fitted to the published standard study, 2-core server, one thread a trial; for a GPU a guess until rows say more.
-CPU = Speed(step_s=1.8e-3, flops_per_s=6e10, eval_flops_per_s=4e10, eval_s=0.15, job_s=0.05)
+# Fitted to the published standard study, 2-core server, both busy with a trial of one thread; for a GPU a guess until rows say more.
+CPU = Speed(step_s=1.2e-3, flops_per_s=4.5e10, eval_flops_per_s=5e10, eval_s=0.1, job_s=0.05)
 GPU = Speed(step_s=0.6e-3, flops_per_s=4e12, eval_flops_per_s=4e12, eval_s=0.05, job_s=0.05)
 
 

@@ -87,7 +87,7 @@ class Preset:
 PRESETS = {
     "smoke": Preset(Grid((0.25, 0.5), halvings(6, 7), seeds(1), (0.0, 0.2)), 3, 1, "a test, seconds"),
     "quick": Preset(Grid(half_octaves(-4, 1), halvings(1, 5), seeds(2), (0.0, 0.2)), 5, 1, "minutes on a laptop"),
-    "standard": Preset(Grid(half_octaves(-4, 6), halvings(0, 7), seeds(3), (0.0, 0.2)), 7, 2, "an hour on 2 cores"),
+    "standard": Preset(Grid(half_octaves(-4, 6), halvings(0, 7), seeds(3), (0.0, 0.2)), 7, 2, "half an hour on 2 cores"),
     "full": Preset(Grid(half_octaves(-4, 12), halvings(0, 9), seeds(5), (0.0, 0.2)), 9, 3, "GPUs"),
 }
 

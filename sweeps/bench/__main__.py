@@ -1,6 +1,6 @@
 """Benchmarks of a cell, a sweep, its start, packs and memory: ratios within one run.
 
-    python -m sweeps.bench                    all of it, about a quarter of an hour
+    python -m sweeps.bench                    all of it, about 25 minutes
     python -m sweeps.bench --quick            all of it at small sizes, about a minute
     python -m sweeps.bench cell --widths 1 8  one section
 """
