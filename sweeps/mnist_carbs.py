@@ -12,7 +12,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # siblings from this checkout; shadow no library
 
 from sweeps.arguments import add_how, add_where
-from sweeps.refusal import exit_status
+from sweeps.refusal import exit_status, leave
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -38,4 +38,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

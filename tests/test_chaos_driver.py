@@ -114,7 +114,8 @@ def test_its_own_rays_daemons_killed_end_the_sweep_and_lose_nothing(tmp_path, sc
     kill_all(victims)
     began, before = time.monotonic(), rows_of(out)
     status = sweep.wait(300)
-    assert victims and status != 0
+    # Workers outlive their raylet for seconds: what little is left may all be done by then.
+    assert victims and (status != 0 or len(rows_of(out)) == CELLS)
     assert before.keys() <= rows_of(out).keys()
     assert_part_of(rows_of(out), undisturbed())
     record_testsuite_property(f"{daemon} killed", f"ended after {time.monotonic() - began:.0f} s with status {status}, "
