@@ -119,7 +119,7 @@ def _exponents(study: Study) -> Plate | None:
 
     return Plate("exponents", "The exponent a beside the published ones",
                  "Filled marks are this table's estimates of a with intervals (shaded), hollow ones are published: "
-                 "a published value outside the shade is not this table's.", _panels(groups, draw, height=2.2, share_x=True))
+                 "a published value whose interval lies outside the shade is not this table's.", _panels(groups, draw, height=2.2, share_x=True))
 
 
 def _isoflops(study: Study) -> Plate | None:
