@@ -27,6 +27,7 @@ from trainers.train import steps_of
 PROTOCOL = "carbs"
 DEAREST_SHARE = 0.1  # of the budget that one run may cost, unless --max-cost says otherwise
 FRONT_EVERY = 20     # runs between two prints of the front
+USUAL_SHARE = 0.005  # of the budget that a run costs in the mean: 175 runs spent it in the published search
 CHANCE = 0.95        # of ln(classes): a run that ends above learnt nothing
 
 # Names are those of Cell and Recipe. The center is a small run that learns something: CARBS walks
@@ -103,11 +104,12 @@ class CarbsSource:
         self._search.tell_failed(config, planned_flops(config, self._shape) if self._cost == "flops" else None)
 
     def remaining(self) -> list[Job]:
-        """As many runs like the last as the rest of the budget would pay for."""
+        """As many runs like the last as the rest of the budget would pay for; while runs are small, of those to come."""
         if self._typical is None or self._search.budget is None or self._cost != "flops":
             return []
         left = self._search.budget - self._search.spent - sum(job.cost(self._shape).flops for job in self._open)
-        return [self._typical] * max(0, int(left / self._typical.cost(self._shape).flops))
+        usual = max(self._typical.cost(self._shape).flops, USUAL_SHARE * self._search.budget)
+        return [self._typical] * max(0, int(left / usual))
 
     def _job(self, config: dict) -> CellJob:
         key = tuple(sorted(config.items()))
