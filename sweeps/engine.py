@@ -19,6 +19,7 @@ from filelock import FileLock
 from ray import tune
 from ray.tune import Callback
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
@@ -209,6 +210,16 @@ class _Ears(Callback):
         self._clerk.died(trial.trial_id, text.partition("\n")[2].strip() or "died without a word")
 
 
+class _Mute(TrialProgressCallback):
+    """In the place of Tune's own, which says on the terminal that a trial stopped early has completed."""
+
+    def log_result(self, *_: object, **__: object) -> None:
+        """Nothing: the watcher shows what is to be seen."""
+
+    def on_trial_complete(self, *_: object, **__: object) -> None:
+        """Nothing."""
+
+
 def _tell_and_go_on(logger: Callback, watcher: Watcher) -> None:
     """Have the logger's failures told, the first of them, instead of ending the Tuner and what runs in it."""
     told = False
@@ -269,7 +280,7 @@ def _tuner(clerk: _Clerk, trainable: type, trials: Trials, folder: str) -> tune.
         trainable,
         tune_config=tune.TuneConfig(search_alg=clerk, scheduler=_AnySlot(clerk), num_samples=-1, reuse_actors=True),
         run_config=tune.RunConfig(storage_path=folder, name="sweep", verbose=0,
-                                  callbacks=_Unpickled([_Ears(clerk), *trials.callbacks]),
+                                  callbacks=_Unpickled([_Ears(clerk), _Mute(), *trials.callbacks]),
                                   failure_config=tune.FailureConfig(max_failures=0),
                                   checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False)))
 
