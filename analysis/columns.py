@@ -72,41 +72,66 @@ def is_ours(names: Sequence[str]) -> bool:
 def scale_of(name: str, part: str) -> float:
     """What the column's name says its numbers are multiples of: 1e9 for total_gflops or Params (B); 1 where it says nothing."""
     if part == "C":
-        word = _words(name)[1]
-        if re.fullmatch(r"[a-z]*p(?:eta)?f(?:lops?)?s?days?", word):
+        if any(re.fullmatch(r"[a-z]*p(?:eta)?f(?:lops?)?s?days?", word) for word in (_plain(name), _plain(_behind_slash(name)))):
             return PF_DAY
-        found = re.fullmatch(rf"(?:total|training|train|compute)?({'|'.join(SI)})flops?", word)
+        found = re.fullmatch(rf"(?:total|compute|training|train)?({'|'.join(SI)})flops?", _plain(_behind_slash(name)))
         return SI[found[1]] if found else 1.0
-    found = re.search(r"[^a-z0-9]+([a-z]+)[^a-z0-9]*$", name.lower())
+    found = _unit(name)
     return COUNTS.get(found[1], 1.0) if found and part in ("N", "D") else 1.0
 
 
-def _words(name: str) -> tuple[str, str]:
-    """The name, and what follows its last slash, in small letters and digits: trackers write eval/loss."""
-    return tuple(re.sub(r"[^a-z0-9]", "", text) for text in (name.lower(), name.lower().rpartition("/")[2]))
+def _unit(name: str) -> re.Match | None:
+    """The last word of a name, as in Params (B) or tokens_b; of d_k the k is no unit."""
+    found = re.search(r"[^a-z0-9]+([a-z]+)[^a-z0-9]*$", name.lower())
+    return found if found and (len(_plain(name[:found.start()])) > 1 or "(" in found[0]) else None
 
 
-def _known_as(name: str, part: str) -> set[str]:
-    """The words that a column may be known by, with the unit that its name carries taken off."""
-    words, scale = set(_words(name)), scale_of(name, part)
-    if part == "C" and (scale == PF_DAY or scale > 1 and re.match("total|train|compute", _words(name)[1])):
-        return words | {"flops"}   # but plain tflops is more often a speed
-    if part in ("N", "D") and scale > 1:
-        return words | set(_words(re.sub(r"[^a-z0-9]+[a-z]+[^a-z0-9]*$", "", name.lower())))
-    return words
+def _plain(text: str) -> str:
+    """Small letters and digits."""
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+def _behind_slash(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _whole(name: str, part: str) -> str:
+    return _plain(name)
+
+
+def _tracked(name: str, part: str) -> str:
+    """Of throughput/total_tokens, what is behind the slash; tokens/params is a ratio, train/loss another quantity."""
+    before, slash, last = name.rpartition("/")
+    ratio = any(_plain(before) in tier for other in PARTS.values() for tier in other.tiers)
+    return "" if not slash or ratio else _plain(last)
+
+
+def _without_unit(name: str, part: str) -> str:
+    """params of Params (B), flops of total_gflops; but plain tflops is more often a speed."""
+    scale, last = scale_of(name, part), _plain(_behind_slash(name))
+    if scale == 1:
+        return ""
+    if part == "C":
+        return "flops" if scale == PF_DAY or re.match("total|compute", last) else ""
+    return _plain(_behind_slash(name.lower()[:_unit(name).start()]))
 
 
 def candidates(names: Sequence[str], part: Part) -> tuple[str, ...]:
-    """Columns that may play the part: all of the surest tier that has any; for L, else the only one with loss in its name."""
-    known = {name: _known_as(name, part.name) for name in names}
-    for tier in part.tiers:
-        found = tuple(name for name, words in known.items() if words & set(tier))
-        if found:
-            return found
-    if part.name == "L":
-        like = tuple(n for n in known if "loss" in n.lower() and not _words(n)[1].endswith(("se", "std", "stderr", "err", "diff")))
-        return like if len(like) == 1 else ()
+    """Columns that may play the part: all of the surest tier that has any, by their whole names before anything less."""
+    names = tuple(dict.fromkeys(names))
+    for known_as in (_whole, _tracked, _without_unit):
+        words = {name: known_as(name, part.name) for name in names}
+        for tier in part.tiers:
+            found = tuple(name for name in names if words[name] in tier)
+            if found:
+                return found
     return ()
+
+
+def lone_loss(names: Sequence[str]) -> tuple[str, ...]:
+    """The only column whose name ends in loss."""
+    like = tuple(dict.fromkeys(name for name in names if _plain(name).endswith("loss")))
+    return like if len(like) == 1 else ()
 
 
 def chosen(names: Sequence[str], column: str, flag: str, source: str) -> str:
@@ -134,6 +159,7 @@ def parts_by_name(names: Sequence[str], flags: Mapping[str, str], source: str) -
     user is missing, or no column can play L or N, or fewer than two of N, D, C are there.
     """
     found = {part.name: candidates(names, part) for part in PARTS.values()}
+    found["L"] = found["L"] or lone_loss(names)
     if is_ours(names):
         found |= {part: (column,) for part, column in OWN_PARTS.items()}
     found |= {part: (chosen(names, column, PARTS[part].flag, source),) for part, column in flags.items()}

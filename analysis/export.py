@@ -34,7 +34,7 @@ def study_document(study: Study) -> dict:
         "excluded": [{"code": e.code, "rows": e.rows, "text": e.text} for e in table.excluded],
         "level": study.request.level,
         "resamples": study.request.resamples,
-        "groups": [_group(g) for g in study.groups],
+        "groups": [_group(g, study.request.budgets) for g in study.groups],
         "differences": [_difference(d) for d in study.differences],
         "learning_rate": _or_refusal(study.learning_rate, _learning_rate, study.refused, "learning rate"),
         "refused": dict(study.refused),
@@ -67,7 +67,7 @@ def _or_refusal(fit, shape, refused, name: str) -> dict | None:
     return {"refused": refused[name]} if name in refused else None
 
 
-def _group(g: GroupFit) -> dict:
+def _group(g: GroupFit, budgets: tuple[float, ...]) -> dict:
     return {
         "key": dict(g.group.key),
         "n": len(g.group.runs),
@@ -82,7 +82,8 @@ def _group(g: GroupFit) -> dict:
         "alternatives": [
             {"law": s.law, "parameters": dict(s.parameters), "k": s.k, "aicc": s.aicc, "delta_aicc": s.delta_aicc,
              "rollout_error": s.rollout_error, "rollout_n": s.rollout_n, "note": s.note} for s in g.laws],
-        "predictions": [_prediction(o, g.isoflop) for o in g.optima],
+        "predictions": [_prediction(C, next((o for o in g.optima if o.C == C), None), g.isoflop) for C in budgets
+                        if g.optima or g.isoflop],
         "refused": dict(g.refused),
     }
 
@@ -150,10 +151,12 @@ def _difference(d: Difference) -> dict:
             "p_value": d.p_value, "paired": bool(d.paired), "zero_inside": 0 in d.estimate}
 
 
-def _prediction(o: OptimumEstimate, isoflop: IsoflopFit | None) -> dict:
-    return {"flops": o.C, "params": _estimate(o.N), "samples": _estimate(o.D), "loss": _estimate(o.L),
-            "inside": bool(o.inside),
-            "approach2": None if isoflop is None else {"params": _estimate(isoflop.params(o.C)), "samples": _estimate(isoflop.samples(o.C))}}
+def _prediction(C: float, o: OptimumEstimate | None, isoflop: IsoflopFit | None) -> dict:
+    """By approach 3, null where it was refused, and by approach 2."""
+    by_surface = dict.fromkeys(("params", "samples", "loss", "inside")) if o is None else {
+        "params": _estimate(o.N), "samples": _estimate(o.D), "loss": _estimate(o.L), "inside": bool(o.inside)}
+    by_minima = None if isoflop is None else {"params": _estimate(isoflop.params(C)), "samples": _estimate(isoflop.samples(C))}
+    return {"flops": C, **by_surface, "approach2": by_minima}
 
 
 def _learning_rate(fit: LearningRateFit) -> dict:

@@ -1,18 +1,23 @@
 """A file's columns with their parts resolved and N, D, C complete; several files stacked."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
-from analysis.columns import OWN_EXTRAS, PARTS, chosen, listed, parts_by_name, scale_of
-from analysis.pooled import may_group
+from analysis.columns import OWN_EXTRAS, PARTS, candidates, chosen, listed, parts_by_name, scale_of
 from analysis.reading import BadTable, Sheet, printable, read_columns
 from analysis.refusal import Doubt
 from analysis.values import Labels, labels, numbers
 
 TEXTUAL = ("lr_rule", "dataset", "fingerprint")   # of OWN_EXTRAS
-MOST_ROWS, MOST_OTHERS = 20_000, 64   # of a table whose further columns are looked at
+MOST_ROWS, MOST_OTHERS, MOST_VALUES = 20_000, 64, 24   # of a table whose further columns are looked at, and of those
+# The most that a size or an amount of data can be, in ones; FLOPs for each that tell a unit applied from one that is not.
+LARGEST = {"N": 1e13, "D": 1e15}
+CHINCHILLA = 20.0     # D / N of a usual run, for telling units where there is no D
+LEAST_BUDGET = 1e6    # FLOPs: below, a budget is a label
 NEARLY = 0.01   # two columns of one meaning that differ by less are one: planned tokens, and tokens in whole batches
 
 
@@ -23,7 +28,7 @@ class Rows:
     values: dict[str, np.ndarray]       # N D C L accuracy budget and numeric extras; NaN where missing
     text: dict[str, np.ndarray]         # part -> mask of cells that hold text in place of a number
     labels: dict[str, Labels]           # seed, grouping columns and textual extras
-    others: dict[str, Labels]           # columns with no part that may name kinds of run
+    others: dict[str, Labels]           # columns of few values that play no part
     columns: dict[str, str]
     doubts: tuple[Doubt, ...]
     read: int
@@ -51,31 +56,36 @@ def rows_of(sheet: Sheet, flags: Mapping[str, str], grouping: tuple[str, ...], o
     columns |= {d.code.removeprefix("derived_"): d.text for d in doubts}
     doubts += (*nearly, *scaled)
     if "C" in column_of and column_of["C"] == column_of.get("budget"):
+        if not np.nanmedian(values["C"]) >= LEAST_BUDGET:
+            raise BadTable(f"{printable(sheet.source)}: {columns['C']} is no number of FLOPs (its median is "
+                           f"{np.nanmedian(values['C']):.3g}); name training examples or FLOPs with --samples or --flops")
         doubts += (Doubt("budget_as_C", f"no column of FLOPs: the budget {columns['C']} is taken for what the runs took"),)
     if "accuracy" in values:
         share, percent = _as_share(values["accuracy"])
         derived, doubts = derived | {"accuracy": share}, doubts + percent
-    if column_of["L"].lower().startswith(("train", "loss_train", "losstrain")):
+    if "L" not in flags and column_of["L"] not in candidates(sheet.flat, PARTS["L"]) and not ours:
+        doubts += (Doubt("guessed_L", f"the loss is {columns['L']}, the only column whose name ends in loss"),)
+    if "train" in column_of["L"].lower():
         doubts += (Doubt("training_loss", f"the loss is {columns['L']}, on training data; the laws are about "
                          "held-out loss"),)
     values |= derived
-    others = {} if ours or grouping else _others(sheet, {*in_parts, *by.values()}, block.rows, (values["N"], values["D"]))
+    others = {} if ours or grouping else _others(sheet, {*in_parts, *by.values()}, block.rows)
     return Rows(values, {part: numeric[column_of[part]][1] for part in "NDCL" if part in column_of},
                 {name: labels(block.columns[column]) for name, column in tagged.items()}, others, columns, doubts,
                 block.rows, block.ragged)
 
 
-def _others(sheet: Sheet, used: set[str], rows: int, sizes: tuple[np.ndarray, ...]) -> dict[str, Labels]:
-    """Of a table that people read, columns without a part that may name experiments pooled in it."""
+def _others(sheet: Sheet, used: set[str], rows: int) -> dict[str, Labels]:
+    """Columns without a part that may name experiments; what nobody asked for may be damaged or odd, and is then left alone."""
     names = [name for name in sheet.flat if name not in used and sheet.names.count(name) == 1]
-    if rows > MOST_ROWS or len(names) > MOST_OTHERS:
-        return {}
-    try:
-        block = read_columns(sheet, names)
-    except BadTable:   # what nobody asked for may be damaged
-        return {}
-    tags = {name: labels(column) for name, column in block.columns.items()}
-    return {name: tag for name, tag in tags.items() if len(tag.code) == rows and may_group(tag, *sizes)}
+    tags = {}
+    if rows <= MOST_ROWS and len(names) <= MOST_OTHERS:
+        with suppress(BadTable):
+            block = read_columns(sheet, names)
+            for name, column in block.columns.items():
+                with suppress(pa.ArrowException, ValueError):
+                    tags[name] = labels(column)
+    return {name: tag for name, tag in tags.items() if len(tag.code) == rows and len(tag.values) <= MOST_VALUES}
 
 
 def _parsed(column) -> tuple[np.ndarray, np.ndarray]:
@@ -88,22 +98,24 @@ def _in_units(values: dict[str, np.ndarray], column_of: dict[str, str]) -> tuple
     made, doubts = dict(values), []
     for part in ("N", "D", "C"):
         scale = scale_of(column_of[part], part) if part in column_of else 1.0
-        if scale == 1 or not _borne_out(part, scale, made):
+        if scale == 1:
             continue
-        made[part] = values[part] * scale
-        doubts.append(Doubt(f"scaled_{part}", f"{part} is {printable(column_of[part])}: taken times {scale:g}"))
+        name = printable(column_of[part])
+        if _borne_out(part, scale, made):
+            made[part] = values[part] * scale
+            doubts.append(Doubt(f"scaled_{part}", f"{part} is {name}: taken times {scale:g}"))
+        else:
+            doubts.append(Doubt(f"not_scaled_{part}", f"{part} is {name}, but its numbers are too large for that unit: taken as ones"))
     return made, tuple(doubts)
 
 
 def _borne_out(part: str, scale: float, values: dict[str, np.ndarray]) -> bool:
-    """Sizes that are small numbers; FLOPs that are nearer to 6 N D once scaled, or that stand alone."""
-    value = values[part]
-    if part != "C":
-        return bool(np.nanmax(np.where(np.isfinite(value), value, np.nan), initial=0) < 1e6)
-    if not {"N", "D"} <= values.keys():
-        return True
+    """Sizes that stay possible; FLOPs that come nearer to 6 N D, or to those of a usual run where N or D is all there is."""
     with np.errstate(all="ignore"):
-        off = np.log10(value / (6 * values["N"] * values["D"]))
+        if part != "C":
+            return bool(np.nanmedian(values[part]) * scale <= LARGEST[part])
+        N = values.get("N", values.get("D", np.nan) / CHINCHILLA)
+        off = np.log10(values["C"] / (6 * N * values.get("D", N * CHINCHILLA)))
     off = off[np.isfinite(off)]
     return bool(len(off) and abs(np.median(off) + np.log10(scale)) < abs(np.median(off)))
 
@@ -125,9 +137,8 @@ def _resolve(part: str, columns: tuple[str, ...], parsed: dict, explicit: bool, 
                                f"name the {meaning} with {flag}")
         return columns[0] if part in ("N", "L", "D", "C") else None
     first = parsed[numeric[0]][0]
-    with np.errstate(all="ignore"):
-        apart = max((_apart(first, parsed[n][0]) for n in numeric[1:]), default=0.0)
-    if apart >= NEARLY:
+    apart = max((_apart(first, parsed[n][0]) for n in numeric[1:]), default=0.0)
+    if apart >= (NEARLY if part in ("N", "D", "C", "budget") else 1e-12):
         raise BadTable(f"{printable(source)}: which column is the {meaning}? {listed(numeric)} differ; "
                        f"name one with {flag}")
     if apart:
@@ -138,12 +149,11 @@ def _resolve(part: str, columns: tuple[str, ...], parsed: dict, explicit: bool, 
 
 def _apart(first: np.ndarray, other: np.ndarray) -> float:
     """Largest relative difference; infinite where one has a number and the other has none."""
-    if np.array_equal(first, other, equal_nan=True):
-        return 0.0
     if not np.array_equal(np.isfinite(first), np.isfinite(other)):
         return np.inf
-    known = np.isfinite(first)
-    return float(np.max(np.abs(first[known] - other[known]) / np.abs(first[known]), initial=0.0))
+    differ = np.isfinite(first) & (first != other)
+    larger = np.maximum(np.abs(first[differ]), np.abs(other[differ]))
+    return float(np.max(np.abs(first[differ] - other[differ]) / larger, initial=0.0))
 
 
 def _derive(values: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[Doubt, ...]]:
@@ -193,5 +203,6 @@ def stacked(files: list[Rows]) -> Rows:
     doubts = tuple(dict.fromkeys(d for f in files for d in f.doubts))
     columns = {part: " / ".join(dict.fromkeys(f.columns[part] for f in files if part in f.columns))
                for part in dict.fromkeys(p for f in files for p in f.columns)}
-    return Rows(joined(lambda f: f.values, np.nan), joined(lambda f: f.text, False), labelled(lambda f: f.labels),
-                labelled(lambda f: f.others), columns, doubts, sum(f.read for f in files), sum(f.ragged for f in files))
+    everywhere = {name: tag for name, tag in labelled(lambda f: f.others).items() if all(name in f.others for f in files)}
+    return Rows(joined(lambda f: f.values, np.nan), joined(lambda f: f.text, False), labelled(lambda f: f.labels), everywhere,
+                columns, doubts, sum(f.read for f in files), sum(f.ragged for f in files))

@@ -79,10 +79,16 @@ def _selections(fit: ParametricFit):
     spread = 1.4826 * np.median(np.abs(residual))
     yield f"without residuals beyond {OUTLYING:g} sd", np.abs(residual) <= OUTLYING * spread
     yield "without the highest 2% of losses", fit.L <= np.quantile(fit.L, 0.98)
-    order = np.sort(fit.C)
-    for cut in CUTS:   # budgets whole: where many runs took the same FLOPs, the share is the least
-        yield f"without the cheapest {cut:.0%}", fit.C > order[max(1, round(cut * len(order))) - 1]
-    yield "without the dearest 25%", fit.C < order[-max(1, round(0.25 * len(order)))]
+    order, cut = np.sort(fit.C), set()
+    for share in CUTS:   # budgets whole: where many runs took the same FLOPs, more than the share
+        keep = fit.C > order[max(1, round(share * len(order))) - 1]
+        left_out = 1 - keep.mean()
+        if left_out < 1 and left_out not in cut:
+            cut.add(left_out)
+            yield f"without the cheapest {left_out:.0%}", keep
+    keep = fit.C < order[-max(1, round(0.25 * len(order)))]
+    if keep.any():
+        yield f"without the dearest {1 - keep.mean():.0%}", keep
     yield "without the smallest size", fit.N > fit.N.min()
     yield "without the largest size", fit.N < fit.N.max()
 

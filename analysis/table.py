@@ -8,6 +8,7 @@ import numpy as np
 
 from analysis.cleaning import Exclusion, chance_limits, cleaned
 from analysis.columns import OWN_GROUPS, PARTS, is_ours
+from analysis.pooled import FILES, may_group
 from analysis.reading import BadTable, open_sheet, printable
 from analysis.refusal import Doubt
 from analysis.rows import Rows, rows_of, stacked
@@ -96,7 +97,10 @@ def read_table(sources: Sequence[str], *, flags: Mapping[str, str] | None = None
     ours = all(is_ours(sheet.flat) for sheet in sheets)
     shared = set.intersection(*(set(sheet.flat) for sheet in sheets))
     grouping = tuple(dict.fromkeys(by if by is not None else [n for n in OWN_GROUPS if n in shared] if ours else ()))
-    rows = stacked([rows_of(sheet, flags or {}, grouping, ours) for sheet in sheets])
+    files = [rows_of(sheet, flags or {}, grouping, ours) for sheet in sheets]
+    rows = stacked(files)
+    if len(files) > 1 and not ours and not grouping:
+        rows.others[FILES] = Labels(np.repeat(np.arange(len(files)), [f.read for f in files]), tuple(map(str, sources)))
     if not rows.read:
         raise BadTable(f"{_names(sources)}: no rows")
     limit = chance_limits(rows) if max_loss is None and ours else np.full(rows.read, math.inf)
@@ -105,6 +109,8 @@ def read_table(sources: Sequence[str], *, flags: Mapping[str, str] | None = None
         said = "; ".join(f"{e.rows:,} {e.text}" for e in excluded)
         raise BadTable(f"{_names(sources)}: no row can be used: {said}")
     runs = _runs(rows).take(keep)
+    others = {name: _kept(tag, keep) for name, tag in rows.others.items()}
+    runs = replace(runs, tags={printable(name): tag.code for name, tag in others.items() if may_group(tag, runs.N, runs.D)})
     groups = _groups(runs, {name: _kept(rows.labels[name], keep) for name in grouping},
                      explicit=by is not None)
     doubts = (*rows.doubts, *_left_out(excluded, rows.read), *unit_doubts(runs.N, runs.D, runs.C, runs.L),
@@ -123,8 +129,7 @@ def _runs(rows: Rows) -> Runs:
               for name, tag in rows.labels.items() if name in ("lr_rule",)}
     seed = rows.labels["seed"].code if "seed" in rows.labels else np.zeros(rows.read, np.int64)
     return Runs(get["N"], get["D"], get["C"], get["L"], get.get("accuracy"), seed,
-                np.zeros(rows.read, np.int64), get.get("budget"), extra,
-                {printable(name): tag.code for name, tag in rows.others.items()})
+                np.zeros(rows.read, np.int64), get.get("budget"), extra)
 
 
 def _kept(tag: Labels, keep: np.ndarray) -> Labels:

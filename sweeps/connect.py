@@ -273,7 +273,7 @@ def _sigterm_kept() -> Iterator[None]:
     ours = signal.getsignal(signal.SIGTERM)
     try:
         yield
-    except SystemExit as end:  # raised by that handler
+    except SystemExit as end:  # of that handler, which ends with the signal's number, or of another of Ray's with 1
         raise KeyboardInterrupt from end
     finally:
         # Else Ray's is the better one: the default would leave its daemons to find out for themselves.

@@ -9,7 +9,7 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -83,7 +83,7 @@ def run_jobs(source: Source, *, images: Images, store: Store, cluster: Cluster, 
             try:
                 tuner.fit()
             except Exception as error:  # whatever it is, Tune runs nothing now: a new Tuner takes the rest
-                reason = last_line(str(error)) or type(error).__name__
+                reason = "" if clerk.through else last_line(str(error)) or type(error).__name__
             if clerk.broken:
                 raise clerk.broken
             desk.broke_off(reason)
@@ -115,13 +115,14 @@ class _Clerk(Searcher):
         super().__init__()
         self.desk, self._cluster, self._trials = desk, cluster, trials
         self.broken: Exception | None = None
+        self.through = False   # every trial of this Tuner has ended, and there will be no more
         self._told_of_stopping = False
         self._handed_out = 0
         self._slots, self._counted = 0.0, float("-inf")
 
     @_kept
     def suggest(self, trial_id: str) -> dict | str | None:
-        if self.desk.stopping or self.broken or self._handed_out >= ROUND:
+        if self._no_more():
             return Searcher.FINISHED
         # No job in hand for a slot that isn't free: Tune gives freed actors to its newest trials, so that one
         # in hand may wait for hours. (Seen: a tuning run that half a grid waited for.)
@@ -129,9 +130,17 @@ class _Clerk(Searcher):
             return None
         job = self.desk.hand_out(trial_id)
         if job is None:
-            return Searcher.FINISHED if self.desk.over() else None
+            return Searcher.FINISHED if self._no_more() else None
         self._handed_out += 1
         return {**job.describe(), "job": job, "timeout_s": self._trials.timeout_s(job)}
+
+    def _no_more(self) -> bool:
+        return self.desk.stopping or self.broken is not None or self._handed_out >= ROUND or self.desk.over()
+
+    def over(self, trials: Sequence[Trial]) -> bool:
+        """Whether this Tuner, of these trials, has nothing left to do."""
+        self.through = not len(self.desk) and self._no_more() and all(trial.is_finished() for trial in trials)
+        return self.through
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """Nothing: _Ears have told of it, before any logger could fail on it."""
@@ -178,6 +187,10 @@ class _Clerk(Searcher):
         """Nothing."""
 
 
+class _Through(Exception):
+    """Ends a Tuner that has nothing left to do."""
+
+
 class _Ears(Callback):
     """Tells the clerk what Tune tells callbacks only."""
 
@@ -190,6 +203,9 @@ class _Ears(Callback):
     def on_step_end(self, iteration: int, trials: list, **info: object) -> None:
         if self._clerk.broken:  # from here it ends Tuner.fit, with its actors stopped
             raise self._clerk.broken
+        if self._clerk.over(trials):
+            # Else Tune writes a snapshot and an analysis of all trials, which nobody reads: 125 kB of memory for each.
+            raise _Through
 
     def on_trial_start(self, iteration: int, trials: list, trial: Trial, **info: object) -> None:
         self._clerk.began(trial.trial_id)

@@ -33,9 +33,12 @@ def exit_status(command: Callable[[], int]) -> int:
 
 
 def leave(status: int) -> NoReturn:
-    """End the process: a signal that comes while Python shuts down, which takes it half a second, no longer changes the status."""
+    """End the process: one signal while Python shuts down, which takes it half a second, no longer changes the status."""
+    def once(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)  # whoever asks again means it: something hangs
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, once)
     sys.exit(status)
 
 

@@ -149,8 +149,9 @@ def test_interrupted_while_it_trains(tmp_path, again, number, record_testsuite_p
     rows = rows_of(out)
     assert 3 <= len(rows) < CELLS
     assert_part_of(rows, undisturbed())
-    assert not Path(f"{out}.journal").exists(), "an orderly end leaves one file"
     assert not read_store(out).failures, "a cell that was told to stop has not failed"
+    # Stopped now, while the journal was being folded into the table, it leaves that to the next run.
+    assert status == 130 or not Path(f"{out}.journal").exists(), "an orderly end leaves one file"
     assert status in ((1,) if again is None else (1, 130))   # one that ends between the two signals was interrupted once
     assert "same command goes on" in words(out)
     finish(out)

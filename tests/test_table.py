@@ -307,7 +307,7 @@ def test_experiments_pooled_by_mistake_are_pointed_out_and_mere_labels_are_not(t
     who = np.repeat(["web", "code", "math"], 36)
     L = (1.7 + 400 * N**-0.34 + 400 * D**-0.28) * np.exp(0.01 * random.standard_normal(108))
     L = L * np.where(pooled, np.repeat([1.0, 0.8, 1.3], 36), 1.0)
-    layers = np.repeat(np.arange(6), 1)[np.searchsorted(np.unique(N), N)] // 2   # a number that the size determines
+    layers = np.arange(6)[np.searchsorted(np.unique(N), N)] // 2   # a number that the size determines
     table = read_table([written(tmp_path, pa.table({"N": N, "D": D, "loss": L, "corpus": who, "layers": layers}))])
     group = table.groups[0]
     assert set(group.runs.tags) == {"corpus"}
@@ -320,3 +320,67 @@ def test_labels_without_meaning_are_seldom_pointed_out():
     found = sum(bool(pooled_doubts(random.standard_normal(60), {f"c{i}": random.integers(0, 4, 60) for i in range(10)}))
                 for _ in range(100))
     assert found <= 2   # a thousand columns at p < 1e-4
+
+
+@pytest.mark.parametrize("header, values, wanted", [
+    ("N,flops,d_k,loss", "{n},{c},64,{l}", {"N": "N", "C": "flops", "L": "loss"}),
+    ("N,D,loss,D/N", "{n},{d},{l},{r}", {"N": "N", "D": "D", "L": "loss"}),
+    ("params,tokens,loss,tokens/params", "{n},{d},{l},{r}", {"N": "params", "D": "tokens", "L": "loss"}),
+    ("N,D,loss,train/loss", "{n},{d},{l},9", {"N": "N", "D": "D", "L": "loss"}),
+    ("N,D,loss,params_m,tokens_b", "{n},{d},{l},1,2", {"N": "N", "D": "D", "L": "loss"}),
+    ("N,D,flops,loss,total_gflops", "{n},{d},{c},{l},7", {"N": "N", "D": "D", "C": "flops", "L": "loss"}),
+])
+def test_whole_names_come_before_paths_units_and_ratios(tmp_path, header, values, wanted):
+    rows = [values.format(n=n, d=d, c=6 * n * d, l=2 + n**-0.3 * 300, r=d / n) for n in (1e7, 3e7, 1e8) for d in (1e9, 3e9, 1e10)]
+    table = read_table([written(tmp_path, "\n".join([header, *rows]))])
+    assert {part: column for part, column in table.columns.items() if not column.startswith("no column")} == wanted
+    assert not [c for c in codes(table) if "scaled" in c]
+
+
+def test_a_zero_in_both_columns_makes_them_no_more_alike(tmp_path):
+    with pytest.raises(BadTable, match="params, n_params differ"):
+        read_table([written(tmp_path, "params,n_params,tokens,loss\n0,0,1e9,3\n1e6,3e6,1e9,3\n")])
+    with pytest.raises(BadTable, match="val_loss, test_loss differ"):   # 0.5% is no rounding of a loss
+        read_table([written(tmp_path, "N,D,val_loss,test_loss\n1e6,1e9,3,3.015\n")])
+
+
+def test_units_hold_for_the_largest_data_and_are_refused_for_what_has_them_already(tmp_path):
+    thousands = read_table([written(tmp_path, "N,tokens (K),loss\n1e8,3e6,3\n2e8,6e6,2.9\n3e8,2e6,2.8\n")])
+    np.testing.assert_allclose(thousands.groups[0].runs.D, [3e9, 6e9, 2e9])
+    ones = read_table([written(tmp_path, "N,tokens_b,loss\n1e8,3e9,3\n2e8,6e9,2.9\n")])
+    np.testing.assert_allclose(ones.groups[0].runs.D, [3e9, 6e9])
+    assert "not_scaled_D" in codes(ones)
+    alone = read_table([written(tmp_path, "N,total_gflops,loss\n1e8,1.2e18,3\n2e8,4.8e18,2.9\n")])
+    np.testing.assert_allclose(alone.groups[0].runs.C, [1.2e18, 4.8e18])
+
+
+def test_a_lone_loss_is_said_and_a_label_is_no_budget(tmp_path):
+    assert "guessed_L" in codes(read_table([written(tmp_path, "N,D,macro_loss\n1e8,1e9,3\n")]))
+    assert "training_loss" in codes(read_table([written(tmp_path, "N,D,c4_train_loss\n1e8,1e9,3\n")]))
+    with pytest.raises(BadTable, match="--loss"):
+        read_table([written(tmp_path, "N,D,loss_scale,bpb\n1e8,1e9,128,1\n")])
+    with pytest.raises(BadTable, match="no number of FLOPs"):
+        read_table([written(tmp_path, "N,budget,loss\n1e8,1,3\n2e8,2,3\n")])
+
+
+def test_columns_nobody_asked_for_do_no_harm(tmp_path):
+    hashes = pa.table({"N": [1e8, 2e8], "D": [1e9, 1e9], "loss": [3.0, 2.9], "hash": pa.array([b"\xff\xfe\x00\x01"] * 2, pa.binary(4)),
+                       "when": pa.array([0, 1], pa.timestamp("s", "No/Where"))})
+    assert len(read_table([written(tmp_path, hashes, "h.parquet")]).groups[0].runs) == 2
+
+
+def test_files_of_different_experiments_are_told_apart_when_stacked(tmp_path):
+    def file(name, factor):
+        rows = [f"{n},{d},{factor * (1.7 + 400 * n**-0.34 + 400 * d**-0.28)},{name}" for n in np.geomspace(1e7, 1e9, 6)
+                for d in np.geomspace(1e9, 1e11, 6)]
+        return written(tmp_path, "\n".join([f"N,D,loss,corpus{'' if name == 'web' else '_'}", *rows]), name + ".csv")
+
+    runs = read_table([file("web", 1.0), file("code", 1.3)]).groups[0].runs
+    assert set(runs.tags) == {"/"}
+    [doubt] = pooled_doubts(fit_parametric(runs.N, runs.D, runs.L, resamples=50).residuals, runs.tags)
+    assert "2 files" in doubt.text and "fit each alone" in doubt.text
+
+
+def test_names_of_models_are_no_experiments(tmp_path):
+    rows = [f"{n},{d},{2 + n**-0.3 * 300},lm-{n:.0e}" for n in np.geomspace(1e7, 1e9, 6) for d in np.geomspace(1e9, 1e11, 6)]
+    assert not read_table([written(tmp_path, "\n".join(["N,D,loss,model", *rows]))]).groups[0].runs.tags

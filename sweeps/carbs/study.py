@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 from sweeps.carbs.laws import ScalingLaws, scaling_laws
@@ -104,12 +104,12 @@ class CarbsSource:
         self._search.tell_failed(config, planned_flops(config, self._shape) if self._cost == "flops" else None)
 
     def remaining(self) -> list[Job]:
-        """As many runs like the last as the rest of the budget would pay for; while runs are small, of those to come."""
+        """As many runs like the last as the rest of the budget would pay for; while those are small, of the size to come."""
         if self._typical is None or self._search.budget is None or self._cost != "flops":
             return []
         left = self._search.budget - self._search.spent - sum(job.cost(self._shape).flops for job in self._open)
-        usual = max(self._typical.cost(self._shape).flops, USUAL_SHARE * self._search.budget)
-        return [self._typical] * max(0, int(left / usual))
+        job = _grown(self._typical, USUAL_SHARE * self._search.budget, self._shape)
+        return [job] * max(0, int(left / job.cost(self._shape).flops))
 
     def _job(self, config: dict) -> CellJob:
         key = tuple(sorted(config.items()))
@@ -126,6 +126,16 @@ class CarbsSource:
             self._tell_failed(config)
         else:
             self._tell(config, row)
+
+
+def _grown(job: CellJob, flops: float, shape: Shape) -> CellJob:
+    """The job, with more data and then more width until it costs about so many FLOPs; itself where it costs as much."""
+    growth = flops / job.cost(shape).flops
+    if growth <= 1:
+        return job
+    fraction = min(1.0, job.cell.fraction * growth)
+    width = job.cell.width * math.sqrt(growth * job.cell.fraction / fraction)   # FLOPs go as its square, or nearly
+    return replace(job, cell=replace(job.cell, fraction=fraction, width=width))
 
 
 def cell_job(config: dict, *, seed: int) -> CellJob:
