@@ -24,12 +24,17 @@ class Exclusion:
     text: str
 
 
+def diverged_from(dataset: object) -> float:
+    """Loss from which a run on the data set of that name counts as diverged; infinite where it is unknown."""
+    return DIVERGED * math.log(CLASSES[dataset]) if dataset in CLASSES else math.inf
+
+
 def chance_limits(rows: Rows) -> np.ndarray:
     """(rows,) loss at which a run of its data set counts as diverged; infinite where unknown."""
     if "dataset" not in rows.labels:
         return np.full(rows.read, math.inf)
     data = rows.labels["dataset"]
-    by_value = [DIVERGED * math.log(CLASSES[v]) if v in CLASSES else math.inf for v in data.values]
+    by_value = [diverged_from(v) for v in data.values]
     return np.array([*by_value, math.inf])[data.code]
 
 

@@ -164,11 +164,12 @@ def closing_lines(store: Store, source: Source, plan: Plan, outcome: Outcome, ou
 
 
 def isoflop_lines(rows: Sequence) -> list[str]:
-    """For each dropout: at how many compute budgets the best size lies inside the grid."""
+    """For each dropout: at how many compute budgets the best size lies inside the grid, diverged runs left out as fit.py does."""
     import numpy as np
+    from analysis.cleaning import diverged_from
     from analysis.isoflop import fit_isoflop
     from analysis.refusal import Refusal
-    lines = []
+    lines, rows = [], [row for row in rows if row.val_loss < diverged_from(row.dataset)]
     for dropout in sorted({row.dropout for row in rows}):
         some = [row for row in rows if row.dropout == dropout]
         try:
