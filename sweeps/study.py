@@ -169,9 +169,12 @@ def isoflop_lines(rows: Sequence) -> list[str]:
     from analysis.cleaning import diverged_from
     from analysis.isoflop import fit_isoflop
     from analysis.refusal import Refusal
-    lines, rows = [], [row for row in rows if row.val_loss < diverged_from(row.dataset)]
+    lines = []
     for dropout in sorted({row.dropout for row in rows}):
-        some = [row for row in rows if row.dropout == dropout]
+        some = [row for row in rows if row.dropout == dropout and row.val_loss < diverged_from(row.dataset)]
+        if not some:
+            lines.append(f"isoFLOP, dropout {dropout:g}: every run diverged, or ended near the loss of knowing nothing")
+            continue
         try:
             fit = fit_isoflop(*(np.array([float(getattr(row, name)) for row in some])
                                 for name in ("params", "samples", "val_loss", "flops")))

@@ -117,3 +117,20 @@ def test_the_analysis_reads_the_laws_that_the_study_wrote(out):
     middle = size.curve[10]
     assert middle.value == pytest.approx(count_params(width.curve[10].value), rel=0.25)
     assert found.law("samples").exponent.value == pytest.approx(found.law("fraction").exponent.value, abs=0.02)
+
+
+def test_a_budget_below_the_first_run_is_refused_with_one_that_would_do(tmp_path, capsys):
+    from sweeps.mnist_carbs import main
+    assert main(["--budget", "2e10", "--out", str(tmp_path / "c.parquet")]) == 2
+    assert "give a --budget of 3e+11 or more" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_left_is_counted_in_runs_of_the_size_to_come(out):
+    """The first run costs a thirty-thousandth of the budget: as many of them would pass for the rest."""
+    with open_store(out, provenance={}) as store:
+        source = source_on(store, budget=1e14)
+        source.next()
+        left = source.remaining()
+    flops = sum(job.cost(SHAPE).flops for job in left)
+    assert 50 <= len(left) <= 250 and 0.5e14 < flops < 1.5e14

@@ -159,6 +159,10 @@ def run_carbs(args: argparse.Namespace) -> int:
     images = load_images(args.dataset, args.data_root)
     space, shape = Space(SPACE), shape_of(images)
     cap = args.max_cost or DEAREST_SHARE * args.budget
+    first = planned_flops(space.center(), shape) if args.cost == "flops" else None
+    if first is not None and cap <= first:
+        raise ValueError(f"the search starts from a run of {first:.2g} FLOPs, and none may cost more than {cap:.2g}: give a "
+                         f"--budget of {10 * first / DEAREST_SHARE:.1g} or more, or a larger --max-cost")
     print(f"CARBS on {images.name}: {len(SPACE)} hyperparameters ({', '.join(SPACE)}), budget {args.budget:.3g} "
           f"{args.cost}, no run above {cap:.3g}")
     if args.dry_run:
@@ -167,7 +171,7 @@ def run_carbs(args: argparse.Namespace) -> int:
     def source_of(store: Store, seconds: Callable[[Job], float]) -> CarbsSource:
         # A resumed search draws other numbers than the one it goes on from.
         search = Carbs(space, seed=args.seed + 1000 * len(store.results), max_cost=cap, budget=args.budget,
-                       min_cost=planned_flops(space.center(), shape) if args.cost == "flops" else None)
+                       min_cost=first)
         return CarbsSource(search, shape=shape, cost=args.cost, store=store)
 
     return conduct(args, images, provenance=provenance(space=space.to_json(), budget=args.budget, cost=args.cost, max_cost=cap),
