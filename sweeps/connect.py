@@ -15,8 +15,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,7 @@ _NOT_CODE = shutil.ignore_patterns("__pycache__", "*.gz", "*.parquet", "*.journa
 # A socket's path may have 107 characters, and Ray puts 70 of them below its temp folder.
 _LONGEST_TEMP = 36
 _TEMP_PREFIX = "sll-"
+_ABANDONED_S = 3600.0
 
 _BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")  # `ray up` leaves its YAML there, on the head alone
 
@@ -300,18 +302,43 @@ def _temp_folder() -> Iterator[Path]:
     parent = Path(tempfile.gettempdir())
     if len(str(parent)) > _LONGEST_TEMP - len(_TEMP_PREFIX) - 8:
         parent = Path("/tmp")
-    for left in parent.glob(f"{_TEMP_PREFIX}*/driver.lock"):
-        try:
-            with FileLock(left, timeout=0):
-                shutil.rmtree(left.parent, ignore_errors=True)
-        except (Timeout, OSError):  # its driver lives, or is another user's
-            continue
+    for left in parent.glob(f"{_TEMP_PREFIX}*"):
+        with suppress(Timeout, OSError):  # its driver lives, or is another user's
+            lock = left / "driver.lock"
+            # One without a lock may have been made this moment.
+            if lock.exists() or left.stat().st_mtime < time.time() - _ABANDONED_S:
+                with FileLock(lock, timeout=0):
+                    _remove(left, patience_s=0.0)
     folder = Path(tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=parent))
     with FileLock(folder / "driver.lock"):
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder, patience_s=3.0)
+
+
+def _remove(folder: Path, *, patience_s: float) -> None:
+    """The folder and all in it. Ray's daemons outlive their driver by a second or two, and write on.
+
+    The lock goes last: by it the next driver finds what could not be removed now.
+    """
+    lock, until = folder / "driver.lock", time.monotonic() + patience_s
+    while True:
+        for entry in folder.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            elif entry != lock:
+                with suppress(OSError):
+                    entry.unlink()
+        if all(entry == lock for entry in folder.iterdir()):
+            lock.unlink(missing_ok=True)
+            try:
+                return folder.rmdir()
+            except OSError:  # one more file, just now
+                lock.touch()
+        if time.monotonic() > until:
+            return
+        time.sleep(0.1)
 
 
 def _one_line(error: object) -> str:

@@ -6,7 +6,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+import threading
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.cluster_utils import Cluster as RayCluster
 
-from sweeps.connect import Cluster, ConnectError, Host, coming_hosts, connect, describe
+from sweeps.connect import Cluster, ConnectError, Host, _remove, coming_hosts, connect, describe
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -131,7 +133,12 @@ with connect(None, cpus=2) as cluster:
         return trainers.cell.__file__, sweeps.connect.__file__, os.getcwd(), data
     found = ray.get(where.remote())
     ours = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    listening = [c.laddr.ip for process in ours for c in process.net_connections("inet") if c.status == "LISTEN"]
+    listening = []
+    for process in ours:
+        try:
+            listening += [c.laddr.ip for c in process.net_connections("inet") if c.status == "LISTEN"]
+        except psutil.NoSuchProcess:   # a spare worker, ending
+            pass
     print(json.dumps([cluster.nodes, cluster.cpus, cluster.gpus, cluster.slots(cpus=1), listening, found]))
     {end}
 """
@@ -256,3 +263,31 @@ def test_a_cluster_of_another_version_is_refused(cluster):
                 pass
     finally:
         gcs.internal_kv_put(b"CLUSTER_METADATA", ours, True, b"cluster")
+
+
+def test_a_folder_that_is_still_written_to_is_removed_or_left_with_its_lock(tmp_path):
+    """What a dead driver's daemons write after the lock is gone, nobody would ever find."""
+    folder, stop = tmp_path / "sll-x", threading.Event()
+    (folder / "session").mkdir(parents=True)
+    (folder / "driver.lock").touch()
+    (folder / "link").symlink_to(tmp_path)
+
+    def write() -> None:
+        while not stop.wait(0.0005):
+            with suppress(OSError):
+                (folder / "session").mkdir(exist_ok=True)
+                (folder / "session" / f"{time.monotonic_ns()}.log").touch()
+
+    daemon = threading.Thread(target=write)
+    daemon.start()
+    try:
+        for _ in range(20):
+            if folder.exists():
+                _remove(folder, patience_s=0.0)
+            assert not folder.exists() or (folder / "driver.lock").exists()
+    finally:
+        stop.set()
+        daemon.join()
+    if folder.exists():
+        _remove(folder, patience_s=3.0)
+    assert not folder.exists() and tmp_path.exists()
