@@ -302,19 +302,35 @@ def _temp_folder() -> Iterator[Path]:
     parent = Path(tempfile.gettempdir())
     if len(str(parent)) > _LONGEST_TEMP - len(_TEMP_PREFIX) - 8:
         parent = Path("/tmp")
-    for left in parent.glob(f"{_TEMP_PREFIX}*"):
-        with suppress(Timeout, OSError):  # its driver lives, or is another user's
-            lock = left / "driver.lock"
-            # One without a lock may have been made this moment.
-            if lock.exists() or left.stat().st_mtime < time.time() - _ABANDONED_S:
-                with FileLock(lock, timeout=0):
-                    _remove(left, patience_s=0.0)
+    _remove_abandoned(parent)
     folder = Path(tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=parent))
     with FileLock(folder / "driver.lock"):
         try:
             yield folder
         finally:
             _remove(folder, patience_s=3.0)
+            _remove_abandoned(parent)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Folders of drivers that were killed, once their daemons have ended, too: these would make them anew."""
+    for left in parent.glob(f"{_TEMP_PREFIX}*"):
+        with suppress(Timeout, OSError):  # its driver lives, or is another user's
+            lock = left / "driver.lock"
+            # One without a lock may have been made this moment.
+            if lock.exists() or left.stat().st_mtime < time.time() - _ABANDONED_S:
+                with FileLock(lock, timeout=0):
+                    if not _named_by_a_process(left):
+                        _remove(left, patience_s=0.0)
+
+
+def _named_by_a_process(folder: Path) -> bool:
+    """Whether a process has the folder on its command line, as Ray's daemons have; where there is no /proc, nobody can tell."""
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has just ended
+            if os.fsencode(folder) in line.read_bytes():
+                return True
+    return False
 
 
 def _remove(folder: Path, *, patience_s: float) -> None:
