@@ -36,7 +36,7 @@ _NOT_CODE = shutil.ignore_patterns("__pycache__", "*.gz", "*.parquet", "*.journa
 # A socket's path may have 107 characters, and Ray puts 70 of them below its temp folder.
 _LONGEST_TEMP = 36
 _TEMP_PREFIX = "sll-"
-_ABANDONED_S = 3600.0
+_ABANDONED_S = 60.0
 
 _BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")  # `ray up` leaves its YAML there, on the head alone
 
