@@ -82,7 +82,7 @@ def _group(g: GroupFit, budgets: tuple[float, ...]) -> dict:
         "alternatives": [
             {"law": s.law, "parameters": dict(s.parameters), "k": s.k, "aicc": s.aicc, "delta_aicc": s.delta_aicc,
              "rollout_error": s.rollout_error, "rollout_n": s.rollout_n, "note": s.note} for s in g.laws],
-        "predictions": [_prediction(C, next((o for o in g.optima if o.C == C), None), g.isoflop) for C in budgets
+        "predictions": [_prediction(C, g.optimum(C), g.isoflop) for C in budgets
                         if g.optima or g.isoflop],
         "refused": dict(g.refused),
     }

@@ -66,6 +66,10 @@ class GroupFit:
     pooled: tuple[Doubt, ...]           # of kinds of run that nobody told apart
     refused: Mapping[str, str]          # name of an analysis -> why
 
+    def optimum(self, C: float) -> OptimumEstimate | None:
+        """Approach 3's, of the budgets that were asked for; None where it was refused."""
+        return next((o for o in self.optima if o.C == C), None)
+
     @property
     def doubts(self) -> tuple[Doubt, ...]:
         fits = (self.envelope, self.isoflop, self.parametric, self.agreement, self.accuracy, *self.optima)

@@ -1,6 +1,6 @@
 """The numbers of a study as rows of text, for the terminal and for the report."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from analysis.claims import RIVAL
@@ -85,47 +85,56 @@ def _cost(g: GroupFit) -> str:
     return shown(cost.p_estimate)
 
 
+def _by_group(study: Study, title: str, header: tuple[str, ...], rows_of: Callable[[GroupFit], Iterable[tuple[str, ...]]],
+              note: str = "") -> Lines:
+    """The rows of every group, named where there are several."""
+    several = len(study.groups) > 1
+    rows = tuple((*((g.group.label,) if several else ()), *row) for g in study.groups for row in rows_of(g))
+    return Lines(title, (*(("group",) if several else ()), *header), rows, note)
+
+
 def predictions(study: Study) -> Lines:
     """By approach 3, and by approach 2, which says nothing of the loss."""
-    several, rows = len(study.groups) > 1, []
-    for g in study.groups:
+    def rows(g: GroupFit) -> Iterator[tuple[str, ...]]:
         for C in study.request.budgets:
-            made = [("approach 3", o.N, o.D, shown(o.L), o.inside) for o in g.optima if o.C == C]
+            if (o := g.optimum(C)) is not None:
+                yield _prediction(C, "approach 3", o.N, o.D, shown(o.L), o.inside)
             if g.isoflop is not None:
                 reached = [m.C for m in g.isoflop.minima]
-                made.append(("approach 2", g.isoflop.params(C), g.isoflop.samples(C), "-", min(reached) <= C <= max(reached)))
-            rows += [(*((g.group.label,) if several else ()), f"{C:.3g}", how, _big(N), _big(D), f"{D.value / N.value:.3g}", L,
-                      "inside the table" if inside else "extrapolated") for how, N, D, L, inside in made]
-    return Lines("The best use of compute", (*(("group",) if several else ()), "FLOPs", "by", "model size N*", "data D*", "D*/N*",
-                                             "loss L*", ""), tuple(rows))
+                yield _prediction(C, "approach 2", g.isoflop.params(C), g.isoflop.samples(C), "-", min(reached) <= C <= max(reached))
+
+    return _by_group(study, "The best use of compute", ("FLOPs", "by", "model size N*", "data D*", "D*/N*", "loss L*", ""), rows)
+
+
+def _prediction(C: float, how: str, N: Estimate, D: Estimate, loss: str, inside: bool) -> tuple[str, ...]:
+    return (f"{C:.3g}", how, _big(N), _big(D), f"{D.value / N.value:.3g}", loss, "inside the table" if inside else "extrapolated")
 
 
 def minima(study: Study) -> Lines:
     """Of approach 2: what every budget says, or why it says nothing."""
-    several, rows = len(study.groups) > 1, []
-    for g in study.groups:
+    def rows(g: GroupFit) -> list[tuple[str, ...]]:
         if g.isoflop is None:
-            continue
+            return []
         found = [(m.C, f"{m.N:.3g}", f"{m.D:.3g}", f"{m.D / m.N:.3g}", f"{m.L:.4g}", f"{m.N_se:.1%}", str(len(m.points.N)), "")
                  for m in g.isoflop.minima]
         found += [(r.C, "-", "-", "-", "-", "-", str(len(r.points.N)), f"refused: {r.reason}") for r in g.isoflop.refused]
-        rows += [(*((g.group.label,) if several else ()), f"{C:.3g}", *rest) for C, *rest in sorted(found)]
-    return Lines("Minima of the isoFLOP curves", (*(("group",) if several else ()), "FLOPs", "N*", "D*", "D*/N*", "loss",
-                                                  "sd of N*", "sizes", ""), tuple(rows),
-                 "Approach 2's exponents are the slopes of log N* and log D* on log FLOPs.")
+        return [(f"{C:.3g}", *rest) for C, *rest in sorted(found)]
+
+    return _by_group(study, "Minima of the isoFLOP curves", ("FLOPs", "N*", "D*", "D*/N*", "loss", "sd of N*", "sizes", ""), rows,
+                     "Approach 2's exponents are the slopes of log N* and log D* on log FLOPs.")
 
 
 def curves(study: Study) -> Lines:
     """Of approach 2: how the exponents move with what is drawn through a budget."""
-    several, rows = len(study.groups) > 1, []
-    for g in study.groups:
-        if g.isoflop is not None:
-            drawn = {f"chosen: {g.isoflop.curve}, within a factor of 10 of the lowest": g.isoflop, **g.curves}
-            rows += [(*((g.group.label,) if several else ()), kind, f"{len(fit.minima)} of {len(fit.minima) + len(fit.refused)}",
-                      shown(fit.a), shown(fit.b)) for kind, fit in drawn.items()]
-    return Lines("Approach 2 by other curves", (*(("group",) if several else ()), "curve through a budget", "budgets bracketed",
-                                                "a", "b"), tuple(rows),
-                 "Wide parabolas are biased where alpha and beta differ or the sizes lie off centre.")
+    def rows(g: GroupFit) -> list[tuple[str, ...]]:
+        if g.isoflop is None:
+            return []
+        drawn = {f"chosen: {g.isoflop.curve}, within a factor of 10 of the lowest": g.isoflop, **g.curves}
+        return [(kind, f"{len(fit.minima)} of {len(fit.minima) + len(fit.refused)}", shown(fit.a), shown(fit.b))
+                for kind, fit in drawn.items()]
+
+    return _by_group(study, "Approach 2 by other curves", ("curve through a budget", "budgets bracketed", "a", "b"), rows,
+                     "Wide parabolas are biased where alpha and beta differ or the sizes lie off centre.")
 
 
 def _big(e: Estimate) -> str:
@@ -166,20 +175,18 @@ def accuracy(study: Study) -> Lines:
 
 
 def alternatives(study: Study) -> Lines:
-    several = len(study.groups) > 1
-    rows = [(*((g.group.label,) if several else ()), s.law, str(s.k), f"{s.delta_aicc:.1f}",
-             f"{s.rollout_error:.2%}" if s.rollout_error is not None and s.rollout_error == s.rollout_error else "-",
-             s.note) for g in study.groups for s in g.laws]
-    return Lines("Other laws", (*(("group",) if several else ()), "law", "parameters", "AICc above the best",
-                                "error on the dearest runs, held out", "note"), tuple(rows), LAWS_NOTE)
+    def rows(g: GroupFit) -> list[tuple[str, ...]]:
+        return [(s.law, str(s.k), f"{s.delta_aicc:.1f}",
+                 f"{s.rollout_error:.2%}" if s.rollout_error is not None and s.rollout_error == s.rollout_error else "-", s.note)
+                for s in g.laws]
+
+    return _by_group(study, "Other laws", ("law", "parameters", "AICc above the best", "error on the dearest runs, held out", "note"),
+                     rows, LAWS_NOTE)
 
 
 def sensitivity(study: Study) -> Lines:
-    several = len(study.groups) > 1
-    rows = [(*((g.group.label,) if several else ()), r.name, f"{r.n:,}", *_moved(r, g)) for g in study.groups
-            for r in g.sensitivity]
-    return Lines("Sensitivity of approach 3", (*(("group",) if several else ()), "analysis", "runs", "a", "alpha", "beta",
-                                               "E", "shift of a (se)", "note"), tuple(rows))
+    return _by_group(study, "Sensitivity of approach 3", ("analysis", "runs", "a", "alpha", "beta", "E", "shift of a (se)", "note"),
+                     lambda g: [(r.name, f"{r.n:,}", *_moved(r, g)) for r in g.sensitivity])
 
 
 def _moved(row: Row, g: GroupFit) -> tuple[str, ...]:

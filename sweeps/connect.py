@@ -15,18 +15,18 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import ray
 import yaml
-from filelock import FileLock, Timeout
 from ray._private import ray_constants, services
 from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 from ray._private.utils import check_version_info, compute_version_info
+
+from sweeps.temp_folder import PREFIX, temp_folder
 
 PACKAGES = ("trainers", "sweeps", "analysis")
 
@@ -35,8 +35,6 @@ _NOT_CODE = shutil.ignore_patterns("__pycache__", "*.gz", "*.parquet", "*.journa
 
 # A socket's path may have 107 characters, and Ray puts 70 of them below its temp folder.
 _LONGEST_TEMP = 36
-_TEMP_PREFIX = "sll-"
-_ABANDONED_S = 60.0
 
 _BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")  # `ray up` leaves its YAML there, on the head alone
 
@@ -127,7 +125,7 @@ def connect(address: str | None, *, cpus: int | None = None, cpus_per_trial: flo
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with ExitStack() as stack:
         head = None if address is None else _find_head(address, timeout_s)
-        folder = stack.enter_context(_temp_folder())
+        folder = stack.enter_context(temp_folder(_short_parent()))
         where = {"address": head} if head else _own_ray(cpus, folder)
         if head is None:
             stack.enter_context(_on_loopback())
@@ -296,65 +294,10 @@ def _runtime_env(packages: Sequence[str], folder: Path) -> dict:
     return {"working_dir": str(folder)}
 
 
-@contextmanager
-def _temp_folder() -> Iterator[Path]:
-    """A short folder of the driver's, gone at the end; those of drivers that were killed go first."""
+def _short_parent() -> Path:
+    """Where the driver's folder goes: the temp folder, unless its path leaves too little for Ray's."""
     parent = Path(tempfile.gettempdir())
-    if len(str(parent)) > _LONGEST_TEMP - len(_TEMP_PREFIX) - 8:
-        parent = Path("/tmp")
-    _remove_abandoned(parent)
-    folder = Path(tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=parent))
-    with FileLock(folder / "driver.lock"):
-        try:
-            yield folder
-        finally:
-            _remove(folder, patience_s=3.0)
-            _remove_abandoned(parent)
-
-
-def _remove_abandoned(parent: Path) -> None:
-    """Folders of drivers that were killed, once their daemons have ended, too: these would make them anew."""
-    for left in parent.glob(f"{_TEMP_PREFIX}*"):
-        with suppress(Timeout, OSError):  # its driver lives, or is another user's
-            lock = left / "driver.lock"
-            # One without a lock may have been made this moment.
-            if lock.exists() or left.stat().st_mtime < time.time() - _ABANDONED_S:
-                with FileLock(lock, timeout=0):
-                    if not _named_by_a_process(left):
-                        _remove(left, patience_s=0.0)
-
-
-def _named_by_a_process(folder: Path) -> bool:
-    """Whether a process has the folder on its command line, as Ray's daemons have; where there is no /proc, nobody can tell."""
-    for line in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # it has just ended
-            if os.fsencode(folder) in line.read_bytes():
-                return True
-    return False
-
-
-def _remove(folder: Path, *, patience_s: float) -> None:
-    """The folder and all in it. Ray's daemons outlive their driver by a second or two, and write on.
-
-    The lock goes last: by it the next driver finds what could not be removed now.
-    """
-    lock, until = folder / "driver.lock", time.monotonic() + patience_s
-    while True:
-        for entry in folder.iterdir():
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
-            elif entry != lock:
-                with suppress(OSError):
-                    entry.unlink()
-        if all(entry == lock for entry in folder.iterdir()):
-            lock.unlink(missing_ok=True)
-            try:
-                return folder.rmdir()
-            except OSError:  # one more file, just now
-                lock.touch()
-        if time.monotonic() > until:
-            return
-        time.sleep(0.1)
+    return parent if len(str(parent)) <= _LONGEST_TEMP - len(PREFIX) - 8 else Path("/tmp")
 
 
 def _one_line(error: object) -> str:

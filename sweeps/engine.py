@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 
-from filelock import FileLock
 from ray import tune
 from ray.tune import Callback
 from ray.tune.experiment import Trial
@@ -25,9 +24,10 @@ from ray.tune.search import Searcher
 
 from sweeps.connect import Cluster, describe
 from sweeps.desk import Desk, Patience, Watcher, last_line
-from sweeps.refusal import SweepError
+from sweeps.refusal import SweepError, handled
 from sweeps.source import Source
 from sweeps.store import Store
+from sweeps.temp_folder import temp_folder
 from sweeps.worker import JobTrainable
 from trainers.images import Images
 from trainers.results import Result
@@ -76,10 +76,11 @@ def run_jobs(source: Source, *, images: Images, store: Store, cluster: Cluster, 
     for logger in trials.callbacks:
         _tell_and_go_on(logger, watcher)
     barren = 0
-    with _tune_folder() as folder, _interrupts(desk):
+    # Tune wants a folder; nothing in it outlives the sweep.
+    with temp_folder(Path(tempfile.gettempdir()), "tune-") as folder, _interrupts(desk):
         while not desk.over():
             clerk, before = _Clerk(desk, cluster, trials), desk.succeeded + desk.failed
-            tuner, reason = _tuner(clerk, trainable, trials, folder), ""
+            tuner, reason = _tuner(clerk, trainable, trials, str(folder)), ""
             try:
                 tuner.fit()
             except Exception as error:  # whatever it is, Tune runs nothing now: a new Tuner takes the rest
@@ -137,6 +138,7 @@ class _Clerk(Searcher):
     def _no_more(self) -> bool:
         return self.desk.stopping or self.broken is not None or self._handed_out >= ROUND or self.desk.over()
 
+    @_kept
     def over(self, trials: Sequence[Trial]) -> bool:
         """Whether this Tuner, of these trials, has nothing left to do."""
         self.through = not len(self.desk) and self._no_more() and all(trial.is_finished() for trial in trials)
@@ -302,14 +304,6 @@ def _tuner(clerk: _Clerk, trainable: type, trials: Trials, folder: str) -> tune.
 
 
 @contextmanager
-def _tune_folder() -> Iterator[str]:
-    """Tune wants a folder; nothing in it outlives the sweep. Named and locked as connect's are: it clears them."""
-    with (tempfile.TemporaryDirectory(prefix="sll-tune-", ignore_cleanup_errors=True) as folder,
-          FileLock(Path(folder, "driver.lock"))):
-        yield folder
-
-
-@contextmanager
 def _interrupts(desk: Desk) -> Iterator[None]:
     """First signal: hand out no more jobs. Second: KeyboardInterrupt."""
     def handle(number: int, frame: object) -> None:
@@ -317,9 +311,5 @@ def _interrupts(desk: Desk) -> Iterator[None]:
             raise KeyboardInterrupt
         desk.stopping = True
 
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handled(handle, signal.SIGINT, signal.SIGTERM):
         yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -51,8 +51,16 @@ def _sigterm_interrupts() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # where no handler can be set
         yield
         return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    with handled(interrupt, signal.SIGTERM):
+        yield
+
+
+@contextmanager
+def handled(handle: Callable, *numbers: int) -> Iterator[None]:
+    """These signals go to `handle` meanwhile; for the main thread."""
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -18,8 +18,8 @@ import pytest
 from chaos_cases import (GRID, SEED, assert_part_of, finish, kill_all, own_temp_folder, processes_of, rows_of, start,
                          undisturbed, wait_for_rows, words)
 from sweep_cases import real_cluster
-from sweeps.connect import _remove_abandoned
 from sweeps.store import read_store
+from sweeps.temp_folder import remove_abandoned
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +40,7 @@ def assert_nothing_outlives(scratch):
     assert not processes_of(scratch), "Ray outlived its driver"
     for left in scratch.glob("sll-*"):
         os.utime(left, (0, 0))   # as a minute later
-    _remove_abandoned(scratch)
+    remove_abandoned(scratch)
     assert not list(scratch.glob("sll-*")), "folders of killed drivers stay"
 
 

@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.cluster_utils import Cluster as RayCluster
 
-from sweeps.connect import Cluster, ConnectError, Host, _remove, coming_hosts, connect, describe
+from sweeps.connect import Cluster, ConnectError, Host, coming_hosts, connect, describe
+from sweeps.temp_folder import remove
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -283,11 +284,11 @@ def test_a_folder_that_is_still_written_to_is_removed_or_left_with_its_lock(tmp_
     try:
         for _ in range(20):
             if folder.exists():
-                _remove(folder, patience_s=0.0)
+                remove(folder, patience_s=0.0)
             assert not folder.exists() or (folder / "driver.lock").exists()
     finally:
         stop.set()
         daemon.join()
     if folder.exists():
-        _remove(folder, patience_s=3.0)
+        remove(folder, patience_s=3.0)
     assert not folder.exists() and tmp_path.exists()

@@ -12,6 +12,8 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
+from sweeps.refusal import exit_status, leave
+
 SECTIONS = ("cell", "sweep", "growth", "start", "packs", "memory")
 KINDS = ("empty", "spun", "trained")
 SIZES = {  # thorough, quick
@@ -53,7 +55,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
-    from sweeps.refusal import exit_status  # after parsing: Ray and torch take seconds to import
     return exit_status(lambda: run(args))
 
 
@@ -84,4 +85,4 @@ def run(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
