@@ -19,13 +19,13 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import huber, logsumexp
 
-from analysis.condense import condense
-from analysis.intervals import clusters, resample
-from analysis.parametric import fit_parametric
-from analysis.search import global_minima, global_minimum
-from analysis.solver import Coordinates
-from analysis.surface import Surface
-from analysis.surface_fit import HUBER
+from analysis.approaches.global_minimum import global_minima, global_minimum
+from analysis.approaches.newton import Coordinates
+from analysis.approaches.parametric import fit_parametric
+from analysis.approaches.surface import Surface
+from analysis.approaches.surface_fit import HUBER
+from analysis.estimates.intervals import clusters, resample
+from analysis.table.condense import condense
 
 TRUTH = Surface(1.82, 480.0, 2100.0, 0.35, 0.37)
 

@@ -28,11 +28,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")   # the fits' own doubts are in fit.py's report
-    from analysis.equal_compute import at_equal_compute
-    from analysis.reading import BadTable
-    from analysis.table import read_table
-    from analysis.tuned import read_tuned
-    from analysis.tuned_report import comparison_text
+    from analysis.carbs.equal_compute import at_equal_compute
+    from analysis.carbs.found import read_tuned
+    from analysis.carbs.text import comparison_text
+    from analysis.table.files import BadTable
+    from analysis.table.runs import read_table
 
     try:
         found, grid = read_tuned(args.search), read_table([args.grid])

@@ -68,11 +68,11 @@ def main(argv: list[str] | None = None) -> int:
     if not sys.warnoptions:
         # Libraries' warnings name no row and no remedy; the study's own doubts do.
         warnings.simplefilter("ignore")
-    from analysis.output import default_folder, prepared
-    from analysis.reading import BadTable, printable
-    from analysis.table import read_table
-    from analysis.terminal import Progress, terminal_text
-    from analysis.tuned import is_tuned
+    from analysis.carbs.found import is_tuned
+    from analysis.report.output import default_folder, prepared
+    from analysis.report.terminal import Progress, terminal_text
+    from analysis.table.files import BadTable, printable
+    from analysis.table.runs import read_table
 
     progress = Progress()
     flags = {part: name for part in COLUMNS if (name := getattr(args, f"column_{part}")) is not None}
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
         progress.close()
         return fail(f"cannot write to {printable(out)}: {why.strerror or why}")
 
-    from analysis.study import Request, study
+    from analysis.fitted import Request, study
 
     request = Request(tuple(args.predict_flops), args.resamples, cluster=args.cluster)
     fitted = study(table, request, trials=tuning_trials(args.files), tell=progress)
@@ -114,11 +114,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def report_search(args: argparse.Namespace, *, command: str, tell) -> int:
     """A CARBS search's laws: its own kind of study. Raises BadTable."""
+    from analysis.carbs.found import read_tuned
+    from analysis.carbs.text import search_html, search_json, search_text
     from analysis.figures.tuned import plates_of_search
-    from analysis.output import default_folder, prepared, write_whole
-    from analysis.reading import printable
-    from analysis.tuned import read_tuned
-    from analysis.tuned_report import search_html, search_json, search_text
+    from analysis.report.output import default_folder, prepared, write_whole
+    from analysis.table.files import printable
 
     found, out = read_tuned(args.files[0]), args.out or default_folder(args.files[0])
     try:
@@ -135,8 +135,8 @@ def report_search(args: argparse.Namespace, *, command: str, tell) -> int:
 
 def write_figures(plates, out: Path, *, tell) -> tuple[list, set[str]]:
     """Every figure, as it is drawn, as files of each kind; returns the report's pictures and the files' names."""
-    from analysis.output import rendered, write_whole
-    from analysis.report import Picture
+    from analysis.report.output import rendered, write_whole
+    from analysis.report.page import Picture
 
     pictures, written = [], set()
     for plate in plates:
@@ -149,8 +149,8 @@ def write_figures(plates, out: Path, *, tell) -> tuple[list, set[str]]:
 
 def tuning_trials(files: list[str]):
     """Runs of the tuning trials kept beside a table of ours, or None. A bad one is no reason to stop."""
-    from analysis.reading import BadTable
-    from analysis.table import read_table
+    from analysis.table.files import BadTable
+    from analysis.table.runs import read_table
 
     beside = Path(files[0]).with_suffix(".tuning.parquet")
     if len(files) > 1 or not beside.is_file():
@@ -165,11 +165,11 @@ def tuning_trials(files: list[str]):
 
 def write(fitted, out: Path, *, command: str, tell) -> list[Path]:
     """All files of a study into the folder; returns what a reader opens first."""
-    from analysis.export import study_json
     from analysis.figures.sheets import FIGURES, plates
-    from analysis.output import cleared, write_whole
-    from analysis.reading import printable
-    from analysis.report import report_html
+    from analysis.report.export import study_json
+    from analysis.report.output import cleared, write_whole
+    from analysis.report.page import report_html
+    from analysis.table.files import printable
 
     # The numbers first: whatever befalls the pictures, they are on disk.
     numbers = write_whole(out / "fit.json", study_json(fitted).encode())

@@ -13,11 +13,11 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from sweeps.places import StoreError
-from sweeps.recovery import Snapshot, place_of
-from sweeps.rows import Identity, NotOurTable, differing, row_type_of
-from sweeps.store import Store, open_store, read_store
-from trainers.results import Result
+from sweeps.store.files import StoreError
+from sweeps.store.recovery import Snapshot, place_of
+from sweeps.store.rows import Identity, NotOurTable, differing, row_type_of
+from sweeps.store.store import Store, open_store, read_store
+from trainers.mnist.results import Result
 
 
 def merge(out: str, shards: list[str]) -> str:

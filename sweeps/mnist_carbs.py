@@ -11,8 +11,8 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # siblings from this checkout; shadow no library
 
-from sweeps.arguments import add_how, add_where
-from sweeps.refusal import exit_status, leave
+from sweeps.running.arguments import add_how, add_where
+from sweeps.running.exit import exit_status, leave
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
 
     def sweep() -> int:
-        from sweeps.carbs.study import run_carbs  # takes seconds: --help does without, and Ctrl-C is heard
+        from sweeps.studies.hyperparameters import run_carbs  # takes seconds: --help does without, and Ctrl-C is heard
         return run_carbs(args)
 
     return exit_status(sweep)

@@ -12,8 +12,8 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # siblings from this checkout; shadow no library
 
-from sweeps.arguments import add_how, add_where
-from sweeps.refusal import exit_status, leave
+from sweeps.running.arguments import add_how, add_where
+from sweeps.running.exit import exit_status, leave
 
 PRESETS = ("smoke", "quick", "standard", "full")
 
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
 
     def sweep() -> int:
-        from sweeps.protocols import run_schedule_study  # takes seconds: --help does without, and Ctrl-C is heard
+        from sweeps.studies.schedules import run_schedule_study  # takes seconds: --help does without, and Ctrl-C is heard
         return run_schedule_study(args)
 
     return exit_status(sweep)

@@ -5,10 +5,10 @@ import hashlib
 from functools import cache
 from importlib import resources
 
-from trainers.images import Images
+from trainers.mnist.images import Images
 
 # The modules whose code decides a row's numbers; what images.py does is in the data's own digest.
-CODE = ("adam", "narrow", "network", "schedule", "train")
+CODE = ("adam.py", "mnist/narrow.py", "mnist/network.py", "schedule.py", "mnist/train.py")
 
 
 def fingerprint(images: Images) -> str:
@@ -21,7 +21,7 @@ def _code_digest() -> str:
     """Of the syntax trees, so that a comment or a docstring changes nothing."""
     digest = hashlib.sha256()
     for module in CODE:
-        tree = ast.parse((resources.files("trainers") / f"{module}.py").read_text())
+        tree = ast.parse(resources.files("trainers").joinpath(module).read_text())
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
             if isinstance(body, list) and body and isinstance(body[0], ast.Expr) \

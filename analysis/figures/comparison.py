@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from analysis.claims import Verdict
-from analysis.differences import Difference
-from analysis.estimate import Estimate
+from analysis.estimates.estimate import Estimate
 from analysis.figures.diagnosis import letter
 from analysis.figures.theme import APPROACH, BLUE, GREY, GROUPS, INK, MARKER, PALE, heading, log_axes, plain, tidy_log_ticks
-from analysis.learning_rate import LearningRateFit
+from analysis.questions.claims import Verdict
+from analysis.questions.differences import Difference
+from analysis.questions.learning_rate import LearningRateFit
 
 
 def plot_learning_rate(fit: LearningRateFit, ax: Axes) -> Axes:

@@ -4,14 +4,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
-from analysis.accuracy import ErrorOfLoss
-from analysis.claims import Verdict
-from analysis.envelope import EnvelopeFit
-from analysis.estimate import Estimate
-from analysis.figures.theme import (APPROACH, BLUE, GREY, INK, MARKER, SEQUENCE, log_axes, tidy_log_ticks)
-from analysis.isoflop import IsoflopFit
-from analysis.parametric import ParametricFit
-from analysis.table import Runs
+from analysis.approaches.envelope import EnvelopeFit
+from analysis.approaches.isoflop import IsoflopFit
+from analysis.approaches.parametric import ParametricFit
+from analysis.estimates.estimate import Estimate
+from analysis.figures.theme import APPROACH, BLUE, GREY, INK, MARKER, SEQUENCE, log_axes, tidy_log_ticks
+from analysis.questions.accuracy import ErrorOfLoss
+from analysis.questions.claims import Verdict
+from analysis.table.runs import Runs
 
 MOST_LINES = 24      # sizes that a line each keeps legible; more are drawn as points
 MOST_CURVES = 12     # isoFLOP curves drawn, evenly spread over the budgets

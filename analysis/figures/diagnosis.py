@@ -3,8 +3,8 @@
 import numpy as np
 from matplotlib.axes import Axes
 
+from analysis.approaches.parametric import ParametricFit, Profile
 from analysis.figures.theme import BLUE, GREY, INK, RED, SEQUENCE, log_axes, short, tidy_log_ticks
-from analysis.parametric import ParametricFit, Profile
 
 RASTER = 1_500
 LETTER = {"alpha": r"$\alpha$", "beta": r"$\beta$", "gamma": r"$\gamma$"}

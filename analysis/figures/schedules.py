@@ -8,8 +8,8 @@ from matplotlib.ticker import NullFormatter, PercentFormatter
 
 from analysis.figures.sheets import Plate
 from analysis.figures.theme import BLUE, GREEN, GREY, INK, ORANGE, PINK, RED, SKY, log_axes, sheet, themed, tidy_log_ticks
-from analysis.findings import shown
-from analysis.schedules import ONE_BATCH, REFERENCE, TRUNKS, Points, ScheduleFit
+from analysis.report.findings import shown
+from analysis.schedules.fits import ONE_BATCH, REFERENCE, TRUNKS, Points, ScheduleFit
 
 COLOUR = {REFERENCE: BLUE, ONE_BATCH: SKY, "wsd": GREEN, "constant": ORANGE, "single-run": RED,
           "untuned-one-rate": PINK, "untuned-rule": GREY}

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 from matplotlib.axes import Axes
 
+from analysis.carbs.found import Tuned, TunedLaw
 from analysis.figures.compute import RASTER, interval
 from analysis.figures.sheets import Plate
 from analysis.figures.theme import BLUE, COLUMN, HEIGHT, INK, RED, log_axes, plain, settle, sheet, themed, tidy_log_ticks
-from analysis.tuned import Tuned, TunedLaw
 
 ODDS, LINEAR = "Logit", "Linear"   # kinds of a law that no power of the cost is
 WORSE = 30.0                       # times the front's loss: runs above say nothing and would flatten the figure

@@ -12,7 +12,7 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from sweeps.refusal import exit_status, leave
+from sweeps.running.exit import exit_status, leave
 
 SECTIONS = ("cell", "sweep", "growth", "start", "packs", "memory")
 KINDS = ("empty", "spun", "trained")
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
     from sweeps.bench import cells, orchestration, packs, processes
     from sweeps.bench.tables import machine, show
-    from trainers.images import load_images
+    from trainers.mnist.images import load_images
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
     console.print(machine(), markup=False)
     images = load_images()

@@ -9,11 +9,11 @@ import torch
 
 from sweeps.bench.tables import Section, Target
 from sweeps.bench.usual import UsualScript
-from trainers.cell import Cell, Recipe
-from trainers.images import Images
-from trainers.network import ConvNet, count_params, flops_per_image
-from trainers.packed import Pack
-from trainers.train import DeviceImages, Run, put_on
+from trainers.mnist.cell import Cell, Recipe
+from trainers.mnist.images import Images
+from trainers.mnist.network import ConvNet, count_params, flops_per_image
+from trainers.mnist.packed import Pack
+from trainers.mnist.train import DeviceImages, Run, put_on
 
 # Issue 8: against the usual script at the narrow and at the wide end, and of the matrix products' rate.
 NARROW_TARGET, WIDE_TARGET, PEAK_TARGET = 4.0, 1.5, 0.60

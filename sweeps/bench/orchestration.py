@@ -18,15 +18,15 @@ from ray import tune
 from sweeps.bench.processes import private_bytes
 from sweeps.bench.tables import Section, Target
 from sweeps.bench.work import Metered, Spin
-from sweeps.connect import Cluster, connect
-from sweeps.engine import run_jobs
-from sweeps.job import CellJob, Job
-from sweeps.source import JobList
-from sweeps.store import open_store
-from trainers.cell import Cell, Recipe
-from trainers.images import Images
-from trainers.results import Result
-from trainers.train import DeviceImages, put_on
+from sweeps.jobs.job import CellJob, Job
+from sweeps.jobs.source import JobList
+from sweeps.running.connect import Cluster, connect
+from sweeps.running.ray_tune import run_jobs
+from sweeps.store.store import open_store
+from trainers.mnist.cell import Cell, Recipe
+from trainers.mnist.images import Images
+from trainers.mnist.results import Result
+from trainers.mnist.train import DeviceImages, put_on
 
 SHORT_CELLS_TARGET = 0.70  # issue 8: of the cores' time, for cells of about 0.25 s
 # A real cell of about 0.25 s of a core, a third of it validation.

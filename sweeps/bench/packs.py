@@ -9,11 +9,11 @@ import torch
 from sweeps.bench.cells import endless, seconds_each
 from sweeps.bench.tables import Section
 from sweeps.bench.usual import UsualScript
-from trainers.cell import Cell, Recipe
-from trainers.images import Images
-from trainers.network import ConvNet, flops_per_image
-from trainers.packed import Member, Pack
-from trainers.train import DeviceImages, Run, put_on
+from trainers.mnist.cell import Cell, Recipe
+from trainers.mnist.images import Images
+from trainers.mnist.network import ConvNet, flops_per_image
+from trainers.mnist.packed import Member, Pack
+from trainers.mnist.train import DeviceImages, Run, put_on
 
 
 def section(widths: Sequence[float], sizes: Sequence[int], *, batch_size: int, seconds: float, repeats: int,

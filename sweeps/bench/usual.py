@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from trainers.images import Images
+from trainers.mnist.images import Images
 
 LOG_EVERY = 10        # steps between losses printed, which waits for the device
 TEST_BATCH = 1000

@@ -18,8 +18,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import t as student
 
-from analysis.estimate import Estimate
-from analysis.tuned_law import LawPoint, TunedLaw
+from analysis.carbs.law import LawPoint, TunedLaw
+from analysis.estimates.estimate import Estimate
 from sweeps.carbs.draws import Draw, draws_of, mean_of
 from sweeps.carbs.search import Carbs
 from sweeps.carbs.space import Integer, Linear, Log, Logit

@@ -1,0 +1,1 @@
+"""Hoffmann's three approaches, and the law's surface behind the third."""

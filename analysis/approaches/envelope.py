@@ -1,0 +1,170 @@
+"""Approach 1: where along the lower envelope of the sizes' curves the next size takes over.
+
+Hoffmann et al. 2022 read N* off the running minimum over all runs. On a rectangular grid
+that minimum starts in one corner and ends in the other, so its slope is the *design
+ratio*, whatever the law. Crossings of the curves of two sizes know nothing of the
+corners: where sizes N and rho N reach the same loss, N is exactly proportional to C^a on
+the surface E + A/N^alpha + B/D^beta, whatever E and rho.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from analysis.approaches.wild_bootstrap import USABLE, Cells, basic_interval, copies, design_ratio, reduce_to_cells, slopes
+from analysis.estimates.estimate import Estimate
+from analysis.estimates.intervals import tail
+from analysis.estimates.refusal import Doubt, NoFrontier
+
+RHO = 4.0   # sizes compared differ by about this: nearer ones cross where noise says, farther ones seldom within the table
+GRID = 200  # compute levels at which a pair is compared
+
+
+@dataclass(frozen=True)
+class EnvelopePoints:
+    """Takeovers: two sizes reach the loss L at C; N, D are the geometric means of theirs. Arrays (m,)."""
+
+    C: np.ndarray
+    N: np.ndarray
+    D: np.ndarray
+    L: np.ndarray
+
+
+@dataclass(frozen=True)
+class EnvelopeFit:
+    """N*(C) ~ C^a and D*(C) ~ C^b through the takeovers, beside what the grid alone would give."""
+
+    a: Estimate
+    b: Estimate
+    points: EnvelopePoints = field(repr=False)
+    pairs: int            # of sizes that could have crossed
+    curve_C: np.ndarray = field(repr=False)
+    curve_L: np.ndarray = field(repr=False)  # lower envelope of the smoothed curves
+    draws: np.ndarray = field(repr=False)    # (R, 2): errors of a and b
+    design_ratio: float   # slope of log N on log C between the grid's corners
+    naive: float          # slope of the running minimum over all runs
+
+    @property
+    def indistinct(self) -> bool:
+        """Whether the grid's own shape would have given this slope too."""
+        return self.design_ratio in self.a
+
+    @property
+    def warnings(self) -> tuple[Doubt, ...]:
+        doubts = []
+        if self.indistinct:
+            doubts.append(Doubt("frontier_is_design", f"the slope cannot be told from the grid's own design ratio "
+                                f"{self.design_ratio:.3f}"))
+        if len(self.points.C) < 5:
+            doubts.append(Doubt("few_takeovers", f"only {len(self.points.C)} of {self.pairs} pairs of sizes cross "
+                                "inside the table"))
+        return tuple(doubts)
+
+    def summary(self) -> str:
+        lines = [f"envelope: {len(self.points.C)} of {self.pairs} pairs of sizes cross inside the table",
+                 f"  a      {self.a}    (design ratio {self.design_ratio:.3f}, running minimum {self.naive:.3f})",
+                 f"  b      {self.b}"]
+        return "\n".join(lines + [f"  note: {doubt.text}" for doubt in self.warnings])
+
+
+def fit_envelope(N, D, L, C, *, weight=None, cell=None, level: float = 0.95, resamples: int = 500, rng=0) -> EnvelopeFit:
+    """Slope through the takeovers; raises NoFrontier where fewer than 3 pairs of sizes cross inside the table."""
+    cells = reduce_to_cells(N, D, L, C, weight=weight, cell=cell)
+    groups = [np.flatnonzero(cells.N == size) for size in np.unique(cells.N)]
+    groups = [g for g in groups if len(np.unique(cells.C[g])) >= 4]
+    if len(groups) < 4:
+        raise NoFrontier(f"{len(groups)} sizes were run at 4 compute budgets or more, need 4 to compare their curves")
+    copy = copies(cells, resamples, rng)
+    stack = np.concatenate([cells.log_L[None], copy.smooth[None], copy.noisy])
+    pairs = _pairs([float(cells.N[g[0]]) for g in groups])
+    crossings = np.stack([_crossing(cells, stack, groups[i], groups[j]) for i, j in pairs], 1)
+    kept = np.isfinite(crossings[0]) & (np.isfinite(crossings[1:]).mean(0) > 0.5)
+    if kept.sum() < 3:
+        raise NoFrontier(f"{kept.sum()} of {len(pairs)} pairs of sizes cross once inside the table, need 3: "
+                         "one size is best throughout, or noise hides where the next takes over")
+    log_C = crossings[:, kept]
+    ends = [(cells.N[groups[i][0]], cells.N[groups[j][0]]) for (i, j), k in zip(pairs, kept) if k]
+    log_N = np.array([np.log(n * m) / 2 for n, m in ends])
+    log_D = np.stack([(_samples(cells, groups[i], at) + _samples(cells, groups[j], at)) / 2
+                      for (i, j), at in zip([p for p, k in zip(pairs, kept) if k], log_C.T)], 1)
+    # N is exact and C carries the noise: regress log C, log D on log N and invert
+    rate = slopes(log_N, log_C, 1.0)
+    a, b = 1 / rate, slopes(log_N, log_D, 1.0) / rate
+    errors = np.stack([a, b], 1)
+    usable = np.isfinite(errors[2:]).all(1) & (rate[2:] > 0)
+    if usable.mean() < USABLE or not np.isfinite(errors[1]).all():
+        raise NoFrontier(f"{kept.sum()} pairs of sizes cross, but with fresh noise only {usable.mean():.0%} of the table's "
+                         "copies have 3 that do: noise decides where the next size takes over")
+    centred = errors[2:][usable] - errors[1]
+    cut = tail(level, len(cells.N), copy.terms)
+    estimates = [Estimate(float(errors[0, i]), *basic_interval(errors[0, i], centred[:, i], 0.0, cut),
+                          float(centred[:, i].std(ddof=1)), "wild bootstrap by (N, C) cell, basic", cells.runs, level)
+                 for i in (0, 1)]
+    curve_C, curve_L, at_crossing = _envelope(cells, groups, log_C[0])
+    points = EnvelopePoints(np.exp(log_C[0]), np.exp(log_N), np.exp(log_D[0]), at_crossing)
+    return EnvelopeFit(*estimates, points, len(pairs), curve_C, curve_L, centred, design_ratio(cells.N, cells.C),
+                       naive_slope(N, L, C))
+
+
+def naive_slope(N, L, C) -> float:
+    """Slope of log N on log C over the running minimum of all runs: shown to be distrusted. nan below 3 records."""
+    order = np.lexsort((L, C))
+    N, L, C = (np.asarray(v, float)[order] for v in (N, L, C))
+    record = L < np.minimum.accumulate(np.append(np.inf, L[:-1]))
+    return float(slopes(np.log(C[record]), np.log(N[record])[None, :], 1.0)[0])
+
+
+def _pairs(sizes) -> list[tuple[int, int]]:
+    """Each size with the larger one nearest RHO times it, where one lies within a factor 2 of that."""
+    log_N = np.log(sizes)
+    pairs = []
+    for i in range(len(log_N) - 1):
+        away = np.abs(log_N[i + 1:] - log_N[i] - np.log(RHO))
+        if away.min() < np.log(2):
+            pairs.append((i, int(i + 1 + away.argmin())))
+    return pairs or [(i, i + 1) for i in range(len(log_N) - 1)]
+
+
+def _smoother(cells: Cells, group, at) -> np.ndarray:
+    """Matrix (len(at), len(group)): cubic of log L in log C (quadratic below 7 points) fitted at the group, read at `at`."""
+    x = np.log(cells.C[group])
+    degree = 3 if len(group) >= 7 else 2
+    centre, reach = x.mean(), np.ptp(x) / 2
+    V, W = (np.vander((q - centre) / reach, degree + 1) for q in (x, np.asarray(at)))
+    return W @ np.linalg.pinv(V)
+
+
+def _crossing(cells, stack, small, large) -> np.ndarray:
+    """log C (R,) at which the larger size's curve passes below the smaller's; nan unless it does so just once."""
+    low = max(np.log(cells.C[small]).min(), np.log(cells.C[large]).min())
+    high = min(np.log(cells.C[small]).max(), np.log(cells.C[large]).max())
+    if low >= high:
+        return np.full(len(stack), np.nan)
+    at = np.linspace(low, high, GRID)
+    gap = (stack[:, large] @ _smoother(cells, large, at).T) - (stack[:, small] @ _smoother(cells, small, at).T)
+    turns = np.diff(np.sign(gap), axis=1) != 0
+    once = (turns.sum(1) == 1) & (gap[:, 0] > 0) & (gap[:, -1] < 0)
+    i, rows = turns.argmax(1), np.arange(len(stack))
+    before, after = gap[rows, i], gap[rows, i + 1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        place = at[i] + (at[1] - at[0]) * before / (before - after)
+    return np.where(once, place, np.nan)
+
+
+def _samples(cells, group, log_C) -> np.ndarray:
+    """log D of a size at log C."""
+    return np.interp(log_C, np.log(cells.C[group]), np.log(cells.D[group]))
+
+
+def _envelope(cells, groups, log_C):
+    """Lower envelope of the smoothed curves over the table's compute: C, L, and L at log_C."""
+    at = np.linspace(np.log(cells.C).min(), np.log(cells.C).max(), GRID)
+    def lowest(where):
+        curves = np.full((len(groups), len(where)), np.inf)
+        for row, g in zip(curves, groups):
+            inside = (where >= np.log(cells.C[g]).min() - 1e-9) & (where <= np.log(cells.C[g]).max() + 1e-9)
+            row[inside] = _smoother(cells, g, where[inside]) @ cells.log_L[g]
+        return np.exp(curves.min(0))
+    curve = lowest(at)
+    covered = np.isfinite(curve)
+    return np.exp(at[covered]), curve[covered], lowest(log_C)

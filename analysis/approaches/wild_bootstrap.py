@@ -1,0 +1,138 @@
+"""Loss along sizes and along budgets, and wild-bootstrap copies of it: what approaches 1 and 2 read.
+
+Runs are first reduced to cells by the median of log L over seeds, never the minimum,
+which moves the frontier down. Copies flip the signs of whole cells' residuals about a
+smooth surface, so that no resample has holes in its grid and budgets that share cells
+vary together (Wu 1986; Mammen 1993).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.estimates.intervals import distinct
+from analysis.estimates.refusal import TooFewPoints
+
+USABLE = 0.75  # of the copies must give the estimate: the others are those whose noise would have said most against it
+
+
+@dataclass(frozen=True)
+class Cells:
+    """One entry a cell, arrays (m,), sorted by N, then C."""
+
+    N: np.ndarray
+    D: np.ndarray
+    C: np.ndarray
+    log_L: np.ndarray    # median over the cell's runs
+    budget: np.ndarray   # the table's own isoFLOP label, nan where it has none
+    runs: int            # that went in
+
+
+@dataclass(frozen=True)
+class SmoothSurface:
+    """A polynomial of log L in log N and log C."""
+
+    degree: int
+    low: tuple[float, float]   # of log N and log C
+    high: tuple[float, float]
+    coefficient: np.ndarray    # (terms,)
+
+    def __call__(self, log_N, log_C) -> np.ndarray:
+        """log L (k,)."""
+        return _basis(log_N, log_C, self.low, self.high, self.degree) @ self.coefficient
+
+
+@dataclass(frozen=True)
+class Copies:
+    """A world like the table's, whose surface is known, and what the table might have been in it."""
+
+    surface: SmoothSurface
+    terms: int           # of the surface: what it takes from the degrees of freedom of the noise about it
+    smooth: np.ndarray   # (m,) log L of every cell on the surface
+    noisy: np.ndarray    # (R, m) with fresh noise about it
+
+
+def reduce_to_cells(N, D, L, C, *, weight=None, cell=None, budget=None) -> Cells:
+    """Medians over the runs of each cell; raises ValueError for values that no run can have."""
+    N, D, L, C = (np.atleast_1d(np.asarray(v, float)) for v in (N, D, L, C))
+    if not len(N) == len(D) == len(L) == len(C):
+        raise ValueError(f"N, D, L and C differ in length: {len(N)}, {len(D)}, {len(L)}, {len(C)}")
+    for name, v in (("N", N), ("D", D), ("L", L), ("C", C)):
+        if not (np.isfinite(v) & (v > 0)).all():
+            raise ValueError(f"{name} holds values that are not positive finite numbers: drop those rows")
+    label = np.full(len(N), np.nan) if budget is None else np.asarray(budget, float)
+    key = distinct(N, D, np.nan_to_num(label)) if cell is None else distinct(cell, np.nan_to_num(label))
+    weight = np.ones_like(L) if weight is None else np.asarray(weight, float)
+    order = np.lexsort((np.log(L), key))
+    first = np.flatnonzero(np.diff(key[order], prepend=-1))
+    share = np.add.reduceat(weight[order], first)
+    running = np.cumsum(weight[order]) - np.repeat(np.cumsum(share) - share, np.diff(np.append(first, len(key))))
+    half = np.repeat(share, np.diff(np.append(first, len(key)))) / 2
+    lower = order[[f + np.searchsorted(running[f:g], half[f] * (1 - 1e-12)) for f, g in _spans(first, len(key))]]
+    upper = order[[min(f + np.searchsorted(running[f:g], half[f] * (1 + 1e-12), "right"), g - 1)
+                   for f, g in _spans(first, len(key))]]
+    median = (np.log(L[lower]) + np.log(L[upper])) / 2
+    one = order[first]
+    by = np.lexsort((C[one], N[one]))
+    return Cells(*(v[one][by] for v in (N, D, C)), median[by], label[one][by], int(weight.sum()))
+
+
+def _spans(first, n):
+    return zip(first, np.append(first[1:], n))
+
+
+def copies(cells: Cells, resamples: int, rng) -> Copies:
+    """Rademacher wild bootstrap about a polynomial surface of log L in log N and log C."""
+    rng = np.random.default_rng(rng)
+    m = len(cells.N)
+    # a surface of d + 1 over 2 choose 2 terms leaves at least two cells a term
+    degree = 4 if m >= 60 else 3 if m >= 20 else 2
+    if m < 8:
+        raise TooFewPoints(f"need at least 8 (N, C) cells to see the noise about a smooth surface, got {m}")
+    logs = [np.log(q) for q in (cells.N, cells.C)]
+    low, high = (tuple(float(end(v)) for v in logs) for end in (np.min, np.max))
+    left, size, right = np.linalg.svd(_basis(*logs, low, high, degree), full_matrices=False)
+    kept = size > 1e-9 * size[0]
+    left = left[:, kept]
+    share = left.T @ cells.log_L
+    smooth = left @ share
+    leverage = np.minimum(np.square(left).sum(1), 0.9)
+    residual = (cells.log_L - smooth) / np.sqrt(1 - leverage)
+    return Copies(SmoothSurface(degree, low, high, right[kept].T @ (share / size[kept])), len(share), smooth,
+                  smooth + residual * rng.choice([-1.0, 1.0], size=(resamples, m)))
+
+
+def _basis(log_N, log_C, low, high, degree) -> np.ndarray:
+    """Products (k, terms) of Legendre polynomials up to the total degree."""
+    u, v = (2 * (x - a) / max(b - a, 1e-12) - 1 for x, a, b in zip((log_N, log_C), low, high))
+    P, Q = (np.polynomial.legendre.legvander(x, degree) for x in (u, v))
+    return np.stack([P[..., i] * Q[..., j] for i in range(degree + 1) for j in range(degree + 1 - i)], -1)
+
+
+def basic_interval(value: float, draws, centre: float, cut: float) -> tuple[float, float]:
+    """Reflected quantiles of the draws' error about the surface they were made from, and the value itself.
+
+    Where the draws lie to one side of their surface the estimate is biased, and the interval reaches
+    from it to where the reflection says the truth is.
+    """
+    low, high = np.quantile(np.asarray(draws) - centre, [cut, 1 - cut])
+    return float(min(value - high, value)), float(max(value - low, value))
+
+
+def slopes(x, y, weight) -> np.ndarray:
+    """Weighted slope of each row of y (R, k) on x (k,) or (R, k); points where y is nan don't count.
+
+    nan where fewer than 3 points are left.
+    """
+    x, w = np.broadcast_to(x, y.shape), np.where(np.isfinite(y), weight, 0.0)
+    y = np.nan_to_num(y)
+    total = np.maximum(w.sum(1, keepdims=True), 1e-300)
+    dx, dy = x - (w * x).sum(1, keepdims=True) / total, y - (w * y).sum(1, keepdims=True) / total
+    with np.errstate(invalid="ignore", divide="ignore"):
+        slope = (w * dx * dy).sum(1) / (w * dx * dx).sum(1)
+    return np.where((w > 0).sum(1) >= 3, slope, np.nan)
+
+
+def design_ratio(N, C) -> float:
+    """Slope of log N on log C between the cheapest and the dearest corner of the grid."""
+    return float(np.log(N.max() / N.min()) / np.log(C.max() / C.min()))

@@ -1,0 +1,1 @@
+"""What a CARBS search found, beside a grid of equal cost."""

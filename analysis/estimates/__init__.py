@@ -1,0 +1,1 @@
+"""A number with its interval, and what is said where there is none."""

@@ -1,0 +1,108 @@
+"""How far the conclusions move with choices that nobody can justify to the last digit.
+
+On Hoffmann's points the loss function and the outlier rule move a by 1.5 to 5 of its
+bootstrap standard errors: the reader should see that beside the interval.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.approaches.newton import Objective
+from analysis.approaches.parametric import ParametricFit, fit_parametric
+from analysis.approaches.surface import Surface
+from analysis.approaches.surface_fit import HUBER, LOG_SQUARES, RAW_SQUARES, fit_surface
+from analysis.estimates.refusal import Doubt, Refusal
+
+DELTAS = (1e-1, 1e-2, 1e-4, 1e-6)  # of Huber's loss on log L; 1e-6 is least absolute deviations
+CUTS = (0.1, 0.25, 0.5)            # share of the runs, cheapest first, left out
+OUTLYING = 4.0                     # robust standard deviations
+RESTRICTIONS = {"E = 0": {"E": 0.0}, "alpha = beta": {"alpha=beta": True}}
+FAR, LEAST = 3.0, 0.01             # standard errors, and absolute: a shift of a that the reader must hear of
+
+
+@dataclass(frozen=True)
+class Row:
+    """The fit under one other choice."""
+
+    name: str
+    n: int                   # runs used
+    surface: Surface | None  # None where the choice leaves too little to fit
+    a: float
+    b: float
+    shift: float             # of a, in standard errors of the chosen fit's a
+    note: str                # at a bound, or why there is no fit
+
+    def summary(self) -> str:
+        if self.surface is None:
+            return f"{self.name:34s} refused: {self.note}"
+        s = self.surface
+        return (f"{self.name:34s} a {self.a:.3f} ({self.shift:+.1f} se)   alpha {s.alpha:.3f}   beta {s.beta:.3f}   "
+                f"E {s.E:.4g}   n {self.n}   {self.note}").rstrip()
+
+
+def sensitivity(N, D, L, *, C=None, cost=None, weight=None, fit: ParametricFit | None = None,
+                objective: Objective = HUBER, resamples: int = 200, rng=0) -> tuple[Row, ...]:
+    """The point fit under every other loss function, outlier rule, cut of cheap runs and restriction.
+
+    `fit` is the chosen fit, whose standard error of a is the ruler; without it one is made.
+    """
+    N, D, L = (np.asarray(v, float) for v in (N, D, L))
+    weight = np.ones_like(L) if weight is None else np.asarray(weight, float)
+    fit = fit or fit_parametric(N, D, L, C=C, cost=cost, weight=weight, objective=objective, resamples=resamples, rng=rng)
+    chosen, everything = fit.point.objective, np.ones(len(L), bool)
+    rivals = [LOG_SQUARES, *(Objective("log", d) for d in DELTAS), HUBER, RAW_SQUARES]
+    variants = [(str(o), everything, o, None) for o in rivals if o != chosen]
+    variants += [(name, keep, chosen, None) for name, keep in _selections(fit)]
+    variants += [(name, everything, chosen, hold) for name, hold in RESTRICTIONS.items()]
+    a, draws = fit.quantity("a")
+    se = float(np.std(draws, ddof=1))
+    rows = [Row(f"chosen: {chosen}", len(L), fit.surface, a, fit.quantity("b")[0], 0.0, _note(fit.point))]
+    return tuple(rows + [_row(name, keep, o, hold, (N, D, L, weight), fit.cost, a, se) for name, keep, o, hold in variants])
+
+
+def doubts(rows: tuple[Row, ...]) -> tuple[Doubt, ...]:
+    """Of the choices that keep the law, the one that moves a farthest, if that is beyond FAR standard errors and LEAST."""
+    kept = [r for r in rows if r.surface is not None and r.name not in RESTRICTIONS]
+    if not kept:
+        return ()
+    most = max(kept, key=lambda r: abs(r.shift))
+    if abs(most.shift) <= FAR or abs(most.a - rows[0].a) <= LEAST:
+        return ()
+    return (Doubt("sensitive", f"a moves from {rows[0].a:.3f} to {most.a:.3f} ({most.shift:+.1f} standard errors) under "
+                  f"another choice ({most.name}): no interval shows that"),)
+
+
+def _selections(fit: ParametricFit):
+    """Names and masks (n,) of the runs that other outlier rules would keep."""
+    residual = fit.residuals
+    spread = 1.4826 * np.median(np.abs(residual))
+    yield f"without residuals beyond {OUTLYING:g} sd", np.abs(residual) <= OUTLYING * spread
+    yield "without the highest 2% of losses", fit.L <= np.quantile(fit.L, 0.98)
+    order, cut = np.sort(fit.C), set()
+    for share in CUTS:   # budgets whole: where many runs took the same FLOPs, more than the share
+        keep = fit.C > order[max(1, round(share * len(order))) - 1]
+        left_out = 1 - keep.mean()
+        if left_out < 1 and left_out not in cut:
+            cut.add(left_out)
+            yield f"without the cheapest {left_out:.0%}", keep
+    keep = fit.C < order[-max(1, round(0.25 * len(order)))]
+    if keep.any():
+        yield f"without the dearest {1 - keep.mean():.0%}", keep
+    yield "without the smallest size", fit.N > fit.N.min()
+    yield "without the largest size", fit.N < fit.N.max()
+
+
+def _row(name, keep, objective, hold, table, cost, a, se) -> Row:
+    N, D, L, weight = (v[keep] for v in table)
+    try:
+        point = fit_surface(N, D, L, weight=weight, objective=objective, hold=hold)
+    except Refusal as why:
+        return Row(name, int(keep.sum()), None, np.nan, np.nan, np.nan, str(why))
+    value = float(point.surface.a(cost))
+    return Row(name, int(keep.sum()), point.surface, value, float(point.surface.b(cost)), (value - a) / max(se, 1e-300),
+               _note(point))
+
+
+def _note(point) -> str:
+    return "" if not point.at_bound else "at a bound: " + ", ".join(point.at_bound)

@@ -1,0 +1,1 @@
+"""A study told: on the terminal, as a page, as JSON."""

@@ -1,0 +1,171 @@
+"""A study as JSON: the stable, documented face of the analysis for other programs."""
+
+import json
+import math
+
+from analysis.approaches.envelope import EnvelopeFit
+from analysis.approaches.isoflop import IsoflopFit
+from analysis.approaches.parametric import OptimumEstimate, ParametricFit
+from analysis.estimates.estimate import Estimate
+from analysis.estimates.refusal import Doubt
+from analysis.fitted import GroupFit, Study
+from analysis.questions.accuracy import AccuracyFit
+from analysis.questions.claims import Verdict
+from analysis.questions.differences import Difference
+from analysis.questions.learning_rate import LearningRateFit
+from analysis.questions.sensitivity import Row
+
+VERSION = 1   # of the layout; fields are only ever added under one version
+
+
+def study_json(study: Study) -> str:
+    """The study as strict JSON: no NaN, no infinity (null in their place), keys in a fixed order."""
+    return json.dumps(_finite(study_document(study)), indent=1, allow_nan=False, ensure_ascii=True) + "\n"
+
+
+def study_document(study: Study) -> dict:
+    """The study as plain dicts and lists. A refused analysis is {"refused": reason}."""
+    table = study.table
+    return {
+        "version": VERSION,
+        "sources": list(table.sources),
+        "rows": table.rows,
+        "columns": dict(table.columns),
+        "excluded": [{"code": e.code, "rows": e.rows, "text": e.text} for e in table.excluded],
+        "level": study.request.level,
+        "resamples": study.request.resamples,
+        "groups": [_group(g, study.request.budgets) for g in study.groups],
+        "differences": [_difference(d) for d in study.differences],
+        "learning_rate": _or_refusal(study.learning_rate, _learning_rate, study.refused, "learning rate"),
+        "refused": dict(study.refused),
+        "warnings": [_doubt(d, None) for d in table.doubts] + [
+            _doubt(d, g.group.key) for g in study.groups for d in g.doubts] + [
+            _doubt(d, None) for d in (study.learning_rate.warnings if study.learning_rate else ())],
+    }
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return value
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def _estimate(e: Estimate) -> dict:
+    return {"value": e.value, "low": e.low, "high": e.high, "se": e.se, "method": e.method, "n": e.n}
+
+
+def _or_refusal(fit, shape, refused, name: str) -> dict | None:
+    if fit is not None:
+        return shape(fit)
+    return {"refused": refused[name]} if name in refused else None
+
+
+def _group(g: GroupFit, budgets: tuple[float, ...]) -> dict:
+    return {
+        "key": dict(g.group.key),
+        "n": len(g.group.runs),
+        "approach1": _or_refusal(g.envelope, _envelope, g.refused, "approach1"),
+        "approach2": _or_refusal(g.isoflop, lambda fit: _isoflop(fit, g.curves), g.refused, "approach2"),
+        "approach3": _or_refusal(g.parametric, _parametric, g.refused, "approach3"),
+        "agreement": g.agreement.text if g.agreement else None,
+        "frontier": _or_refusal(g.parametric, _frontier, g.refused, "approach3"),
+        "accuracy": _or_refusal(g.accuracy, _accuracy, g.refused, "accuracy"),
+        "sensitivity": [_sensitivity(r) for r in g.sensitivity],
+        "claims": [_claim(v) for v in g.claims],
+        "alternatives": [
+            {"law": s.law, "parameters": dict(s.parameters), "k": s.k, "aicc": s.aicc, "delta_aicc": s.delta_aicc,
+             "rollout_error": s.rollout_error, "rollout_n": s.rollout_n, "note": s.note} for s in g.laws],
+        "predictions": [_prediction(C, g.optimum(C), g.isoflop) for C in budgets
+                        if g.optima or g.isoflop],
+        "refused": dict(g.refused),
+    }
+
+
+def _envelope(fit: EnvelopeFit) -> dict:
+    return {"a": _estimate(fit.a), "b": _estimate(fit.b), "design_ratio": fit.design_ratio, "naive": fit.naive,
+            "indistinct": bool(fit.indistinct)}
+
+
+def _isoflop(fit: IsoflopFit, curves: dict[str, IsoflopFit]) -> dict:
+    return {"a": _estimate(fit.a), "b": _estimate(fit.b), "curve": fit.curve, "bracketed": len(fit.minima),
+            "decades": fit.decades,
+            "other_curves": [{"curve": kind, "a": _estimate(other.a), "b": _estimate(other.b), "bracketed": len(other.minima)}
+                             for kind, other in curves.items()],
+            "minima": [{"flops": m.C, "params": m.N, "samples": m.D, "loss": m.L, "log_params_se": m.N_se}
+                       for m in fit.minima],
+            "refused_budgets": [{"flops": r.C, "points": len(r.points.N), "reason": r.reason} for r in fit.refused]}
+
+
+def _parametric(fit: ParametricFit) -> dict:
+    return {name: _estimate(getattr(fit, name)) for name in ("E", "A", "B", "alpha", "beta", "a", "b", "gamma")} | {
+        "percentile": {name: _estimate(fit.interval(name, "percentile")) for name in ("E", "alpha", "beta", "a", "b")},
+        "objective": fit.point.value, "loss_function": str(fit.point.objective), "n": fit.n, "cells": fit.cells,
+        "cluster": fit.clusters.label, "converged": bool(fit.point.converged), "at_bound": list(fit.point.at_bound),
+        "E_identified": bool(fit.E_identified),
+        "scatter": fit.scatter,
+        "cost": {"k": fit.cost.k, "p": _estimate(fit.cost.p_estimate) if fit.cost.p_estimate else
+                 {"value": fit.cost.p, "low": fit.cost.p, "high": fit.cost.p, "se": 0.0, "method": "given", "n": 0}}}
+
+
+def _frontier(fit: ParametricFit) -> dict:
+    law = fit.frontier
+    return {name: _estimate(getattr(law, name)) for name in ("E", "K", "gamma")}
+
+
+def _accuracy(fit: AccuracyFit) -> dict:
+    compute, loss = fit.of_compute, fit.of_loss
+    return {
+        "n": fit.n, "best": fit.best,
+        "against_compute": _or_refusal(compute, lambda f: {
+            "E": _estimate(f.frontier.E), "K": _estimate(f.frontier.K), "gamma": _estimate(f.frontier.gamma)},
+            fit.refused, "error against compute"),
+        "against_loss": _or_refusal(loss, lambda f: {
+            "eps": _estimate(f.eps), "k": _estimate(f.k), "gamma": _estimate(f.gamma), "scatter": f.scatter,
+            "exponent": _estimate(f.exponent), "coefficient": f.coefficient, "power_scatter": f.power_scatter},
+            fit.refused, "error against loss")}
+
+
+def _sensitivity(row: Row) -> dict:
+    if row.surface is None:
+        return {"name": row.name, "n": row.n, "refused": row.note}
+    s = row.surface
+    return {"name": row.name, "n": row.n, "a": row.a, "b": row.b, "alpha": s.alpha, "beta": s.beta, "E": s.E,
+            "shift": row.shift, "note": row.note}
+
+
+def _claim(v: Verdict) -> dict:
+    return {"source": v.claim.source, "quantity": v.claim.quantity, "claimed": v.claim.value, "claimed_se": v.claim.se or None,
+            "note": v.claim.note, "estimate": _estimate(v.estimate), "p_value": v.p_value, "test": v.test,
+            "verdict": v.verdict}
+
+
+def _difference(d: Difference) -> dict:
+    return {"quantity": d.quantity, "first": d.first, "second": d.second, "difference": _estimate(d.estimate),
+            "p_value": d.p_value, "paired": bool(d.paired), "zero_inside": 0 in d.estimate}
+
+
+def _prediction(C: float, o: OptimumEstimate | None, isoflop: IsoflopFit | None) -> dict:
+    """By approach 3, null where it was refused, and by approach 2."""
+    by_surface = dict.fromkeys(("params", "samples", "loss", "inside")) if o is None else {
+        "params": _estimate(o.N), "samples": _estimate(o.D), "loss": _estimate(o.L), "inside": bool(o.inside)}
+    by_minima = None if isoflop is None else {"params": _estimate(isoflop.params(C)), "samples": _estimate(isoflop.samples(C))}
+    return {"flops": C, **by_surface, "approach2": by_minima}
+
+
+def _learning_rate(fit: LearningRateFit) -> dict:
+    rates = fit.rates
+    return {"exponent": _estimate(fit.exponent), "coefficient": fit.coefficient, "rule": fit.rule,
+            "trials": rates.trials,
+            "widths": [{"width": w, "lr": lr, "bracketed": bool(b)}
+                       for w, lr, b in zip(rates.width, rates.lr, rates.bracketed, strict=True)]}
+
+
+def _doubt(d: Doubt, key) -> dict:
+    return {"code": d.code, "text": d.text, "group": None if key is None else dict(key)}

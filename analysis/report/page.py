@@ -1,0 +1,91 @@
+"""The study as one HTML page: no script, nothing fetched, every name escaped."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from analysis.fitted import Study
+from analysis.report.findings import findings
+from analysis.report.text_tables import Lines, tables
+from analysis.table.files import printable
+
+SCREEN = 135   # CSS pixels to an inch of print: 8-point letters are 15 pixels high
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the page shows it."""
+
+    title: str
+    caption: str
+    svg: bytes
+    inches: float    # wide, in print
+
+    @property
+    def width(self) -> int:
+        """CSS pixels: 8-point print is too small for a screen."""
+        return round(self.inches * SCREEN)
+
+    @property
+    def uri(self) -> str:
+        """As an image: an SVG in an <img> runs no script and shares no ids with its neighbours."""
+        return "data:image/svg+xml;base64," + base64.b64encode(self.svg).decode("ascii")
+
+
+def environment() -> Environment:
+    """Of the pages' templates: every name escaped, a missing one an error."""
+    return Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True,
+                       lstrip_blocks=True, undefined=StrictUndefined)
+
+
+def report_html(study: Study, pictures: Sequence[Picture], *, command: str) -> str:
+    """The page. command: how it was made, for the last line."""
+    made = {table.title: table for table in tables(study)}
+    story = [made.pop(title) for title in ("Exponents", "The best use of compute", "Published claims",
+                                           "Differences between groups", "Error rate", "Minima of the isoFLOP curves") if title in made]
+    return environment().get_template("report.html.j2").render(
+        title=", ".join(printable(Path(s).name) for s in study.table.sources), findings=findings(study), tables=story,
+        pictures=pictures, doubts=_doubts(study), refused=_refused(study), appendix=list(made.values()),
+        excluded=study.table.excluded, rows=study.table.rows, columns=study.table.columns, method=_method(study),
+        command=printable(command, 400))
+
+
+def _doubts(study: Study) -> list[tuple[str, str, str]]:
+    """(code, group, text) of each warning."""
+    found = [(d.code, "", d.text) for d in study.table.doubts if not d.code.startswith("excluded_")]
+    found += [(d.code, g.group.label, d.text) for g in study.groups for d in g.doubts]
+    if study.learning_rate is not None:
+        found += [(d.code, "", d.text) for d in study.learning_rate.warnings]
+    return found
+
+
+def _refused(study: Study) -> list[tuple[str, str, str]]:
+    """(analysis, group, why) of what could not be estimated."""
+    return [(name, g.group.label, why) for g in study.groups for name, why in g.refused.items()] + [
+        (name, "", why) for name, why in study.refused.items()]
+
+
+def _method(study: Study) -> Lines:
+    """What was done, group by group, in the words of the fits."""
+    rows = []
+    for g in study.groups:
+        label = g.group.label or "all runs"
+        if g.note:
+            rows.append((label, "rows", g.note))
+        if g.parametric is not None:
+            fit = g.parametric
+            rows.append((label, "approach 3", f"{fit.point.objective}, sum {fit.point.value:.6g}, found by "
+                         f"{fit.point.agreeing} of {fit.point.starts} descents; intervals by {fit.a.method}, "
+                         f"{len(fit.draws):,} resamples"))
+            rows.append((label, "cost", fit.cost.summary().removeprefix("cost").strip()))
+        if g.isoflop is not None:
+            rows.append((label, "approach 2", f"{g.isoflop.curve} through the sizes of each budget within a factor of 10 of its "
+                         f"lowest loss, budgets {'interpolated' if g.isoflop.interpolated else 'as the table has them'}; "
+                         f"intervals by {g.isoflop.a.method}"))
+        if g.envelope is not None:
+            rows.append((label, "approach 1", f"lower envelope; intervals by {g.envelope.a.method}; the slope of a running "
+                         f"minimum would be {g.envelope.naive:.3f}, that of the grid's corners {g.envelope.design_ratio:.3f}"))
+    return Lines("Method", ("group", "fit", "how"), tuple(rows))

@@ -1,0 +1,197 @@
+"""The numbers of a study as rows of text, for the terminal and for the report."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from analysis.estimates.estimate import Estimate
+from analysis.fitted import GroupFit, Study
+from analysis.questions.claims import RIVAL
+from analysis.questions.sensitivity import Row
+from analysis.report.findings import number, p_text, shown
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A table of text: the first column names the rows."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""   # what its words mean, for the report
+
+    def __str__(self) -> str:
+        """Aligned for a terminal."""
+        cells = [self.header, *self.rows]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(self.header))]
+        return "\n".join("  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip()
+                         for row in cells)
+
+
+def tables(study: Study) -> tuple[Lines, ...]:
+    """Every table that has rows, in the order of the story."""
+    made = (exponents(study), predictions(study), claims(study), differences(study), accuracy(study),
+            minima(study), curves(study), alternatives(study), sensitivity(study))
+    return tuple(t for t in made if t.rows)
+
+
+EXPONENTS_NOTE = (
+    "N* grows as C^a and D* as C^b. Scatter: rms of log loss about the law. Design ratio: the slope that approach 1 would find "
+    "in the grid's own corners if the losses said nothing.")
+CLAIMS_NOTE = (
+    "Rejected: the claim is too far from this table at the 5% level, its own error allowed for. Consistent: not rejected, and the "
+    f"interval is narrow enough that a value {RIVAL:g} away would have been. Undecided: not rejected, but neither would such a value "
+    "be. L_N, L_D and L_C are the slopes of the loss against N, D and C alone with no irreducible loss, over the range sampled.")
+LAWS_NOTE = (
+    "Kaplan's joint law: ((Nc/N)^(alpha_N/alpha_D) + Dc/D)^alpha_D (Kaplan et al. 2020, equation 1.5). Broken in D: the slope in D "
+    "changes once (Caballero et al. 2023, equation 1). Saturating: (L - E)/(Lmax - L)^c is the reducible part (Alabdulmohsin et al. "
+    "2022, M4). The scatter counts as a parameter. Held out: fitted to the cheaper runs, asked for the next dearer ones.")
+
+
+def _names(groups: Sequence[GroupFit]) -> tuple[str, ...]:
+    return tuple(g.group.label or "all runs" for g in groups)
+
+
+def exponents(study: Study) -> Lines:
+    """A column a group; with many groups, a row a group."""
+    rows = [("runs", [f"{len(g.group.runs):,}" for g in study.groups])]
+    for quantity in ("a", "b"):
+        for name, attribute in (("approach 1", "envelope"), ("approach 2", "isoflop"), ("approach 3", "parametric")):
+            rows.append((f"{quantity}, {name}", [_cell(g, attribute, quantity) for g in study.groups]))
+    for quantity, meaning in (("alpha", "alpha"), ("beta", "beta"), ("E", "E"), ("A", "A"), ("B", "B"), ("gamma", "gamma of L*(C)")):
+        rows.append((meaning, [_cell(g, "parametric", quantity) for g in study.groups]))
+    rows.append(("scatter about approach 3", [f"{g.parametric.scatter:.1%}" if g.parametric else "-" for g in study.groups]))
+    rows.append(("p of C = k N^p D", [_cost(g) for g in study.groups]))
+    rows.append(("design ratio of the grid", [
+        f"{g.envelope.design_ratio:.2f}" + (" = approach 1: not a finding" if g.envelope.indistinct else "")
+        if g.envelope else "-" for g in study.groups]))
+    if len(study.groups) <= 3:
+        return Lines("Exponents", ("", *_names(study.groups)), tuple((n, *cells) for n, cells in rows), EXPONENTS_NOTE)
+    kept = [(n, cells) for n, cells in rows if n in ("runs", "a, approach 1", "a, approach 2", "a, approach 3", "E")]
+    return Lines("Exponents", ("group", *(n for n, _ in kept)),
+                 tuple((name, *(cells[i] for _, cells in kept)) for i, name in enumerate(_names(study.groups))), EXPONENTS_NOTE)
+
+
+def _cell(g: GroupFit, attribute: str, quantity: str) -> str:
+    fit = getattr(g, attribute)
+    return shown(getattr(fit, quantity)) if fit is not None else "refused"
+
+
+def _cost(g: GroupFit) -> str:
+    if g.parametric is None:
+        return "-"
+    cost = g.parametric.cost
+    if cost.p_estimate is None or cost.p_estimate.high - cost.p_estimate.low < 1e-6:   # the table's C is computed so
+        return f"{cost.p:.6g} (C = {cost.k:.3g} N{'' if abs(cost.p - 1) < 1e-6 else f'^{cost.p:.3g}'} D)"
+    return shown(cost.p_estimate)
+
+
+def _by_group(study: Study, title: str, header: tuple[str, ...], rows_of: Callable[[GroupFit], Iterable[tuple[str, ...]]],
+              note: str = "") -> Lines:
+    """The rows of every group, named where there are several."""
+    several = len(study.groups) > 1
+    rows = tuple((*((g.group.label,) if several else ()), *row) for g in study.groups for row in rows_of(g))
+    return Lines(title, (*(("group",) if several else ()), *header), rows, note)
+
+
+def predictions(study: Study) -> Lines:
+    """By approach 3, and by approach 2, which says nothing of the loss."""
+    def rows(g: GroupFit) -> Iterator[tuple[str, ...]]:
+        for C in study.request.budgets:
+            if (o := g.optimum(C)) is not None:
+                yield _prediction(C, "approach 3", o.N, o.D, shown(o.L), o.inside)
+            if g.isoflop is not None:
+                reached = [m.C for m in g.isoflop.minima]
+                yield _prediction(C, "approach 2", g.isoflop.params(C), g.isoflop.samples(C), "-", min(reached) <= C <= max(reached))
+
+    return _by_group(study, "The best use of compute", ("FLOPs", "by", "model size N*", "data D*", "D*/N*", "loss L*", ""), rows)
+
+
+def _prediction(C: float, how: str, N: Estimate, D: Estimate, loss: str, inside: bool) -> tuple[str, ...]:
+    return (f"{C:.3g}", how, _big(N), _big(D), f"{D.value / N.value:.3g}", loss, "inside the table" if inside else "extrapolated")
+
+
+def minima(study: Study) -> Lines:
+    """Of approach 2: what every budget says, or why it says nothing."""
+    def rows(g: GroupFit) -> list[tuple[str, ...]]:
+        if g.isoflop is None:
+            return []
+        found = [(m.C, f"{m.N:.3g}", f"{m.D:.3g}", f"{m.D / m.N:.3g}", f"{m.L:.4g}", f"{m.N_se:.1%}", str(len(m.points.N)), "")
+                 for m in g.isoflop.minima]
+        found += [(r.C, "-", "-", "-", "-", "-", str(len(r.points.N)), f"refused: {r.reason}") for r in g.isoflop.refused]
+        return [(f"{C:.3g}", *rest) for C, *rest in sorted(found)]
+
+    return _by_group(study, "Minima of the isoFLOP curves", ("FLOPs", "N*", "D*", "D*/N*", "loss", "sd of N*", "sizes", ""), rows,
+                     "Approach 2's exponents are the slopes of log N* and log D* on log FLOPs.")
+
+
+def curves(study: Study) -> Lines:
+    """Of approach 2: how the exponents move with what is drawn through a budget."""
+    def rows(g: GroupFit) -> list[tuple[str, ...]]:
+        if g.isoflop is None:
+            return []
+        drawn = {f"chosen: {g.isoflop.curve}, within a factor of 10 of the lowest": g.isoflop, **g.curves}
+        return [(kind, f"{len(fit.minima)} of {len(fit.minima) + len(fit.refused)}", shown(fit.a), shown(fit.b))
+                for kind, fit in drawn.items()]
+
+    return _by_group(study, "Approach 2 by other curves", ("curve through a budget", "budgets bracketed", "a", "b"), rows,
+                     "Wide parabolas are biased where alpha and beta differ or the sizes lie off centre.")
+
+
+def _big(e: Estimate) -> str:
+    return f"{e.value:.3g} [{e.low:.3g}, {e.high:.3g}]"
+
+
+def claims(study: Study) -> Lines:
+    """A row a claim, our estimate and a verdict a group."""
+    judged = [g for g in study.groups if g.claims]
+    if not judged:
+        return Lines("Published claims", (), ())
+    rows = []
+    for verdicts in zip(*(g.claims for g in judged), strict=True):
+        claim = verdicts[0].claim
+        rows.append((claim.quantity, f"{claim.value:g}", claim.source, *(
+            text for v in verdicts for text in (shown(v.estimate), f"{v.verdict} ({p_text(v.p_value)})"))))
+    heads = ["this table", "verdict"] if len(judged) == 1 else [text for name in _names(judged) for text in (name, "verdict")]
+    return Lines("Published claims", ("of", "says", "claim", *heads), tuple(rows), CLAIMS_NOTE)
+
+
+def differences(study: Study) -> Lines:
+    return Lines("Differences between groups", ("second less first", "of", "difference", "p", "zero inside"), tuple(
+        (f"{d.second} less {d.first}", d.quantity, shown(d.estimate), p_text(d.p_value).removeprefix("p ").removeprefix("= "),
+         "yes" if 0 in d.estimate else "no") for d in study.differences))
+
+
+def accuracy(study: Study) -> Lines:
+    rows = []
+    for g, name in zip(study.groups, _names(study.groups), strict=True):
+        if g.accuracy is None:
+            continue
+        f, compute, loss = g.accuracy, g.accuracy.of_compute, g.accuracy.of_loss
+        rows.append((name, f"{f.best:.2%}", shown(compute.gamma) if compute else "refused",
+                     shown(compute.E) if compute else "-", shown(loss.gamma) if loss else "refused",
+                     shown(loss.exponent) if loss else "-"))
+    return Lines("Error rate", ("group", "best accuracy", "gamma of error*(C)", "its floor",
+                                "gamma of eps - k exp(-gamma L)", "m of c L^m"), tuple(rows))
+
+
+def alternatives(study: Study) -> Lines:
+    def rows(g: GroupFit) -> list[tuple[str, ...]]:
+        return [(s.law, str(s.k), f"{s.delta_aicc:.1f}",
+                 f"{s.rollout_error:.2%}" if s.rollout_error is not None and s.rollout_error == s.rollout_error else "-", s.note)
+                for s in g.laws]
+
+    return _by_group(study, "Other laws", ("law", "parameters", "AICc above the best", "error on the dearest runs, held out", "note"),
+                     rows, LAWS_NOTE)
+
+
+def sensitivity(study: Study) -> Lines:
+    return _by_group(study, "Sensitivity of approach 3", ("analysis", "runs", "a", "alpha", "beta", "E", "shift of a (se)", "note"),
+                     lambda g: [(r.name, f"{r.n:,}", *_moved(r, g)) for r in g.sensitivity])
+
+
+def _moved(row: Row, g: GroupFit) -> tuple[str, ...]:
+    if row.surface is None:
+        return ("-", "-", "-", "-", "-", f"refused: {row.note}")
+    pairs = ((row.a, g.parametric.a), (row.surface.alpha, g.parametric.alpha), (row.surface.beta, g.parametric.beta),
+             (row.surface.E, g.parametric.E))
+    return (*(number(x, e) for x, e in pairs), f"{row.shift:+.1f}", row.note)

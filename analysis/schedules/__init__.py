@@ -1,0 +1,1 @@
+"""Exponents protocol by protocol, from a schedule study."""

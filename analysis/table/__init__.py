@@ -1,0 +1,1 @@
+"""From anybody's file to runs: read, named, in units, cleaned, grouped."""

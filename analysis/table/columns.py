@@ -1,0 +1,186 @@
+"""Which column of a table plays which part: N, D, C, L and company, by name."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+from analysis.table.files import BadTable, printable
+from trainers.mnist.cell import Cell
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part a column may play in a fit."""
+
+    name: str                            # as Runs calls it
+    flag: str                            # that names its column outright
+    meaning: str
+    tiers: tuple[tuple[str, ...], ...]   # known names, surest first; lower case, letters and digits only
+
+
+PARTS = {part.name: part for part in (
+    Part("N", "--params", "model size", (
+        ("n", "params", "parameters", "nparams", "numparams", "numparameters", "nparameters",
+         "modelsize", "modelparams", "modelparameters", "parametercount"),
+        ("paramcount", "nonembeddingparams", "nnoembed", "size"))),
+    Part("D", "--samples", "training examples or tokens", (
+        ("d", "samples", "tokens", "trainingtokens", "traintokens", "numtokens", "ntokens",
+         "nsamples", "numsamples", "trainingsamples", "tokensseen", "totaltokens"),
+        ("examples", "seenexamples", "trainingexamples", "images", "datasetsize", "datasize", "t"))),
+    Part("C", "--flops", "training FLOPs", (
+        ("c", "flops", "flop", "trainingflop", "trainingflops", "trainflops", "totalflops",
+         "trainingcompute", "computeflops", "computeflop"),
+        ("compute",))),
+    # A loss on held-out data is the law's; one on the training data is taken only where alone.
+    Part("L", "--loss", "validation loss", (
+        ("valloss", "validationloss", "lossval", "testloss", "evalloss", "heldoutloss"),
+        ("l", "loss", "finalloss", "crossentropy", "nll"),
+        ("trainloss", "trainingloss", "losstrain"))),
+    Part("accuracy", "--accuracy", "accuracy", (
+        ("valaccuracy", "validationaccuracy", "valacc", "testaccuracy", "testacc", "evalaccuracy"),
+        ("accuracy", "acc", "top1", "top1accuracy"))),
+    Part("seed", "--seed", "seed", (("seed", "randomseed", "rngseed", "replicate"),)),
+    Part("budget", "--isoflop-budget", "isoFLOP budget", (
+        ("isoflopbudget", "budget", "flopbudget", "flopsbudget", "flopsbudgets", "isoflop", "computebudget"),)),
+)}
+
+# Units that a column's name may carry: of FLOPs ahead of the word, of sizes behind it.
+SI = {"k": 1e3, "kilo": 1e3, "m": 1e6, "mega": 1e6, "g": 1e9, "giga": 1e9, "t": 1e12, "tera": 1e12, "p": 1e15, "peta": 1e15,
+      "e": 1e18, "exa": 1e18, "z": 1e21, "zetta": 1e21}
+COUNTS = {"k": 1e3, "thousand": 1e3, "thousands": 1e3, "m": 1e6, "million": 1e6, "millions": 1e6, "b": 1e9, "billion": 1e9,
+          "billions": 1e9, "t": 1e12, "trillion": 1e12, "trillions": 1e12}
+PF_DAY = 1e15 * 86_400   # FLOPs in Kaplan's unit
+
+OWN_PARTS = {"N": "params", "D": "samples", "C": "flops", "L": "val_loss",
+             "accuracy": "val_accuracy", "seed": "seed"}
+# What a figure or a rule of ours wants beside the parts. Columns that we do not know are
+# left alone: a table of tuning trials has hyperparameters of its own.
+OWN_EXTRAS = ("width", "channels", "fraction", "lr", "lr_rule", "dataset", "fingerprint")
+# Results of another dropout, protocol, learning-rate rule or data set are another law's.
+OWN_GROUPS = ("dropout", "protocol", "lr_rule", "dataset")
+
+
+def is_ours(names: Sequence[str]) -> bool:
+    """Whether the rows are trainers.mnist.results': a cell of the grid with its N, D, C and L.
+
+    Further columns of that schema may be missing, or be unknown here: it grows.
+    """
+    return {f.name for f in fields(Cell)} | set(OWN_PARTS.values()) <= set(names)
+
+
+def scale_of(name: str, part: str) -> float:
+    """What the column's name says its numbers are multiples of: 1e9 for total_gflops or Params (B); 1 where it says nothing."""
+    if part == "C":
+        if any(re.fullmatch(r"[a-z]*p(?:eta)?f(?:lops?)?s?days?", word) for word in (_plain(name), _plain(_behind_slash(name)))):
+            return PF_DAY
+        found = re.fullmatch(rf"(?:total|compute|training|train)?({'|'.join(SI)})flops?", _plain(_behind_slash(name)))
+        return SI[found[1]] if found else 1.0
+    found = _unit(name)
+    return COUNTS.get(found[1], 1.0) if found and part in ("N", "D") else 1.0
+
+
+def _unit(name: str) -> re.Match | None:
+    """The last word of a name, as in Params (B) or tokens_b; of d_k the k is no unit."""
+    found = re.search(r"[^a-z0-9]+([a-z]+)[^a-z0-9]*$", name.lower())
+    return found if found and (len(_plain(name[:found.start()])) > 1 or "(" in found[0]) else None
+
+
+def _plain(text: str) -> str:
+    """Small letters and digits."""
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+def _behind_slash(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _whole(name: str, part: str) -> str:
+    return _plain(name)
+
+
+def _tracked(name: str, part: str) -> str:
+    """Of throughput/total_tokens, what is behind the slash; tokens/params is a ratio, train/loss another quantity."""
+    before, slash, last = name.rpartition("/")
+    ratio = any(_plain(before) in tier for other in PARTS.values() for tier in other.tiers)
+    return "" if not slash or ratio else _plain(last)
+
+
+def _without_unit(name: str, part: str) -> str:
+    """params of Params (B), flops of total_gflops; but plain tflops is more often a speed."""
+    scale, last = scale_of(name, part), _plain(_behind_slash(name))
+    if scale == 1:
+        return ""
+    if part == "C":
+        return "flops" if scale == PF_DAY or re.match("total|compute", last) else ""
+    return _plain(_behind_slash(name.lower()[:_unit(name).start()]))
+
+
+def candidates(names: Sequence[str], part: Part) -> tuple[str, ...]:
+    """Columns that may play the part: all of the surest tier that has any, by their whole names before anything less."""
+    names = tuple(dict.fromkeys(names))
+    for known_as in (_whole, _tracked, _without_unit):
+        words = {name: known_as(name, part.name) for name in names}
+        for tier in part.tiers:
+            found = tuple(name for name in names if words[name] in tier)
+            if found:
+                return found
+    return ()
+
+
+def lone_loss(names: Sequence[str]) -> tuple[str, ...]:
+    """The only column whose name ends in loss."""
+    like = tuple(dict.fromkeys(name for name in names if _plain(name).endswith("loss")))
+    return like if len(like) == 1 else ()
+
+
+def chosen(names: Sequence[str], column: str, flag: str, source: str) -> str:
+    """The column that a flag names. Raises BadTable where the table has none of that name."""
+    if column in names:
+        return column
+    folded = [n for n in names if n.lower() == column.lower()]
+    if len(folded) == 1:
+        return folded[0]
+    near = difflib.get_close_matches(column, [n[:80] for n in names], 1)
+    hint = f"; did you mean {printable(near[0])!r}?" if near else f" (it has {listed(names)})"
+    raise BadTable(f"{printable(source)}: no column {printable(column)!r} for {flag}{hint}")
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """Names of columns for a message, a dozen at most."""
+    shown = ", ".join(printable(n, 30) for n in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def parts_by_name(names: Sequence[str], flags: Mapping[str, str], source: str) -> dict[str, tuple[str, ...]]:
+    """Part -> columns that may play it; several where the names alone do not decide.
+
+    flags: part -> column named by the user. Raises BadTable where a column named by the
+    user is missing, or no column can play L or N, or fewer than two of N, D, C are there.
+    """
+    found = {part.name: candidates(names, part) for part in PARTS.values()}
+    found["L"] = found["L"] or lone_loss(names)
+    if is_ours(names):
+        found |= {part: (column,) for part, column in OWN_PARTS.items()}
+    found |= {part: (chosen(names, column, PARTS[part].flag, source),) for part, column in flags.items()}
+    # A column plays one part: where a user gives it one, the others lose it.
+    taken = {found[part][0] for part in flags}
+    found = {part: found[part] if part in flags else tuple(n for n in columns if n not in taken)
+             for part, columns in found.items()}
+    if not found["C"] and not (found["N"] and found["D"]):
+        found["C"] = found["budget"]   # what a run was planned for is what it took, but for rounding
+    missing = [] if found["L"] else ["--loss for the loss" + _like(names, "loss")]
+    if not found["N"] and not (found["C"] and found["D"]):
+        missing.append("--params for the model size" + _like(names, "param"))
+    if not found["D"] and not found["C"]:
+        missing.append("--samples or --flops for training examples or FLOPs" + _like(names, "token", "sample", "flop", "compute"))
+    if missing:
+        raise BadTable(f"{printable(source)}: these columns can't be told by name: {'; '.join(missing)} "
+                       f"(the table has {listed(names)})")
+    return {part: columns for part, columns in found.items() if columns}
+
+
+def _like(names: Sequence[str], *stems: str) -> str:
+    """The columns that a user may have meant."""
+    like = [n for n in names if any(stem in n.lower() for stem in stems)]
+    return f" ({listed(like, 4)}?)" if like else ""

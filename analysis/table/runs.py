@@ -1,0 +1,179 @@
+"""Runs of anybody's table: read, named, cleaned by stated rules, and split into groups."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from analysis.estimates.refusal import Doubt
+from analysis.table.columns import OWN_GROUPS, PARTS, is_ours
+from analysis.table.exclusions import Exclusion, chance_limits, cleaned
+from analysis.table.files import BadTable, open_sheet, printable
+from analysis.table.parts import Rows, rows_of, stacked
+from analysis.table.pooled import FILES, may_group
+from analysis.table.units import unit_doubts
+from analysis.table.values import Labels
+
+MAX_GROUPS = 24   # more are a continuous column taken for a label
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Training runs, a row each."""
+
+    N: np.ndarray                 # (n,) float64, parameters
+    D: np.ndarray                 # (n,) float64, training examples processed
+    C: np.ndarray                 # (n,) float64, training FLOPs
+    L: np.ndarray                 # (n,) float64, loss, as the table has it
+    accuracy: np.ndarray | None   # (n,) float64 in [0, 1], NaN where a row has none
+    seed: np.ndarray              # (n,) int, index of the seed; zeros where the table has none, -1 where a row has none
+    cell: np.ndarray              # (n,) int, index of the distinct (N, D)
+    budget: np.ndarray | None     # (n,) float64, the isoFLOP budget that a row belongs to
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)  # other columns, as in OWN_EXTRAS
+    tags: Mapping[str, np.ndarray] = field(default_factory=dict)   # (n,) codes of columns that may name kinds of run
+
+    def __len__(self) -> int:
+        return len(self.N)
+
+    def take(self, rows: np.ndarray) -> "Runs":
+        """Those rows (mask or indices), cells numbered anew."""
+        N, D = self.N[rows], self.D[rows]
+        return replace(
+            self, N=N, D=D, C=self.C[rows], L=self.L[rows], seed=self.seed[rows], cell=cells(N, D),
+            accuracy=None if self.accuracy is None else self.accuracy[rows],
+            budget=None if self.budget is None else self.budget[rows],
+            extra={name: column[rows] for name, column in self.extra.items()},
+            tags={name: code[rows] for name, code in self.tags.items()})
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs that one law is fitted to."""
+
+    key: Mapping[str, object]   # grouping column -> value; empty where there is but one group
+    runs: Runs
+
+    @property
+    def label(self) -> str:
+        return ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in self.key.items())
+
+
+@dataclass(frozen=True)
+class Table:
+    """All groups of the files read, and what was done to them on the way."""
+
+    sources: tuple[str, ...]
+    rows: int                           # read, before anything was left out
+    columns: Mapping[str, str]          # part -> where it came from, for people
+    ours: bool                          # every file has the columns of trainers.mnist.results
+    groups: tuple[Group, ...]
+    excluded: tuple[Exclusion, ...]
+    doubts: tuple[Doubt, ...]
+
+
+def cells(N: np.ndarray, D: np.ndarray) -> np.ndarray:
+    """Index of each row's distinct (N, D), in order of N, then D."""
+    if not len(N):
+        return np.empty(0, np.int64)
+    order = np.lexsort((D, N))
+    new = (np.diff(N[order], prepend=N[order[0]]) != 0) | (np.diff(D[order], prepend=D[order[0]]) != 0)
+    index = np.empty(len(N), np.int64)
+    index[order] = np.cumsum(new)
+    return index
+
+
+def read_table(sources: Sequence[str], *, flags: Mapping[str, str] | None = None,
+               by: Sequence[str] | None = None, max_loss: float | None = None) -> Table:
+    """Stacks the files, names their columns, leaves out what cannot be fitted, splits into groups.
+
+    flags: part (N, D, C, L, accuracy, seed, budget) -> column, over recognition by name.
+    by: grouping columns; None groups our own tables by OWN_GROUPS and others not at all.
+    max_loss: rows at or above it count as diverged; None takes 0.95 ln(classes) for our own
+    tables, whose data set is known, and no limit for others.
+    Raises BadTable where no row is left to fit, or the columns cannot be told.
+    """
+    sheets = [open_sheet(source) for source in sources]
+    ours = all(is_ours(sheet.flat) for sheet in sheets)
+    shared = set.intersection(*(set(sheet.flat) for sheet in sheets))
+    grouping = tuple(dict.fromkeys(by if by is not None else [n for n in OWN_GROUPS if n in shared] if ours else ()))
+    files = [rows_of(sheet, flags or {}, grouping, ours) for sheet in sheets]
+    rows = stacked(files)
+    if len(files) > 1 and not ours and not grouping:
+        rows.others[FILES] = Labels(np.repeat(np.arange(len(files)), [f.read for f in files]), tuple(map(str, sources)))
+    if not rows.read:
+        raise BadTable(f"{_names(sources)}: no rows")
+    limit = chance_limits(rows) if max_loss is None and ours else np.full(rows.read, math.inf)
+    keep, excluded = cleaned(rows, limit if max_loss is None else np.full(rows.read, max_loss))
+    if not keep.any():
+        said = "; ".join(f"{e.rows:,} {e.text}" for e in excluded)
+        raise BadTable(f"{_names(sources)}: no row can be used: {said}")
+    runs = _runs(rows).take(keep)
+    others = {name: _kept(tag, keep) for name, tag in rows.others.items()}
+    runs = replace(runs, tags={printable(name): tag.code for name, tag in others.items() if may_group(tag, runs.N, runs.D)})
+    groups = _groups(runs, {name: _kept(rows.labels[name], keep) for name in grouping},
+                     explicit=by is not None)
+    doubts = (*rows.doubts, *_left_out(excluded, rows.read), *unit_doubts(runs.N, runs.D, runs.C, runs.L),
+              *_provenance_doubts(rows, keep), *_repeat_doubts(groups, "seed" in rows.columns))
+    return Table(tuple(sources), rows.read, rows.columns, ours, groups, excluded, doubts)
+
+
+def _names(sources: Sequence[str]) -> str:
+    return printable(sources[0]) + (f" and {len(sources) - 1} more" if len(sources) > 1 else "")
+
+
+def _runs(rows: Rows) -> Runs:
+    get = rows.values
+    extra = {name: column for name, column in get.items() if name not in PARTS}
+    extra |= {name: np.array([*tag.values, ""], object)[tag.code]
+              for name, tag in rows.labels.items() if name in ("lr_rule",)}
+    seed = rows.labels["seed"].code if "seed" in rows.labels else np.zeros(rows.read, np.int64)
+    return Runs(get["N"], get["D"], get["C"], get["L"], get.get("accuracy"), seed,
+                np.zeros(rows.read, np.int64), get.get("budget"), extra)
+
+
+def _kept(tag: Labels, keep: np.ndarray) -> Labels:
+    return Labels(tag.code[keep], tag.values)
+
+
+def _groups(runs: Runs, tags: dict[str, Labels], *, explicit: bool) -> tuple[Group, ...]:
+    """One group for each combination of labels that occurs, in order of the labels."""
+    # Ungrouped by the user, only what varies names a group; dropout always does.
+    used = {n: t for n, t in tags.items() if explicit or n == "dropout" or len(np.unique(t.code)) > 1}
+    if not used:
+        return (Group({}, runs),)
+    codes = np.stack([tag.code for tag in used.values()], axis=1)
+    distinct, member = np.unique(codes, axis=0, return_inverse=True)
+    if len(distinct) > MAX_GROUPS:
+        raise BadTable(f"--by {' '.join(used)} makes {len(distinct):,} groups, more than {MAX_GROUPS}; "
+                       "group by a column with few values")
+    groups = [Group({n: tag.values[c] if c >= 0 else "missing" for (n, tag), c in zip(used.items(), row, strict=True)},
+                    runs.take(member.ravel() == i)) for i, row in enumerate(distinct)]
+    return tuple(sorted(groups, key=lambda g: [(isinstance(v, str), v) for v in g.key.values()]))
+
+
+def _left_out(excluded: tuple[Exclusion, ...], read: int) -> tuple[Doubt, ...]:
+    return tuple(Doubt("excluded_" + e.code, f"left out {e.rows:,} of {read:,} rows: {e.text}") for e in excluded)
+
+
+def _provenance_doubts(rows: Rows, keep: np.ndarray) -> tuple[Doubt, ...]:
+    prints = rows.labels.get("fingerprint")
+    if prints is None or len(np.unique(prints.code[keep])) < 2:
+        return ()
+    return (Doubt("mixed_fingerprints", f"the rows come from {len(np.unique(prints.code[keep]))} versions of the "
+                  "trainer's code or data; they may not belong to one law"),)
+
+
+def _repeat_doubts(groups: tuple[Group, ...], seeds_known: bool) -> tuple[Doubt, ...]:
+    """Rows that share cell and seed but not loss: a rerun, or a search that was not reduced."""
+    if not seeds_known:
+        return ()
+    repeats = 0
+    for group in groups:
+        known = group.runs.seed >= 0
+        pairs = np.stack([group.runs.cell, group.runs.seed])[:, known]
+        repeats += pairs.shape[1] - np.unique(pairs, axis=1).shape[1]
+    if not repeats:
+        return ()
+    return (Doubt("repeated_cell_seed", f"{repeats:,} rows repeat an (N, D) and seed of their group with another "
+                  "loss: if a search made them, keep the best of each first"),)

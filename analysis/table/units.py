@@ -1,0 +1,37 @@
+"""Signs that a table mixes units: thousands for units, percent for shares, bits for nats."""
+
+import numpy as np
+
+from analysis.estimates.refusal import Doubt
+
+GAP = 2.5       # decades without a run between two sizes; sweeps step by less
+SCATTER = 300.0   # factor from the median of C / (N D): sizes of one architecture stray by 30 at most
+# C / (6 N D): dense language models have 1, mixtures of experts by all their parameters 0.03, convolutions 10 to 200.
+LEAST, MOST = 0.01, 1e4
+HIGH_LOSS = 12.0  # nats: ln of a 160,000-token vocabulary, the loss of knowing nothing
+
+
+def unit_doubts(N: np.ndarray, D: np.ndarray, C: np.ndarray, L: np.ndarray) -> tuple[Doubt, ...]:
+    """A doubt for each sign; none of them leaves a row out."""
+    doubts = []
+    for name, value in (("N", N), ("D", D)):
+        logs = np.unique(np.log10(value))
+        gap = int(np.argmax(np.diff(logs))) if len(logs) > 1 else -1
+        if gap >= 0 and logs[gap + 1] - logs[gap] >= GAP:
+            doubts.append(Doubt(f"mixed_units_{name}", f"{name} jumps from {10 ** logs[gap]:.3g} to "
+                                f"{10 ** logs[gap + 1]:.3g}: are some rows in thousands or millions?"))
+    ratio = np.log(C) - np.log(N) - np.log(D)
+    stray = int((np.abs(ratio - np.median(ratio)) > np.log(SCATTER)).sum())
+    if stray:
+        doubts.append(Doubt("mixed_units_C", f"C / (N D) of {stray:,} rows strays from the others by more than "
+                            f"a factor of {SCATTER:g}: do C, N and D have one unit each?"))
+    off = float(np.exp(np.median(ratio)) / 6)
+    if not LEAST < off < MOST:
+        doubts.append(Doubt("unit_of_C", f"C is {off:.2g} of 6 N D: "
+                            + ("is C in GFLOPs or larger units?" if off < 1 else "are N or D in thousands or millions?")))
+    if N.max() < 1_000 and D.max() > 1_000 * N.max():
+        doubts.append(Doubt("small_N", f"the largest N is {N.max():.3g}: is it in millions?"))
+    if L.max() > HIGH_LOSS:
+        doubts.append(Doubt("high_loss", f"the largest loss is {L.max():.3g}: nats are expected, "
+                            "not perplexity, and diverged runs go by --max-loss"))
+    return tuple(doubts)

@@ -1,0 +1,1 @@
+"""CARBS beside its rivals, on problems whose front is known."""

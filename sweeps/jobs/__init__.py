@@ -1,0 +1,1 @@
+"""What a trial does, and where a sweep's jobs come from."""

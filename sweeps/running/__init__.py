@@ -1,0 +1,1 @@
+"""From a source of jobs to a full table: Ray, the workers, and what a person sees."""

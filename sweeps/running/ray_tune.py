@@ -1,0 +1,315 @@
+"""Runs a source's jobs as Ray Tune trials, and puts every end of one into the store.
+
+Tune schedules, retries nothing, and keeps nothing: its snapshots lag by seconds and restore by
+running finished trials again. A trial is one job; what is finished is what the store holds.
+"""
+
+import logging
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+
+from ray import tune
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+from sweeps.jobs.source import Source
+from sweeps.running.connect import Cluster, describe
+from sweeps.running.dispatch import Desk, Patience, Watcher, last_line
+from sweeps.running.exit import SweepError, handled
+from sweeps.running.temp_folder import temp_folder
+from sweeps.running.worker import JobTrainable
+from sweeps.store.store import Store
+from trainers.mnist.images import Images
+from trainers.mnist.results import Result
+
+BARREN_ROUNDS = 10     # times in a row that Tune may give up without an end of a job before we do
+ROUND = 5_000          # jobs a Tuner: it holds some 40 kB of each until its end
+SLOTS_EVERY_S = 5.0    # between counts of the cluster's slots: nodes come and go
+UNKNOWN_SLOTS = 1_000  # assumed where only the operator knows how far the cluster may grow
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a sweep ended."""
+
+    finished: int      # jobs
+    failed: int
+    interrupted: bool
+    busy_seconds: float = 0.0  # that workers spent in jobs: training and validation
+    wall_seconds: float = 0.0  # from the first of those to the last
+
+
+@dataclass(frozen=True)
+class Trials(Patience):
+    """What every trial gets."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    device: str = "auto"                  # auto, cpu or cuda
+    callbacks: tuple[Callback, ...] = ()  # Tune's own, to log elsewhere
+
+
+def run_jobs(source: Source, *, images: Images, store: Store, cluster: Cluster, watcher: Watcher,
+             trials: Trials = Trials(), row_type: type[Result] = Result) -> Outcome:
+    """Run all of `source`; every finished row is in `store` when this returns.
+
+    Ctrl-C (or SIGTERM) once lets the running jobs finish, twice raises KeyboardInterrupt.
+    Raises SweepError where no trial can start, or Tune gives up again and again without a job
+    finished, and StoreError as soon as the store takes no more.
+    """
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # of failures the watcher tells
+    # Once: with_parameters puts the images into the object store for as long as this process lives.
+    trainable = tune.with_resources(
+        tune.with_parameters(JobTrainable, images=images, threads=max(1, int(trials.cpus)), device=trials.device),
+        {"cpu": trials.cpus, "gpu": trials.gpus})
+    desk = Desk(source, store, watcher, trials, row_type)
+    for logger in trials.callbacks:
+        _tell_and_go_on(logger, watcher)
+    barren = 0
+    # Tune wants a folder; nothing in it outlives the sweep.
+    with temp_folder(Path(tempfile.gettempdir()), "tune-") as folder, _interrupts(desk):
+        while not desk.over():
+            clerk, before = _Clerk(desk, cluster, trials), desk.succeeded + desk.failed
+            tuner, reason = _tuner(clerk, trainable, trials, str(folder)), ""
+            try:
+                tuner.fit()
+            except Exception as error:  # whatever it is, Tune runs nothing now: a new Tuner takes the rest
+                reason = "" if clerk.through else last_line(str(error)) or type(error).__name__
+            if clerk.broken:
+                raise clerk.broken
+            desk.broke_off(reason)
+            if reason:
+                watcher.note(f"Ray Tune stopped ({reason}); going on with what is left")
+            barren = barren + 1 if reason and desk.succeeded + desk.failed == before else 0
+            if barren == BARREN_ROUNDS:
+                raise SweepError(f"Ray Tune gave up {barren} times without finishing a job, at last with: {reason}")
+    return Outcome(finished=desk.succeeded, failed=desk.failed, interrupted=desk.stopping, busy_seconds=desk.busy_seconds,
+                   wall_seconds=desk.ended_at - desk.began_at)
+
+
+def _kept(method: Callable) -> Callable:
+    """Tune logs and forgets what is raised in here: keep the first, which then ends the sweep."""
+    @wraps(method)
+    def call(clerk: "_Clerk", *args: object, **kwargs: object) -> object:
+        try:
+            return method(clerk, *args, **kwargs)
+        except Exception as error:
+            clerk.broken = clerk.broken or error
+            return None
+    return call
+
+
+class _Clerk(Searcher):
+    """Speaks with one Tuner on the desk's behalf: Tune asks it for trials, _Ears tell it of their ends."""
+
+    def __init__(self, desk: Desk, cluster: Cluster, trials: Trials):
+        super().__init__()
+        self.desk, self._cluster, self._trials = desk, cluster, trials
+        self.broken: Exception | None = None
+        self.through = False   # every trial of this Tuner has ended, and there will be no more
+        self._told_of_stopping = False
+        self._handed_out = 0
+        self._slots, self._counted = 0.0, float("-inf")
+
+    @_kept
+    def suggest(self, trial_id: str) -> dict | str | None:
+        if self._no_more():
+            return Searcher.FINISHED
+        # No job in hand for a slot that isn't free: Tune gives freed actors to its newest trials, so that one
+        # in hand may wait for hours. (Seen: a tuning run that half a grid waited for.)
+        if len(self.desk) >= self._slots_now():
+            return None
+        job = self.desk.hand_out(trial_id)
+        if job is None:
+            return Searcher.FINISHED if self._no_more() else None
+        self._handed_out += 1
+        return {**job.describe(), "job": job, "timeout_s": self._trials.timeout_s(job)}
+
+    def _no_more(self) -> bool:
+        return self.desk.stopping or self.broken is not None or self._handed_out >= ROUND or self.desk.over()
+
+    @_kept
+    def over(self, trials: Sequence[Trial]) -> bool:
+        """Whether this Tuner, of these trials, has nothing left to do."""
+        self.through = not len(self.desk) and self._no_more() and all(trial.is_finished() for trial in trials)
+        return self.through
+
+    def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
+        """Nothing: _Ears have told of it, before any logger could fail on it."""
+
+    def _slots_now(self) -> float:
+        """Trials that may run at once, at present or when an autoscaler has done what it may."""
+        if time.monotonic() - self._counted > SLOTS_EVERY_S:
+            share = {"cpus": self._trials.cpus, "gpus": self._trials.gpus}
+            self._slots = max(self._cluster.max_slots(**share), describe(self._cluster.address).slots(**share))
+            self._counted = time.monotonic()
+        return min(self._slots, UNKNOWN_SLOTS)
+
+    @_kept
+    def tick(self) -> None:
+        if self.desk.stopping and not self._told_of_stopping:  # not by the signal's handler: it may cut into a print
+            self._told_of_stopping = True
+            self.desk.watcher.note("stopping: the running cells finish first; once more to stop now "
+                                   "(finished cells are safe)")
+
+    @_kept
+    def began(self, trial_id: str) -> None:
+        self.desk.began(trial_id)
+
+    @_kept
+    def never_began(self, trial_id: str) -> None:
+        self.desk.never_began(trial_id)
+
+    @_kept
+    def reported(self, trial_id: str, result: dict) -> None:
+        self.desk.reported(trial_id, result)
+
+    @_kept
+    def died(self, trial_id: str, text: str) -> None:
+        self.desk.died(trial_id, text)
+
+    # Tune would keep us in its snapshots; what is worth keeping is in the store.
+    def __getstate__(self) -> dict:
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing."""
+
+
+class _Through(Exception):
+    """Ends a Tuner that has nothing left to do."""
+
+
+class _Ears(Callback):
+    """Tells the clerk what Tune tells callbacks only."""
+
+    def __init__(self, clerk: _Clerk):
+        self._clerk = clerk
+
+    def on_step_begin(self, iteration: int, trials: list, **info: object) -> None:
+        self._clerk.tick()
+
+    def on_step_end(self, iteration: int, trials: list, **info: object) -> None:
+        if self._clerk.broken:  # from here it ends Tuner.fit, with its actors stopped
+            raise self._clerk.broken
+        if self._clerk.over(trials):
+            # Else Tune writes a snapshot and an analysis of all trials, which nobody reads: 125 kB of memory for each.
+            raise _Through
+
+    def on_trial_start(self, iteration: int, trials: list, trial: Trial, **info: object) -> None:
+        self._clerk.began(trial.trial_id)
+
+    def on_trial_result(self, iteration: int, trials: list, trial: Trial, result: dict, **info: object) -> None:
+        self._clerk.reported(trial.trial_id, result)
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Trial, **info: object) -> None:
+        # Tune keeps its trials until the Tuner's end. Most of what each holds answers questions that nobody
+        # asks: windows over every number reported, and a reference to the actor's account of itself.
+        trial.metric_analysis.clear()
+        trial.metric_n_steps.clear()
+        trial._default_result_or_future = None
+
+    def on_trial_error(self, iteration: int, trials: list, trial: Trial, **info: object) -> None:
+        # From the file where Tune put it: trial.get_error looks where that is copied to, later.
+        text = Path(trial.error_file).read_text(errors="replace") if trial.error_file else ""
+        self._clerk.died(trial.trial_id, text.partition("\n")[2].strip() or "died without a word")
+
+
+class _Mute(TrialProgressCallback):
+    """In the place of Tune's own, which says on the terminal that a trial stopped early has completed."""
+
+    def log_result(self, *_: object, **__: object) -> None:
+        """Nothing: the watcher shows what is to be seen."""
+
+    def on_trial_complete(self, *_: object, **__: object) -> None:
+        """Nothing."""
+
+
+def _tell_and_go_on(logger: Callback, watcher: Watcher) -> None:
+    """Have the logger's failures told, the first of them, instead of ending the Tuner and what runs in it."""
+    told = False
+
+    def guarded(hook: Callable) -> Callable:
+        @wraps(hook)
+        def call(*args: object, **kwargs: object) -> None:
+            nonlocal told
+            try:
+                hook(*args, **kwargs)
+            except Exception as error:  # the boundary: a tracking server that is away, a full disk, a bug of theirs
+                if not told:
+                    watcher.note(f"{type(logger).__name__} failed ({type(error).__name__}: {last_line(str(error))}): "
+                                 "its log has gaps, the table has none")
+                told = True
+        return call
+
+    for name in dir(Callback):
+        if name == "setup" or name.startswith("on_"):
+            setattr(logger, name, guarded(getattr(logger, name)))
+
+
+class _AnySlot(FIFOScheduler):
+    """Starts pending trials in their order on whichever slot is free.
+
+    FIFOScheduler names the first pending trial; where its own actor is still starting, Tune gives
+    the trial a cached actor and drops the new one, so with reused actors and short trials slots
+    that come up late stay empty for good. Naming none leaves the choice to the free slots.
+    """
+
+    def __init__(self, clerk: _Clerk):
+        super().__init__()
+        self._clerk = clerk
+
+    def choose_trial_to_run(self, tune_controller: object) -> None:
+        if self._clerk.desk.stopping:  # what waits for a slot is not to begin
+            for trial in [trial for trial in tune_controller.get_live_trials() if trial.status == Trial.PENDING]:
+                self._clerk.never_began(trial.trial_id)
+                tune_controller.stop_trial(trial)
+
+
+class _Unpickled(list):
+    """Callbacks that Tune may use, but not pickle into a snapshot: loggers hold files and threads."""
+
+    def __reduce__(self) -> tuple:
+        return list, ()
+
+
+def _tuner(clerk: _Clerk, trainable: type, trials: Trials, folder: str) -> tune.Tuner:
+    os.environ.update({
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # three files a trial would cost more than a small cell
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",         # ours finishes what is running
+        "TUNE_GLOBAL_CHECKPOINT_S": "1000000",      # the store is our snapshot
+        "TUNE_MAX_PENDING_TRIALS_PG": "1000000",    # the clerk decides how many
+        "RAY_AIR_NEW_OUTPUT": "0",                  # whose banner no verbosity silences
+    })
+    return tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(search_alg=clerk, scheduler=_AnySlot(clerk), num_samples=-1, reuse_actors=True),
+        run_config=tune.RunConfig(storage_path=folder, name="sweep", verbose=0,
+                                  callbacks=_Unpickled([_Ears(clerk), _Mute(), *trials.callbacks]),
+                                  failure_config=tune.FailureConfig(max_failures=0),
+                                  checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False)))
+
+
+@contextmanager
+def _interrupts(desk: Desk) -> Iterator[None]:
+    """First signal: hand out no more jobs. Second: KeyboardInterrupt."""
+    def handle(number: int, frame: object) -> None:
+        if desk.stopping:
+            raise KeyboardInterrupt
+        desk.stopping = True
+
+    with handled(handle, signal.SIGINT, signal.SIGTERM):
+        yield

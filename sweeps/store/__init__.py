@@ -1,0 +1,1 @@
+"""The durable table: rows in Parquet, a journal that no crash can tear."""

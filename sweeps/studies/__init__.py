@@ -1,0 +1,1 @@
+"""The lab's own studies: from their arguments to their closing lines."""

@@ -1,0 +1,1 @@
+"""Learning rates tuned inside the sweep, by Optuna studies that bracket."""

@@ -1,0 +1,129 @@
+"""fit.py as a stranger runs it: from a shell, on good tables and on bad ones."""
+
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from worlds.simulated_study import ALPHA as TRUE_ALPHA
+from worlds.simulated_study import BETA, COST_EXPONENT, simulated_study, simulated_trials
+
+ROOT = Path(__file__).resolve().parents[2]
+FIT = ROOT / "analysis" / "fit.py"
+SURE = "N,D,C,loss\n" + "\n".join(f"{n},{d},{6 * n * d},{2 + 300 * n ** -0.3 + 500 * d ** -0.3}"
+                                 for n in (1e7, 3e7, 1e8, 3e8) for d in (1e9, 3e9, 1e10, 3e10)) + "\n"
+
+
+def fit(*arguments: object, cwd: Path) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, str(FIT), *map(str, arguments)], capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[subprocess.CompletedProcess, Path]:
+    """One run on a study of ours with its tuning trials beside it."""
+    folder = tmp_path_factory.mktemp("study")
+    pq.write_table(simulated_study(widths=6, fractions=6, seeds=2), folder / "results.parquet")
+    pq.write_table(simulated_trials(widths=6), folder / "results.tuning.parquet")
+    return fit("results.parquet", "--predict-flops", "1e10", "--resamples", "100", cwd=folder), folder / "results-fit"
+
+
+def test_a_study_ends_well_and_prints_where_its_files_are(finished):
+    done, folder = finished
+    assert done.returncode == 0 and not done.stderr
+    printed = [Path(line).name for line in done.stdout.splitlines()[-3:]]
+    assert printed == ["report.html", "fit.json", "results-fit"]
+    assert not [p for p in folder.iterdir() if p.name.startswith(".")]
+
+
+def test_the_exponents_in_fit_json_are_those_of_the_surface_that_made_the_table(finished):
+    document = json.loads((finished[1] / "fit.json").read_text(), parse_constant=pytest.fail)
+    truth = BETA / (TRUE_ALPHA + COST_EXPONENT * BETA)
+    group = document["groups"][0]
+    assert group["key"] == {"dropout": 0.0} and group["n"] == 72
+    a = group["approach3"]["a"]
+    # Four standard errors: a wrong cost law (p = 1: 0.4545) is 0.045 away.
+    assert abs(a["value"] - truth) < 4 * a["se"] < 0.2 and a["low"] < a["value"] < a["high"]
+    assert group["approach3"]["cost"]["p"]["value"] == pytest.approx(COST_EXPONENT, rel=1e-6)
+    assert abs(document["learning_rate"]["exponent"]["value"] + 0.5) < 0.1 and document["learning_rate"]["trials"] == 90
+
+
+def test_fit_json_has_every_documented_key(finished):
+    document = json.loads((finished[1] / "fit.json").read_text())
+    assert document.keys() >= {"groups", "differences", "warnings"}
+    for group in document["groups"]:
+        assert group.keys() >= {"key", "n", "approach1", "approach2", "approach3", "frontier", "accuracy", "sensitivity", "claims"}
+        assert group["approach3"].keys() >= {"E", "A", "B", "alpha", "beta", "a", "b", "objective"}
+        for name in ("E", "A", "B", "alpha", "beta", "a", "b"):
+            assert group["approach3"][name].keys() >= {"value", "low", "high", "se"}
+        for name in ("approach1", "approach2"):
+            assert group[name].keys() >= {"a", "b"} or group[name].keys() == {"refused"}
+        assert group["predictions"][0]["flops"] == 1e10
+    assert {d["quantity"] for d in document["differences"]} >= {"a", "alpha", "beta"}
+    assert all(w.keys() == {"code", "text", "group"} for w in document["warnings"])
+
+
+def test_every_figure_is_a_picture_in_both_kinds(finished):
+    svgs, pngs = (sorted(finished[1].glob(f"*.{kind}")) for kind in ("svg", "png"))
+    assert [p.stem for p in svgs] == [p.stem for p in pngs]
+    assert {p.stem for p in svgs} >= {"loss", "error", "optimum", "learning_rate", "differences", "surface", "residuals",
+                                      "profiles", "clouds", "exponents"}
+    assert all(ElementTree.parse(p).getroot().tag.endswith("svg") for p in svgs)
+    assert all(p.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and p.stat().st_size > 5_000 for p in pngs)
+
+
+def test_the_report_stands_alone(finished):
+    page = (finished[1] / "report.html").read_text()
+    assert "<script" not in page and "src=\"http" not in page and "href=" not in page and "url(" not in page
+    assert page.count("data:image/svg+xml;base64,") == len(list(finished[1].glob("*.svg")))
+
+
+def test_figures_of_an_earlier_run_are_cleared_and_strangers_files_are_not(tmp_path):
+    (tmp_path / "sure.csv").write_text(SURE)
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("learning_rate.png", "error.svg", "notes.png", "loss.txt"):
+        (out / name).write_text("old")
+    done = fit("sure.csv", "--out", out, "--resamples", "50", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    left = {p.name for p in out.iterdir()}
+    assert not left & {"learning_rate.png", "error.svg"} and left >= {"notes.png", "loss.txt", "loss.png"}
+    assert (out / "loss.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_help_and_reading_need_neither_torch_nor_ray_and_help_not_even_numpy(tmp_path):
+    code = ("import runpy, sys; sys.argv = sys.argv[1:]\n"
+            "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+            "except SystemExit: pass\n"
+            "print('LOADED', *sorted({m.split('.')[0] for m in sys.modules}))")
+
+    def loaded(*arguments: object) -> set[str]:
+        done = subprocess.run([sys.executable, "-c", code, str(FIT), *map(str, arguments)], capture_output=True, text=True,
+                              check=True, cwd=tmp_path)
+        return set(done.stdout.rpartition("LOADED")[2].split())
+
+    assert not loaded("--help") & {"torch", "ray", "numpy", "scipy", "pandas", "matplotlib", "pyarrow"}
+    (tmp_path / "sure.csv").write_text(SURE)
+    modules = loaded("sure.csv", "--resamples", "50")
+    assert "matplotlib" in modules and not modules & {"torch", "ray"}
+
+
+@pytest.mark.parametrize("content, arguments, said", [
+    (None, (), "no such file"),
+    ("N,D,loss\n", (), "no rows"),
+    (SURE, ("--loss", "lss"), "did you mean 'loss'"),
+    (SURE, ("--predict-flops", "-3"), "positive"),
+    (SURE, ("--out", "table.csv"), "cannot write"),
+    ("N,D,loss\n" + "\n".join(f"1e7,{d},{2 + 500 * d ** -0.3}" for d in (1e9, 3e9, 1e10, 3e10)), (), "nothing can be estimated"),
+])
+def test_bad_input_gives_one_line_and_status_2_and_leaves_no_file(tmp_path, content, arguments, said):
+    if content is not None:
+        (tmp_path / "table.csv").write_text(content)
+    before = (tmp_path / "table.csv").read_bytes() if content is not None else None
+    done = fit("table.csv", *arguments, cwd=tmp_path)
+    assert done.returncode == 2 and not done.stdout
+    assert said in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+    assert before is None or (tmp_path / "table.csv").read_bytes() == before
+    assert not list(tmp_path.rglob("*.json")) + list(tmp_path.rglob("*.html"))

@@ -1,0 +1,104 @@
+"""What a study says of itself: the same numbers on the terminal, the page and in the JSON; refusals by name."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from matplotlib.figure import Figure
+from worlds.simulated_study import simulated_study
+
+from analysis.estimates.estimate import Estimate
+from analysis.figures import comparison, diagnosis
+from analysis.figures.compute import plot_loss_against_compute
+from analysis.figures.theme import log_axes, log_norm, plain, tidy_log_ticks
+from analysis.fitted import Request, Study, study
+from analysis.report.export import study_json
+from analysis.report.findings import shown
+from analysis.report.page import Picture, report_html
+from analysis.report.terminal import terminal_text
+from analysis.table.runs import read_table
+
+HOSTILE = "<i>$\\frac{1}{0}$ {{ 7*7 }}</i>"
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory) -> Study:
+    """Two groups: a whole grid, and three runs too few for anything, under a hostile name."""
+    grid = simulated_study(widths=6, fractions=6, seeds=1, dropouts=(0.0,))
+    table = pa.concat_tables([grid, grid.slice(0, 3)]).append_column("who", pa.array(["grid"] * 36 + [HOSTILE] * 3))
+    path = tmp_path_factory.mktemp("r") / "runs.parquet"
+    pq.write_table(table, path)
+    return study(read_table([str(path)], by=["who"]), Request((1e10,), resamples=100))
+
+
+def test_what_cannot_be_estimated_is_refused_by_name_and_the_rest_is_given(mixed):
+    groups = {g["key"]["who"]: g for g in json.loads(study_json(mixed))["groups"]}
+    few, whole = (g for _, g in sorted(groups.items()))
+    assert all(few[name].keys() == {"refused"} and few[name]["refused"] for name in ("approach1", "approach2", "approach3"))
+    assert whole["approach3"]["a"]["low"] < whole["approach3"]["a"]["value"] < whole["approach3"]["a"]["high"]
+    assert "refused" in terminal_text(mixed)
+
+
+def test_terminal_page_and_json_carry_one_number(mixed):
+    estimate = next(g for g in mixed.groups if g.parametric is not None).parametric.a
+    page = report_html(mixed, (), command="fit.py")
+    assert shown(estimate) in terminal_text(mixed) and shown(estimate) in page
+    value, low, high = map(float, re.findall(r"-?\d+\.\d+", shown(estimate)))
+    np.testing.assert_allclose([value, low, high], [estimate.value, estimate.low, estimate.high],
+                               atol=0.06 * (estimate.high - estimate.low))
+
+
+def test_names_from_the_table_are_text_on_the_page(mixed):
+    page = report_html(mixed, [Picture("t", HOSTILE, b"<svg/>", 3.4)], command=f"fit.py {HOSTILE}")
+    assert "<i>" not in page and "&lt;i&gt;" in page and ">49<" not in page
+
+    class Balanced(HTMLParser):
+        depth: list[str] = []
+
+        def handle_starttag(self, tag, attrs):
+            if tag not in ("meta", "img"):
+                self.depth.append(tag)
+
+        def handle_endtag(self, tag):
+            assert self.depth.pop() == tag
+
+    parser = Balanced()
+    parser.feed(page)
+    assert not parser.depth
+
+
+def test_a_hostile_name_is_drawn_as_it_is_spelled():
+    figure = Figure()
+    figure.subplots().set_title(plain(HOSTILE))
+    figure.canvas.draw()   # mathtext would raise on a fraction by nothing
+
+
+def test_plots_draw_on_the_axes_they_are_given_and_return_them(mixed):
+    group = next(g for g in mixed.groups if g.parametric is not None)
+    for draw in (lambda ax: plot_loss_against_compute(group.seen, group.parametric, ax, norm=log_norm(group.seen.N)),
+                 lambda ax: diagnosis.plot_residuals(group.parametric, ax),
+                 lambda ax: comparison.plot_exponents([None, None, group.parametric.a], group.claims, ax)):
+        ax = Figure().subplots()
+        assert draw(ax) is ax and len(ax.figure.axes) == 1
+
+
+@pytest.mark.parametrize("low, high", [(8e3, 6e4), (0.04, 0.09), (1.2, 7.0), (30, 5e7), (2e-4, 8e-4)])
+def test_no_two_ticks_of_an_axis_read_alike(low, high):
+    # the bug: 15,000 and 20,000 both read 2e4
+    ax = log_axes(Figure().subplots(), "x")
+    ax.set_xlim(low, high)
+    tidy_log_ticks(ax)
+    ax.figure.canvas.draw()
+    said = [t.get_text() for t in ax.get_xticklabels() if low <= t.get_position()[0] <= high]
+    assert 2 <= len(said) == len(set(said)), said
+
+
+@pytest.mark.parametrize("value, low, high, text", [
+    (0.51392, 0.4801, 0.5561, "0.514 [0.480, 0.556]"), (1.5e8, 1e8, 2e8, "1.5e+08 [1e+08, 2e+08]"),
+    (0.5, 0.5, 0.5, "0.5 [0.5, 0.5]"), (477.8, 300.0, 750.0, "478 [300, 750]")])
+def test_estimates_are_shown_to_the_digits_their_intervals_carry(value, low, high, text):
+    assert shown(Estimate(value, low, high, 0.0)) == text

@@ -1,0 +1,101 @@
+"""Laws from the model: recovered, covered, indifferent to units. Defect 7 of the reference."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.optimize import approx_fprime
+from scipy.stats import binomtest
+
+from sweeps.carbs import laws
+from sweeps.carbs.bench.problems import PROBLEMS
+from sweeps.carbs.draws import draw_of
+from sweeps.carbs.search import Carbs
+from sweeps.carbs.surrogate import WARPS, fit_loss
+
+
+def searched(name, seed, n, *, unit=1.0):
+    """A search told n runs scattered about the true front: what a search leaves behind, without one."""
+    problem, rng = PROBLEMS[name], np.random.default_rng(seed)
+    carbs = Carbs(problem.space, seed=seed, min_cost=problem.min_cost * unit)
+    for cost in np.exp(rng.uniform(math.log(problem.min_cost), math.log(problem.max_cost), n)):
+        x = carbs.space.encode(problem.best(cost)) + rng.normal(0, 0.3, carbs.space.width)
+        config = carbs.space.decode(x)
+        loss, cost = problem.observe(config, rng)
+        carbs.adopt(config)
+        if math.isfinite(loss):
+            carbs.tell(config, loss=loss, cost=cost * unit)
+        else:
+            carbs.tell_failed(config, cost=cost * unit)
+    return problem, carbs
+
+
+def test_the_exponents_of_the_truth_are_recovered_and_the_law_extrapolates():
+    """Least squares over Pareto points misses N's exponent by .19 on P4 in the reference."""
+    problem, carbs = searched("P4", 0, 80)
+    found, truth = laws.scaling_laws(carbs), problem.exponents()
+    assert abs(found["N"].exponent.value - truth["N"]) < 0.06
+    assert abs(found["D"].exponent.value - truth["D"]) < 0.06
+    assert abs(found["lr"].exponent.value - truth["lr"]) < 0.06
+    assert all(0 < law.exponent.se < 1 and law.exponent.low < law.exponent.value < law.exponent.high
+               for law in found.laws.values())
+    config = found.at(10 * problem.max_cost)
+    assert problem.true_loss(config) - problem.front(problem.true_cost(config)) < 0.05
+    assert abs(math.log(problem.true_cost(config) / (10 * problem.max_cost))) < 0.2
+
+
+def test_laws_do_not_depend_on_the_unit_of_cost():
+    plain, dollars = (laws.scaling_laws(searched("P4", 1, 40, unit=u)[1], draws=2) for u in (1.0, 1e-12))
+    for name in plain.laws:
+        assert abs(plain[name].exponent.value - dollars[name].exponent.value) < 2e-3
+    assert math.isclose(plain.reference, dollars.reference * 1e12, rel_tol=1e-9)
+
+
+def test_laws_are_repeatable():
+    _, carbs = searched("P4", 2, 30)
+    assert laws.scaling_laws(carbs, draws=3).laws == laws.scaling_laws(carbs, draws=3).laws
+
+
+def process():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(25, 3))
+    loss = 3 + X[:, 0] ** 2 + np.exp(-X[:, 1]) + rng.normal(0, 0.1, 25)
+    return fit_loss(X, loss, start=None, index=len(WARPS) // 2, iterations=60).process
+
+
+def test_the_gradient_of_a_draw_is_that_of_finite_differences():
+    draw, z = draw_of(process(), np.random.default_rng(1)), np.array([0.3, -0.7, 1.1])
+    numeric = approx_fprime(z, lambda v: draw.value_and_gradient(v[None])[0][0], 1e-6)
+    np.testing.assert_allclose(draw.value_and_gradient(z[None])[1][0], numeric, rtol=1e-3, atol=1e-4)
+
+
+def test_draws_have_the_mean_and_spread_of_the_posterior():
+    posterior, rng = process(), np.random.default_rng(2)
+    Z = rng.normal(size=(6, 3)) * 1.5
+    values = np.array([draw_of(posterior, rng).value_and_gradient(Z)[0] for _ in range(1500)])
+    mean, sd = posterior.predict(Z)
+    np.testing.assert_allclose(values.mean(0), mean, atol=5 * sd.max() / math.sqrt(1500) + 0.02)
+    np.testing.assert_allclose(values.std(0), sd, rtol=0.15, atol=0.01)
+
+
+def test_a_front_too_short_for_a_law_is_refused():
+    carbs = Carbs(PROBLEMS["P4"].space)
+    for _ in range(3):
+        config = carbs.ask()
+        carbs.tell(config, loss=2.0, cost=1e14)
+    with pytest.raises(ValueError, match="front"):
+        laws.scaling_laws(carbs)
+
+
+@pytest.mark.slow
+def test_intervals_cover():
+    hits = {"N": 0, "D": 0, "lr": 0, "wd": 0}
+    seeds = 40
+    for seed in range(seeds):
+        problem, carbs = searched("P4", 1000 + seed, 60)
+        found, truth = laws.scaling_laws(carbs), problem.exponents()
+        for name in hits:
+            hits[name] += truth[name] in found[name].exponent
+    for name, hit in hits.items():
+        # At least 90% of the time: refuted only if that many misses would be a 1-in-100 event.
+        assert binomtest(hit, seeds, 0.9, alternative="less").pvalue > 0.01, f"{name}: {hit} of {seeds}"

@@ -1,0 +1,137 @@
+"""Kill the workers and the nodes below one sweep: it goes on, and its table is the undisturbed one.
+
+Each test records its counts, which pytest's --junitxml=FILE keeps.
+"""
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+
+import pytest
+from worlds.chaos_cases import SEED, below, kill_all, processes_of
+from worlds.sweep_cases import Log, NewSeeds, assert_same_rows, digits, real_cluster, trained
+
+from sweeps.running.connect import connect
+from sweeps.running.ray_tune import Trials, run_jobs
+from sweeps.store.store import open_store, read_store
+from trainers.fingerprint import fingerprint
+from trainers.mnist.train import put_on
+
+pytestmark = pytest.mark.slow
+
+KILLS = 20
+AFTER = 10   # cells after the last kill: the sweep must recover from that one, too
+
+
+class Killer(threading.Thread):
+    """Kills at random moments, each time once some more cells are through: whatever the machine's speed, it
+    strikes a sweep that is under way. `strike` kills and returns True, or returns False where there is nothing to kill yet."""
+
+    def __init__(self, notes, strike, draw):
+        super().__init__(daemon=True)
+        self.notes, self.strike, self.draw = notes, strike, draw
+        self.kills, self.stop, self.error = 0, threading.Event(), None
+
+    def run(self):
+        try:
+            self.kill_them()
+        except Exception as error:   # kept for the test, whose sweep would go on for ever
+            self.error = error
+
+    def kill_them(self):
+        while self.kills < KILLS and not self.stop.is_set():
+            enough = len(os.listdir(self.notes)) + self.draw.randint(1, 4)
+            while len(os.listdir(self.notes)) < enough and not self.stop.wait(0.05):
+                pass
+            time.sleep(self.draw.uniform(0.0, 0.7))
+            while not self.stop.wait(0.05) and not self.strike():
+                pass
+            self.kills += 1
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.join()
+        if self.error:
+            raise self.error
+
+
+class UntilKilled(NewSeeds):
+    """Source: until the last kill, and AFTER some."""
+
+    def __init__(self, notes, killer):
+        super().__init__(notes, seconds=0.3)
+        self.killer, self.after = killer, 0
+
+    def next(self):
+        job = super().next()
+        self.after += job is not None and self.killer.kills >= KILLS
+        return job
+
+    def exhausted(self):
+        return self.after >= AFTER or self.killer.error is not None
+
+
+def sweep_under(strike, tmp_path, address):
+    """One sweep, to its end, while `strike` kills below it; checks the promise, and says what was counted."""
+    images, notes, log = digits(), tmp_path / "notes", Log()
+    notes.mkdir()
+    with Killer(notes, strike, random.Random(SEED)) as killer, connect(address) as cluster, \
+            open_store(tmp_path / "r.parquet", provenance={}, fingerprint=fingerprint(images)) as store:
+        source = UntilKilled(notes, killer)
+        # Of one cell many attempts may be struck: that is these tests' doing, no verdict on the cell.
+        outcome = run_jobs(source, images=images, store=store, cluster=cluster, watcher=log, trials=Trials(retries=KILLS))
+    assert killer.kills == KILLS
+    assert (outcome.finished, outcome.failed, outcome.interrupted) == (len(source.jobs), 0, False), log.failures
+    found = read_store(tmp_path / "r.parquet")
+    assert not found.failures
+    assert_same_rows(found.results, trained([job.cell for job in source.jobs], lr=0.01, batch=lambda fraction: 16,
+                                            images=put_on(images, "cpu")))
+    kinds = Counter(kind for _, kind, _ in log.failures)
+    return (f"{killer.kills} of {KILLS} survived over {len(source.jobs)} cells; attempts lost: {dict(kinds)}; rounds broken "
+            f"off: {len([note for note in log.notes if 'stopped' in note])}; 0 rows lost, doubled or differing")
+
+
+def raylet_of(node):
+    return node.all_processes["raylet"][0].process.pid
+
+
+def test_twenty_workers_killed(tmp_path, record_testsuite_property):
+    draw = random.Random(SEED)
+
+    def strike():
+        ours = set(below(raylet_of(cluster.head_node)))
+        pids = [pid for pid in processes_of("Trainable") if pid in ours]
+        if pids:
+            os.kill(draw.choice(pids), signal.SIGKILL)
+        return bool(pids)
+
+    with real_cluster(num_cpus=2) as cluster:
+        record_testsuite_property("workers killed", sweep_under(strike, tmp_path, cluster.address))
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["raylets", "nodes"])
+def test_twenty_nodes_killed(tmp_path, monkeypatch, record_testsuite_property, whole):
+    """Of two one-slot nodes one dies, its raylet alone or with all its processes at once, and another comes."""
+    draw = random.Random(SEED)
+
+    def strike():
+        victim = nodes.pop(draw.randrange(len(nodes)))
+        kill_all(below(raylet_of(victim)) if whole else [raylet_of(victim)])
+        cluster.worker_nodes.discard(victim)
+        victim.kill_all_processes(check_alive=False, allow_graceful=False)
+        nodes.append(cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20))
+        return True
+
+    # A node wants the handler of SIGTERM, which Python gives to the main thread only: that one runs the sweep.
+    monkeypatch.setattr("ray._private.utils.set_sigterm_handler", lambda handler: None)
+
+    with real_cluster(num_cpus=0) as cluster:
+        nodes = [cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20) for _ in range(2)]
+        record_testsuite_property("nodes killed" if whole else "raylets killed", sweep_under(strike, tmp_path, cluster.address))

@@ -1,0 +1,97 @@
+"""The benchmarks run at their smallest sizes, and their peers do what they stand for."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from sweeps.bench import cells, packs
+from sweeps.bench.processes import memory_below, private_bytes
+from sweeps.bench.tables import Target
+from sweeps.bench.usual import DEVIATION, MEAN, UsualDataset, UsualScript, pixels_of
+from sweeps.bench.work import Spin
+from sweeps.store.rows import identity_of
+from trainers.mnist.images import _torchvision_datasets, load_images, normalised
+from trainers.mnist.network import ConvNet
+from trainers.mnist.train import put_on
+
+
+@pytest.fixture(scope="module")
+def images():
+    mnist = load_images()
+    return replace(mnist, train_images=mnist.train_images[:256], train_labels=mnist.train_labels[:256],
+                   val_images=mnist.val_images[:64], val_labels=mnist.val_labels[:64])
+
+
+def test_pixels_come_back_from_normalised_images():
+    raw = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
+    raw[0, 0, :2] = 0, 255
+    labels = np.array([0, 1, 2, 3, 4])
+    assert np.array_equal(pixels_of(normalised("any", raw, labels, raw, labels).train_images), raw)
+
+
+def test_the_usual_data_set_is_torchvisions(images):
+    """Catches a peer made slower, or other, than what users have."""
+    try:
+        _torchvision_datasets()
+        from torchvision.transforms import Compose, Normalize, ToTensor
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"torchvision does not load here: {error}")
+    from PIL import Image
+    pixels = pixels_of(images.train_images)
+    transform = Compose([ToTensor(), Normalize(MEAN, DEVIATION)])
+    for index in (0, 17):
+        image, label = UsualDataset(pixels, images.train_labels)[index]
+        assert torch.equal(image, transform(Image.fromarray(pixels[index])))
+        assert label == images.train_labels[index]
+
+
+def test_the_usual_script_learns(images):
+    """Catches a peer that goes through the motions."""
+    network = ConvNet(0.5, 0.0, images.classes, torch.Generator().manual_seed(0))
+    script = UsualScript(network, images, batch_size=32, lr=0.01, device=torch.device("cpu"))
+    before = script.evaluate()
+    script.advance(40)  # five times over its images
+    assert script.evaluate() < before - 0.5
+
+
+def test_cells_and_packs_are_measured_at_the_smallest_sizes(images):
+    for section in (cells.section([0.25], batch_size=8, seconds=0.01, repeats=1, images=images),
+                    packs.section([0.25], [1, 2], batch_size=8, seconds=0.01, repeats=1, images=images, device="cpu")):
+        assert {len(row) for row in section.rows} == {len(section.columns)}
+        assert all(np.isfinite(target.value) and target.value > 0 for target in section.targets)
+
+
+def test_a_target_knows_which_way_is_good():
+    assert Target("speed", 4.0, 4.0, "x", True).line().startswith("reached")
+    assert Target("speed", 3.9, 4.0, "x", True).line().startswith("MISSED")
+    assert Target("memory", 3.1, 3.0, "GB", False).line().startswith("MISSED")
+
+
+def test_an_empty_cell_yields_the_row_that_it_announced(images):
+    job = Spin(3, 0.0)
+    assert [identity_of(row) for row in job.run(put_on(images, "cpu"))] == list(job.identities())
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="needs Linux's /proc")
+def test_memory_of_a_process_counts_what_it_took():
+    before, private = memory_below(os.getpid()), private_bytes(os.getpid())
+    ballast = np.ones(40_000_000, np.uint8)
+    after = memory_below(os.getpid())
+    assert 35e6 < after.proportional - before.proportional < 80e6
+    assert private_bytes(os.getpid()) - private > 35e6
+    assert before.processes >= 1 and len(ballast) == 40_000_000
+
+
+@pytest.mark.slow
+def test_the_command_runs_every_section():
+    """Catches a section that breaks as engine, store or connect go on."""
+    ran = subprocess.run([sys.executable, "-m", "sweeps.bench", "--quick", "--cells", "6", "--tune-cells", "2", "--sizes", "5", "10",
+                          "--widths", "0.25", "--pack-widths", "0.25", "--seconds", "0.02", "--memory-width", "0.5",
+                          "--cell-seconds", "0.05"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert all(f"\n{number}  " in ran.stdout for number in range(1, 6))

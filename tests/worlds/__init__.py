@@ -1,0 +1,1 @@
+"""Tables drawn from known laws, and cases that several tests share."""

@@ -1,0 +1,52 @@
+"""Grids of runs on a known surface, for tests of the fits."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.approaches.cost import CostLaw
+from analysis.approaches.surface import Surface
+
+DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+
+
+def published(name: str) -> Path:
+    """A published table that the project may not carry."""
+    path = DATA / name
+    if not path.exists():
+        pytest.skip(f"needs the published data set {name}, which the project does not carry")
+    return path
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Runs and the truth behind them."""
+
+    N: np.ndarray
+    D: np.ndarray
+    L: np.ndarray
+    C: np.ndarray
+    seed: np.ndarray
+    cell: np.ndarray
+    surface: Surface
+    cost: CostLaw
+
+    @property
+    def a(self) -> float:
+        return float(self.surface.a(self.cost))
+
+
+def grid(*, alpha=0.6, beta=0.4, E=0.02, noise=0.0, cell_noise=0.0, seeds=3, widths=10, fractions=8, p=0.85,
+         shift=0.0, rng=0) -> Grid:
+    """widths x fractions x seeds; the two reducible terms are equal in the middle, but for 2^shift."""
+    random = np.random.default_rng(rng)
+    sizes, samples = 700 * 2.0 ** (0.8 * np.arange(widths)), 60_000 * 0.5 ** np.arange(fractions)
+    cell = np.repeat(np.arange(widths * fractions), seeds)
+    N, D = np.repeat(sizes, fractions)[cell], np.tile(samples, widths)[cell]
+    surface = Surface(E, 0.15 * sizes[widths // 2] ** alpha, 0.15 * 2.0**shift * samples[fractions // 2] ** beta, alpha, beta)
+    cost = CostLaw(30.0, p)
+    wobble = noise * random.standard_normal(len(N)) + cell_noise * random.standard_normal(cell.max() + 1)[cell]
+    return Grid(N, D, surface.loss(N, D) * np.exp(wobble), cost.flops(N, D), np.tile(np.arange(seeds), widths * fractions),
+                cell, surface, cost)

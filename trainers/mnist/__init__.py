@@ -1,0 +1,1 @@
+"""The CNN on MNIST: its rows, data, network and training."""
