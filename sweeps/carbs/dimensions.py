@@ -1,0 +1,272 @@
+"""Kinds of hyperparameter: how each becomes basic coordinates, and what it refuses.
+
+A basic coordinate is where the search and its models live: one unit is a step that
+matters about equally everywhere, a decade for Log and of the odds for Logit (Fetterman
+et al. 2023, section 3). Bounds are optional, a center is not: it is where the search starts.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+# Options of a Choice are one unit apart, like a decade of a Log: unit vectors over sqrt 2.
+_ONE_HOT = math.sqrt(0.5)
+
+
+def _number(kind: str, name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)) \
+            or not math.isfinite(value):
+        raise ValueError(f"{kind}: {name} must be a finite number, got {value!r}")
+    return float(value)
+
+
+class _Scalar:
+    """What the four numeric kinds share: checks, and bounds in basic coordinates."""
+
+    width: ClassVar[int] = 1
+
+    def _check(self) -> None:
+        kind = type(self).__name__
+        _number(kind, "center", self.center)
+        if _number(kind, "scale", self.scale) <= 0:
+            raise ValueError(f"{kind}: scale must be positive, got {self.scale}")
+        for name in ("low", "high"):
+            if getattr(self, name) is not None:
+                _number(kind, name, getattr(self, name))
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"{kind}: low must be below high, got low={self.low}, high={self.high}")
+        self._domain()
+        if self.low is not None and self.center < self.low or self.high is not None and self.center > self.high:
+            raise ValueError(f"{kind}: center {self.center} lies outside its bounds "
+                             f"[{self.low}, {self.high}]; move the center or widen the bounds")
+
+    def _domain(self) -> None:
+        """Refuse what the transform cannot take."""
+
+    @property
+    def limits(self) -> tuple[list[float], list[float]]:
+        low = -math.inf if self.low is None else self.encode(self.low)[0]
+        high = math.inf if self.high is None else self.encode(self.high)[0]
+        return [low], [high]
+
+    def _inside(self, value: float) -> float:
+        """Undo the last bit of rounding that a transform there and back may cost at a bound."""
+        value = value if self.low is None else max(value, self.low)
+        return value if self.high is None else min(value, self.high)
+
+
+@dataclass(frozen=True)
+class Linear(_Scalar):
+    """A scalar that is searched as it is; `scale` is a step that matters."""
+
+    center: float
+    low: float | None = None
+    high: float | None = None
+    scale: float = 1.0      # units of the scalar to a basic unit
+
+    def __post_init__(self):
+        self._check()
+
+    def encode(self, value: float) -> list[float]:
+        return [value / self.scale]
+
+    def decode(self, coordinates: Sequence[float]) -> float:
+        return self._inside(float(coordinates[0] * self.scale))
+
+
+@dataclass(frozen=True)
+class Log(_Scalar):
+    """A positive scalar searched on a log scale: learning rates, parameters, tokens."""
+
+    center: float
+    low: float | None = None
+    high: float | None = None
+    scale: float = 1.0      # decades to a basic unit
+
+    def __post_init__(self):
+        self._check()
+
+    def _domain(self) -> None:
+        for name in ("center", "low"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
+                raise ValueError(f"Log: {name} must be positive, got {getattr(self, name)}; "
+                                 "use Linear where zero or less is meant")
+
+    def encode(self, value: float) -> list[float]:
+        return [math.log10(value) / self.scale]
+
+    def decode(self, coordinates: Sequence[float]) -> float:
+        # +-300 decades: beyond them 10**x is 0 or inf, which no transform takes back.
+        return self._inside(float(10.0 ** min(max(coordinates[0] * self.scale, -300.0), 300.0)))
+
+
+@dataclass(frozen=True)
+class Logit(_Scalar):
+    """A share in (0, 1) searched by its odds: dropout, momentum, warm-up."""
+
+    center: float
+    low: float | None = None
+    high: float | None = None
+    scale: float = 1.0      # decades of the odds to a basic unit
+
+    def __post_init__(self):
+        self._check()
+
+    def _domain(self) -> None:
+        for name in ("center", "low", "high"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 1:
+                raise ValueError(f"Logit: {name} must lie strictly between 0 and 1, got {value}")
+
+    def encode(self, value: float) -> list[float]:
+        return [math.log10(value / (1 - value)) / self.scale]
+
+    def decode(self, coordinates: Sequence[float]) -> float:
+        # +-15 decades of the odds: beyond them a double's p is 0 or 1.
+        odds = 10.0 ** min(max(coordinates[0] * self.scale, -15.0), 15.0)
+        return self._inside(float(odds / (1 + odds)))
+
+
+@dataclass(frozen=True)
+class Integer(_Scalar):
+    """A whole number: on a log scale (widths, batch sizes) or, with log=False, as it is (layers)."""
+
+    center: int
+    low: int | None = None
+    high: int | None = None
+    log: bool = True
+    scale: float = 1.0      # decades (log) or units to a basic unit
+
+    def __post_init__(self):
+        self._check()
+
+    def _domain(self) -> None:
+        for name in ("center", "low", "high"):
+            value = getattr(self, name)
+            if value is not None and value != round(value):
+                raise ValueError(f"Integer: {name} must be a whole number, got {value}")
+            if value is not None and self.log and value < 1:
+                raise ValueError(f"Integer: {name} must be at least 1 on a log scale, got {value}; "
+                                 "pass log=False where zero is meant")
+
+    def encode(self, value: int) -> list[float]:
+        return [(math.log10(value) if self.log else value) / self.scale]
+
+    def decode(self, coordinates: Sequence[float]) -> int:
+        basic = min(max(coordinates[0] * self.scale, 0.0), 18.0) if self.log else coordinates[0] * self.scale
+        return int(self._inside(round(10.0 ** basic if self.log else basic)))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few unordered options; `center` is the one to start with, by default the first."""
+
+    options: tuple
+    center: object = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "options", tuple(self.options))
+        if len(self.options) < 2 or len(set(map(repr, self.options))) < len(self.options):
+            raise ValueError(f"Choice: needs at least two different options, got {list(self.options)}")
+        for option in self.options:
+            if not (option is None or isinstance(option, (bool, int, float, str))):
+                raise ValueError(f"Choice: options must be numbers, strings, booleans or None, got {option!r}")
+        if self.center is None and None not in self.options:
+            object.__setattr__(self, "center", self.options[0])
+        self.encode(self.center)
+
+    @property
+    def width(self) -> int:
+        return len(self.options)
+
+    @property
+    def limits(self) -> tuple[list[float], list[float]]:
+        return [0.0] * self.width, [_ONE_HOT] * self.width
+
+    def encode(self, value: object) -> list[float]:
+        if repr(value) not in map(repr, self.options):
+            raise ValueError(f"Choice: {value!r} is none of {list(self.options)}")
+        return [_ONE_HOT * (repr(option) == repr(value)) for option in self.options]
+
+    def decode(self, coordinates: Sequence[float]) -> object:
+        return self.options[int(np.argmax(coordinates))]
+
+@dataclass(frozen=True)
+class PowerOfTwo(_Scalar):
+    """A whole power of two on a log scale: batch sizes, hidden widths, heads."""
+
+    center: int
+    low: int | None = None
+    high: int | None = None
+    scale: float = 1.0      # decades to a basic unit
+
+    def __post_init__(self):
+        self._check()
+
+    def _domain(self) -> None:
+        for name in ("center", "low", "high"):
+            value = getattr(self, name)
+            if value is not None and (value < 1 or value != round(value) or int(value) & (int(value) - 1)):
+                raise ValueError(f"PowerOfTwo: {name} must be 1, 2, 4, 8, ..., got {value}")
+
+    def encode(self, value: int) -> list[float]:
+        return [math.log10(value) / self.scale]
+
+    def decode(self, coordinates: Sequence[float]) -> int:
+        power = min(max(coordinates[0] * self.scale / math.log10(2.0), 0.0), 60.0)
+        return int(self._inside(2 ** round(power)))
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One of a few numbers, by their order: on a log scale where all are positive.
+
+    Of unordered options make a Choice. `center` is the one to start with, by default the first given.
+    """
+
+    width: ClassVar[int] = 1
+
+    options: tuple
+    center: float | None = None
+    scale: float = 1.0      # decades (all positive) or shares of the range to a basic unit
+
+    def __post_init__(self):
+        options = tuple(self.options)
+        for option in options:
+            _number("Listed", "an option", option)
+        if len(options) < 2 or len(set(options)) < len(options):
+            raise ValueError(f"Listed: needs at least two different numbers, got {list(options)}")
+        if _number("Listed", "scale", self.scale) <= 0:
+            raise ValueError(f"Listed: scale must be positive, got {self.scale}")
+        if self.center is None:
+            object.__setattr__(self, "center", options[0])
+        object.__setattr__(self, "options", tuple(sorted(options)))
+        self.encode(self.center)
+
+    @property
+    def limits(self) -> tuple[list[float], list[float]]:
+        return self.encode(self.options[0]), self.encode(self.options[-1])
+
+    @property
+    def log(self) -> bool:
+        return self.options[0] > 0
+
+    def _basic(self, value: float) -> float:
+        if self.log:
+            return math.log10(value) / self.scale
+        return (value - self.options[0]) / (self.options[-1] - self.options[0]) / self.scale
+
+    def encode(self, value: float) -> list[float]:
+        if isinstance(value, bool) or value not in self.options:
+            raise ValueError(f"Listed: {value!r} is none of {list(self.options)}")
+        return [self._basic(value)]
+
+    def decode(self, coordinates: Sequence[float]) -> float:
+        return min(self.options, key=lambda option: abs(self._basic(option) - coordinates[0]))
+
+
+Dimension = Linear | Log | Logit | Integer | PowerOfTwo | Listed | Choice
+KINDS = {kind.__name__: kind for kind in (Linear, Log, Logit, Integer, PowerOfTwo, Listed, Choice)}
