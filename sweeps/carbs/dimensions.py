@@ -259,6 +259,10 @@ class Listed:
             return math.log10(value) / self.scale
         return (value - self.options[0]) / (self.options[-1] - self.options[0]) / self.scale
 
+    def unscaled(self, value: float) -> float:
+        """The number at decades or shares of the range (not rounded to an option)."""
+        return 10.0 ** value if self.log else self.options[0] + value * (self.options[-1] - self.options[0])
+
     def encode(self, value: float) -> list[float]:
         if isinstance(value, bool) or value not in self.options:
             raise ValueError(f"Listed: {value!r} is none of {list(self.options)}")

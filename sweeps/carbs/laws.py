@@ -13,6 +13,7 @@ model knows little, the optimum of its mean would be wherever a polynomial happe
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.optimize import minimize
@@ -20,9 +21,10 @@ from scipy.stats import t as student
 
 from analysis.carbs.law import LawPoint, TunedLaw
 from analysis.estimates.estimate import Estimate
+from sweeps.carbs.beliefs import Beliefs
 from sweeps.carbs.draws import Draw, draws_of, mean_of
-from sweeps.carbs.search import Carbs
-from sweeps.carbs.space import Integer, Linear, Log, Logit
+from sweeps.carbs.front import Front
+from sweeps.carbs.space import Choice, Dimension, Integer, Listed, PowerOfTwo, Space
 from sweeps.carbs.surrogate import CostModel, LossModel
 
 Array = np.ndarray
@@ -40,6 +42,17 @@ REACH, ROOM, FENCE = 3.0, 2.0, 0.1
 FLOOR = 0.9
 
 
+class Searched(Protocol):
+    """What laws ask of a search."""
+
+    space: Space
+    floor: float        # cost below which it has looked for nothing
+
+    def beliefs(self) -> Beliefs: ...
+
+    def front(self) -> Front: ...
+
+
 @dataclass(frozen=True)
 class ScalingLaws:
     """All numeric hyperparameters' laws over one range of costs."""
@@ -52,7 +65,7 @@ class ScalingLaws:
     ends: Array                     # (2, d) the optimum at `low` and `high`, in basic coordinates
     draws: Array                    # (draws, 2, d) the same of each posterior draw
     level: float
-    carbs: Carbs
+    carbs: Searched
 
     def __getitem__(self, name: str) -> TunedLaw:
         return self.laws[name]
@@ -139,7 +152,7 @@ class _Problem:
                         options={"maxiter": 300, "maxfun": 400}).x.reshape(2, -1)
 
 
-def _pose(carbs: Carbs) -> _Problem:
+def _pose(carbs: Searched) -> _Problem:
     now, space = carbs.beliefs(), carbs.space
     # Below its floor the search has looked for nothing: what is on the front there is no optimum.
     front = [p for p in carbs.front() if p.cost >= FLOOR * carbs.floor]
@@ -159,10 +172,12 @@ def _pose(carbs: Carbs) -> _Problem:
     return _Problem(now.loss, now.cost, np.linspace(c[0], c[-1], BUDGETS), np.clip(ends, low, high), scatter, low, high)
 
 
-def _value(dim: Log | Logit | Integer | Linear, value: float) -> float:
-    """Back from decades or units; an Integer's law is not rounded, or it would be a staircase."""
-    if isinstance(dim, Integer):
-        return 10.0 ** value if dim.log else value
+def _value(dim: Dimension, value: float) -> float:
+    """Back from decades or units; a whole or listed number's law is not rounded, or it would be a staircase."""
+    if isinstance(dim, Listed):
+        return dim.unscaled(value)
+    if isinstance(dim, (Integer, PowerOfTwo)):
+        return 10.0 ** value if isinstance(dim, PowerOfTwo) or dim.log else value
     return dim.decode([value / dim.scale])
 
 
@@ -172,7 +187,7 @@ def _along(problem: _Problem, draw: Draw, ends: Array) -> Array:
     return draw.value_and_gradient(problem.loss.scaling(ends[0] * (1 - share) + ends[1] * share))[0]
 
 
-def scaling_laws(carbs: Carbs, *, level: float = 0.95, draws: int = 48, seed: int = 0) -> ScalingLaws:
+def scaling_laws(carbs: Searched, *, level: float = 0.95, draws: int = 48, seed: int = 0) -> ScalingLaws:
     """Every numeric hyperparameter's optimum as a power law of the cost, with posterior intervals.
 
     Raises ValueError where the front is too short to say anything.
@@ -187,7 +202,7 @@ def scaling_laws(carbs: Carbs, *, level: float = 0.95, draws: int = 48, seed: in
     costs, share = np.geomspace(low, high, CURVE), np.linspace(0, 1, CURVE)
     laws = {}
     for name, dim in carbs.space.dimensions.items():
-        if not isinstance(dim, (Log, Logit, Integer, Linear)):
+        if isinstance(dim, Choice):
             continue
         ends = np.vstack([best[None], lines])[:, :, carbs.space.columns[name].start]
         # In decades, or in units: basic units by the scale.

@@ -11,31 +11,21 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import qmc
 
-from sweeps.carbs.acquisition import Staircase, climb, log_improvement, nearest, propose, staircase
+from sweeps.carbs.acquisition import Staircase, staircase
 from sweeps.carbs.beliefs import Beliefs, Learnt, Observation, believe
+from sweeps.carbs.design import INITIAL_RADIUS, design_point
 from sweeps.carbs.front import Front, FrontPoint, monotone
+from sweeps.carbs.laws import ScalingLaws, scaling_laws
 from sweeps.carbs.space import Dimension, Space
+from sweeps.carbs.suggest import Prospect, suggest
 from sweeps.carbs.surrogate import LossModel
-
-if TYPE_CHECKING:
-    from sweeps.carbs.laws import ScalingLaws
 
 Array = np.ndarray
 log = logging.getLogger(__name__)
 
-# Of the Gaussian about the center that the first runs are drawn from, in basic coordinates:
-# wide enough for the models to see slopes above the noise.
-INITIAL_RADIUS = 0.4
-# Candidates drawn before the best of them are climbed from.
-CANDIDATES, CLIMBS = 1024, 4
-# How far beyond the box of finished runs a candidate may lie, in basic coordinates.
-STRIDE = 0.7
 # Gains are discounted by a Gaussian about the nearest run of the front, of this radius where every run
 # finishes, and smaller by the share that failed of the last RECENT, down to LEAST: a model that runs
 # into failures is trusted less far out, where a space of many coordinates has more corners than runs.
@@ -170,14 +160,10 @@ class Carbs:
             # No model knows the cost yet. With two or three coordinates in it at slopes near 1, two
             # sd of its log are three radii: keep those under the limit, and still see a slope.
             radius = min(radius, max(math.log10(limit / base.cost) / 3, 0.03))
-        sobol = qmc.Sobol(self.space.width, seed=np.random.default_rng(self.seed))
-        u = sobol.fast_forward(self._asked).random(1)[0]
+        about = self.space.encode(self.space.center() if base is None else base.config)
+        x = design_point(self.space, about, self._asked, radius=radius, seed=self.seed)
         self._asked += 1
-        x = self.space.encode(self.space.center() if base is None else base.config)
-        x = x + np.where(self.space.numeric, radius * ndtri(np.clip(u, 1e-6, 1 - 1e-6)), 0.0)
-        for block in self.space.blocks:
-            x[block] = u[block]     # the largest of k uniform draws: every option alike
-        return self.space.decode(np.clip(x, self.space.low, self.space.high))
+        return self.space.decode(x)
 
     def _design_base(self) -> tuple[Observation | None, float]:
         """The run to sample about (None: the center), and the most a run may cost. Raises BudgetSpent."""
@@ -233,55 +219,22 @@ class Carbs:
         return staircase(log_cost, mean, min(math.log(self.floor), cap - 0.1), cap, losses.warp)
 
     def _suggest(self) -> Array:
-        now, space = self.beliefs(), self.space
+        now = self.beliefs()
         self._learnt = now.learnt
-        pending = np.array([space.encode(c) for c in self._pending]).reshape(-1, space.width)
+        pending = np.array([self.space.encode(c) for c in self._pending]).reshape(-1, self.space.width)
         cap = self._log_cap(now, pending)
+        found = suggest(self._prospect(now, pending, cap), self._rng)
+        return self._cheapest(now, self.space.snap(found.tried), cap) if found.x is None else found.x
+
+    def _prospect(self, now: Beliefs, pending: Array, cap: float) -> Prospect:
         losses = now.loss.believe(pending) if len(pending) else now.loss
         everything = np.vstack([now.X, pending])
-        steps = self._steps(now, losses, everything, cap)
-        noise = losses.process.noise
         overhead = None if self.budget is None else math.log(OVERHEAD * self.budget)
-
-        origins = everything[self._origins(now, losses, everything)]
-
+        mean, _ = losses.predict(everything)
+        origins = everything[monotone(now.cost.predict(everything)[0], mean)]
         recent = [o.loss is None for o in self.observations[-RECENT:]]
         radius = max(LOCAL * (1.0 - sum(recent) / len(recent)), LEAST)
-
-        def gain(X: Array) -> Array:
-            mean, sd = losses.predict(X)
-            log_cost, _ = now.cost.predict(X)
-            value = log_improvement(steps, log_cost, mean, sd * sd / np.sqrt(sd * sd + noise))
-            value = value - 0.5 * nearest(X, origins) / radius ** 2
-            if now.failure is not None:
-                value = value + np.log(np.maximum(now.failure.success(X), 1e-12))
-            return value if overhead is None else value - np.logaddexp(log_cost, overhead)
-
-        def score(X: Array) -> Array:
-            # Outside the cap's margin a steep bowl instead of a cliff, for the climb's sake.
-            over = np.minimum(now.cost.margin(X, cap), 0.0)
-            with np.errstate(invalid="ignore"):
-                return np.maximum(gain(X), -1e6) - 100.0 * over * over + 20.0 * over
-
-        low = np.maximum(space.low, now.X.min(0) - STRIDE)
-        high = np.minimum(space.high, now.X.max(0) + STRIDE)
-        drawn = np.vstack([np.clip(propose(space, origins, CANDIDATES, self._rng), low, high), origins])
-        value = score(drawn)
-        starts = drawn[np.argsort(-value, kind="stable")[:CLIMBS]]
-        climbed = climb(score, starts, low, high, space.numeric & (high > low), iterations=30)
-        best = drawn[np.argsort(-value, kind="stable")[:64]]
-        final = space.snap(np.vstack([climbed, best]))
-        safe = now.cost.margin(final, cap) >= 0
-        if not safe.any():
-            return self._cheapest(now, space.snap(drawn), cap)
-        final = final[safe]
-        return final[int(np.argmax(gain(final)))]
-
-    def _origins(self, now: Beliefs, losses: LossModel, X: Array) -> Array:
-        """Indices of the runs on the believed front, pending ones included."""
-        mean, _ = losses.predict(X)
-        log_cost, _ = now.cost.predict(X)
-        return monotone(log_cost, mean)
+        return Prospect(self.space, now, losses, self._steps(now, losses, everything, cap), origins, cap, radius, overhead)
 
     def _cheapest(self, now: Beliefs, X: Array, cap: float) -> Array:
         """Where nothing is surely within the cap: what most likely is."""
@@ -316,12 +269,11 @@ class Carbs:
 
     # ------------------------------------------------------------------ state
 
-    def scaling_laws(self, **options: object) -> "ScalingLaws":
+    def scaling_laws(self, **options: object) -> ScalingLaws:
         """Every numeric hyperparameter's optimum as a power law of the cost: see sweeps.carbs.laws.scaling_laws.
 
         Raises ValueError where the front is too short to say anything.
         """
-        from sweeps.carbs.laws import scaling_laws  # they build on this module
         return scaling_laws(self, **options)
 
     def state_dict(self) -> dict:
