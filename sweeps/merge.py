@@ -9,15 +9,16 @@ import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from sweeps.store.files import StoreError
 from sweeps.store.recovery import Snapshot, place_of
-from sweeps.store.rows import Identity, NotOurTable, differing, row_type_of
+from sweeps.store.rows import Kind, NotOurTable, TableKind, differing, kind_of
 from sweeps.store.store import Store, open_store, read_store
-from trainers.mnist.results import Result
+from trainers.mnist.cell import Result
 
 
 def merge(out: str, shards: list[str]) -> str:
@@ -29,15 +30,15 @@ def merge(out: str, shards: list[str]) -> str:
     """
     if place_of(out).path in [place_of(shard).path for shard in shards]:
         raise StoreError(f"{out} is both the result and a part: give another name for the result")
-    row_type = _row_type(shards[0])
-    found = {shard: read_store(shard, row_type=row_type) for shard in shards}
+    kind = _kind(shards[0])
+    found = {shard: read_store(shard, task=kind) for shard in shards}
     fingerprint = _only_fingerprint(found)
     results = _union({shard: part.results for shard, part in found.items()})
     tuning = _union({shard: part.tuning for shard, part in found.items()})
     failures = sorted((f for part in found.values() for f in part.failures.values()), key=lambda f: f.time)
     provenance = {"command": ["sweeps.merge", out, *shards],
                   "merged": {shard: part.runs for shard, part in found.items()}}
-    with open_store(out, provenance=provenance, fingerprint=fingerprint, row_type=row_type) as store:
+    with open_store(out, provenance=provenance, fingerprint=fingerprint, task=kind) as store:
         _union({out: store.results, "the shards": results})
         _union({out: store.tuning, "the shards": tuning})
         for row in results.values():
@@ -49,14 +50,14 @@ def merge(out: str, shards: list[str]) -> str:
         return _summary(store, found)
 
 
-def _row_type(shard: str) -> type:
-    """Of the shard's own study: tables of every study can be merged, if all hold the same columns."""
+def _kind(shard: str) -> Kind:
+    """Of the shard's own task: tables of every task can be merged, if all hold the same columns."""
     place = place_of(shard)
     data = place.read(place.path)
     if data is None:
         raise StoreError(f"{shard} does not exist: give the table of a sweep")
     try:
-        return row_type_of(data)
+        return kind_of(data, known=[TableKind(Result, "mnist")])
     except NotOurTable as error:
         raise StoreError(f"{shard} is no sweep's table: {error}") from error
 
@@ -65,15 +66,15 @@ def _only_fingerprint(found: dict[str, Snapshot]) -> str | None:
     shards = {part.fingerprint: shard for shard, part in found.items() if part.fingerprint is not None}
     if len(shards) > 1:
         (_, one), (_, other), *_ = shards.items()
-        raise StoreError(f"{one} and {other} come from different versions of trainer or data set: "
+        raise StoreError(f"{one} and {other} come from different versions of the training code or data: "
                          "merge only tables of one version")
     return next(iter(shards), None)
 
 
-def _union(parts: dict[str, Mapping[Identity, Result]]) -> dict[Identity, Result]:
+def _union(parts: dict[str, Mapping[NamedTuple, object]]) -> dict[NamedTuple, object]:
     """All rows, equal ones once. Raises StoreError where two of one identity differ."""
-    rows: dict[Identity, Result] = {}
-    source: dict[Identity, str] = {}
+    rows: dict[NamedTuple, object] = {}
+    source: dict[NamedTuple, str] = {}
     for name, part in parts.items():
         for key, row in part.items():
             names = differing(rows.setdefault(key, row), row)

@@ -11,7 +11,7 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # siblings from this checkout; shadow no library
 
-from sweeps.running.arguments import add_how, add_where
+from sweeps.running.arguments import add_machines, add_mnist, add_where
 from sweeps.running.exit import exit_status, leave
 
 
@@ -23,7 +23,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--cost", default="flops", choices=("flops", "seconds"), help="what a run costs (default flops)")
     add("--seed", type=int, default=0, help="of the search")
     add_where(parser, out="carbs.parquet")
-    add_how(parser)
+    add_mnist(parser)
+    add_machines(parser)
     return parser.parse_args(argv)
 
 
@@ -31,8 +32,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
 
     def sweep() -> int:
-        from sweeps.studies.hyperparameters import run_carbs  # takes seconds: --help does without, and Ctrl-C is heard
-        return run_carbs(args)
+        from sweeps.studies.mnist import run_mnist_carbs  # takes seconds: --help does without, and Ctrl-C is heard
+        return run_mnist_carbs(args)
 
     return exit_status(sweep)
 

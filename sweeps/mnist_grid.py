@@ -12,7 +12,7 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # siblings from this checkout; shadow no library
 
-from sweeps.running.arguments import add_how, add_where
+from sweeps.running.arguments import add_machines, add_mnist, add_where
 from sweeps.running.exit import exit_status, leave
 
 PRESETS = ("smoke", "quick", "standard", "full")
@@ -31,7 +31,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--batch-size", type=int, default=32, metavar="B", help="images a step on the whole data (default 32)")
     add("--batch-power", type=float, default=0.5, metavar="P", help="batch size ~ fraction^P (default 0.5; 0: constant)")
     add("--schedule", default="cosine", help="cosine (default), linear or constant, over each cell's own length")
-    add_how(parser)
+    add_mnist(parser)
+    add_machines(parser)
     return parser.parse_args(argv)
 
 
@@ -39,8 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
 
     def sweep() -> int:
-        from sweeps.studies.size_and_data import run_study  # takes seconds: --help does without, and Ctrl-C is heard
-        return run_study(args)
+        from sweeps.studies.mnist import run_mnist_grid  # takes seconds: --help does without, and Ctrl-C is heard
+        return run_mnist_grid(args)
 
     return exit_status(sweep)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # siblings from this checkout; shadow no library
 
-from sweeps.running.arguments import add_how, add_where
+from sweeps.running.arguments import add_machines, add_mnist, add_where
 from sweeps.running.exit import exit_status, leave
 
 PRESETS = ("smoke", "quick", "standard", "full")
@@ -25,7 +25,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_where(parser, out="schedules.parquet")
     add("--batch-size", type=int, default=32, metavar="B", help="images a step of the trunks and on the whole data (default 32)")
     add("--batch-power", type=float, default=0.5, metavar="P", help="per-budget batch size ~ fraction^P (default 0.5)")
-    add_how(parser)
+    add_mnist(parser)
+    add_machines(parser)
     return parser.parse_args(argv)
 
 

@@ -1,31 +1,36 @@
-"""What data and what code made a row: rows of two fingerprints never share a table."""
+"""What code and what data made a row, in a few hexadecimal digits: rows of two fingerprints never share a table."""
 
 import ast
 import hashlib
-from functools import cache
-from importlib import resources
+from collections.abc import Iterable
+from pathlib import Path
 
-from trainers.mnist.images import Images
-
-# The modules whose code decides a row's numbers; what images.py does is in the data's own digest.
-CODE = ("adam.py", "mnist/narrow.py", "mnist/network.py", "schedule.py", "mnist/train.py")
+DIGITS = 12
 
 
-def fingerprint(images: Images) -> str:
-    """Twelve hexadecimal digits of the data set's normalised arrays and the trainer's code."""
-    return hashlib.sha256(f"{images.digest} {_code_digest()}".encode()).hexdigest()[:12]
+def fingerprint(data_digest: str, code_digest: str) -> str:
+    """Of digests of the data and of the code."""
+    return hashlib.sha256(f"{data_digest} {code_digest}".encode()).hexdigest()[:DIGITS]
 
 
-@cache
-def _code_digest() -> str:
-    """Of the syntax trees, so that a comment or a docstring changes nothing."""
+def code_digest(files: Iterable[Path]) -> str:
+    """Of the files' syntax trees, in order.
+
+    A comment, a docstring, white space or an import's place changes nothing: a module may move.
+    """
     digest = hashlib.sha256()
-    for module in CODE:
-        tree = ast.parse(resources.files("trainers").joinpath(module).read_text())
+    for file in files:
+        tree = ast.parse(file.read_bytes())
         for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list) and body and isinstance(body[0], ast.Expr) \
-                    and isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
-                del body[0]
+            for name in ("body", "orelse", "finalbody"):
+                body = getattr(node, name, None)
+                if isinstance(body, list):
+                    setattr(node, name, [part for part in body if not _silent(part)])
         digest.update(ast.dump(tree).encode())
     return digest.hexdigest()
+
+
+def _silent(statement: ast.stmt) -> bool:
+    """A statement that computes nothing: an import, or a text alone, as docstrings are."""
+    return isinstance(statement, (ast.Import, ast.ImportFrom)) or (
+        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant) and isinstance(statement.value.value, str))

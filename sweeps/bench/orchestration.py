@@ -14,6 +14,7 @@ from pathlib import Path
 import ray
 import torch
 from ray import tune
+from trainers.mnist.results import Result
 
 from sweeps.bench.processes import private_bytes
 from sweeps.bench.tables import Section, Target
@@ -25,7 +26,6 @@ from sweeps.running.ray_tune import run_jobs
 from sweeps.store.store import open_store
 from trainers.mnist.cell import Cell, Recipe
 from trainers.mnist.images import Images
-from trainers.mnist.results import Result
 from trainers.mnist.train import DeviceImages, put_on
 
 SHORT_CELLS_TARGET = 0.70  # issue 8: of the cores' time, for cells of about 0.25 s

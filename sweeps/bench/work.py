@@ -3,10 +3,11 @@
 import time
 from dataclasses import dataclass, replace
 
+from trainers.mnist.results import Result
+
 from sweeps.jobs.job import CellJob, Cost, Shape
 from sweeps.store.rows import Identity, identity
 from trainers.mnist.cell import Cell, Recipe
-from trainers.mnist.results import Result
 from trainers.mnist.train import DeviceImages
 
 SPUN = "benchmark"  # the protocol of rows that nobody trained

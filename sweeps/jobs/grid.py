@@ -1,97 +1,133 @@
-"""The grid of a study: which cells, and the batch size of each."""
+"""The grid of a study: every combination of its axes' values and seeds is a cell."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field
 from itertools import product
 
-from trainers.mnist.cell import Cell
+from trainers.columns import Column, columns, names, typed
+from trainers.task import Task
+
+MOST_CELLS = 10_000_000   # of a grid: above, a typing error
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Every combination of its four lists is a cell."""
+    """Values of every axis, and of the seed where the task has one."""
 
-    widths: tuple[float, ...]
-    fractions: tuple[float, ...]
-    seeds: tuple[int, ...]
-    dropouts: tuple[float, ...]
+    axes: Mapping[str, tuple]
+    seeds: tuple[int, ...] = (0,)
+    choices: Mapping[str, object] = field(default_factory=dict)   # settings equal in all cells
 
     def __post_init__(self):
-        """Raises ValueError for a value that no run can have, and for an empty list."""
-        for name, values in vars(self).items():
+        """Raises ValueError for an axis without values and for a grid that nobody can train."""
+        for name, values in self.axes.items():
             if not values:
-                raise ValueError(f"{name}: give at least one")
-        for width in self.widths:
-            if not 0 < width < math.inf:
-                raise ValueError(f"width {width:g}: widths are multipliers above 0")
-        for fraction in self.fractions:
-            if not 0 < fraction <= 1:
-                raise ValueError(f"fraction {fraction:g}: fractions lie above 0 and at most at 1")
-        for dropout in self.dropouts:
-            if not 0 <= dropout < 1:
-                raise ValueError(f"dropout {dropout:g}: dropouts lie from 0 to below 1")
-        for seed in self.seeds:
-            if seed < 0:
-                raise ValueError(f"seed {seed}: seeds are 0 or more")
+                raise ValueError(f"{name}: give at least one value")
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name}: {', '.join(map(str, values))} names a value twice")
+        if not self.seeds:
+            raise ValueError("seeds: give at least one")
+        if self.size > MOST_CELLS:
+            raise ValueError(f"a grid of {self.size:,} cells: give fewer values")
 
-    def cells(self) -> list[Cell]:
-        """Each once, in order."""
-        return sorted({Cell(width=w, fraction=f, dropout=d, seed=s)
-                       for w, f, d, s in product(self.widths, self.fractions, self.dropouts, self.seeds)})
+    @property
+    def size(self) -> int:
+        return math.prod(map(len, self.axes.values())) * len(self.seeds)
 
+    def settings(self) -> Iterable[dict[str, object]]:
+        """Axes of every place, without seeds."""
+        return (dict(zip(self.axes, values)) for values in product(*self.axes.values()))
 
-def half_octaves(low: int, high: int) -> tuple[float, ...]:
-    """sqrt(2)^k for k from low to high: each step about doubles an image's FLOPs."""
-    return tuple(2.0 ** (k / 2) for k in range(low, high + 1))
+    def __str__(self) -> str:
+        parts = [f"{len(values)} {name}{'' if len(values) == 1 or name.endswith('s') else 's'}" for name, values in self.axes.items()]
+        return " x ".join([*parts, f"{len(self.seeds)} seed{'' if len(self.seeds) == 1 else 's'}"])
 
 
-def halvings(first: int, last: int) -> tuple[float, ...]:
-    """2^-k for k from first to last."""
-    return tuple(2.0**-k for k in range(first, last + 1))
+def cell_of(task: Task, settings: Mapping[str, object], *, seed: int | None = None, **choices: object) -> object:
+    """The task's cell at these settings, with the choices that follow from them and those that are given."""
+    repeats = names(task.cell, "repeat")
+    made = {**task.recipe(settings), **choices, **settings}
+    return task.cell(**made, **({repeats[0]: seed} if repeats and seed is not None else {}))
 
 
-@dataclass(frozen=True)
-class BatchRule:
-    """Images a step: `full` at the whole data set, growing with the data budget as its square root.
+def cells_of(task: Task, grid: Grid, **choices: object) -> list[object]:
+    """Every cell once, in order."""
+    made = {cell_of(task, settings, seed=seed, **{**grid.choices, **choices}) for settings in grid.settings() for seed in grid.seeds}
+    return sorted(made)
 
-    With one batch size everywhere small fractions get too few steps, lose for want of steps
-    rather than of images, and the best use of any compute is the whole data set: the frontier
-    would be the grid's edge.
+
+def grid_of(task: Task, axes: Mapping[str, tuple], seeds: int, choices: Mapping[str, object], *,
+            seed_values: Sequence | None = None) -> Grid:
+    """The grid with every value in its column's type; seeds are 0, 1, ... unless their values are given.
+
+    Raises ValueError, one line, for a name that the task does not take, one that it takes and nobody gives,
+    a value of another type, and seeds where it takes none.
     """
-
-    full: int = 32
-    power: float = 0.5
-
-    def __post_init__(self):
-        if self.full < 1:
-            raise ValueError(f"batch size {self.full}: at least 1 image")
-
-    def __call__(self, fraction: float) -> int:
-        return max(1, round(self.full * fraction**self.power))
-
-
-def seeds(count: int) -> tuple[int, ...]:
-    return tuple(range(count))
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A grid and how thoroughly its rates are tuned."""
-
-    grid: Grid
-    tune_trials: int   # learning rates tried a group, more where the optimum isn't bracketed yet
-    tune_seeds: int    # runs averaged for each
-    purpose: str
+    known = {c.name: c for c in columns(task.cell)}
+    for name in (*axes, *choices):
+        if name not in known:
+            raise ValueError(f"{task.name} takes no {name}: it takes {', '.join(known)}")
+    if both := sorted(set(axes) & set(choices)):
+        raise ValueError(f"{both[0]} is given twice: on the grid, and as one value")
+    repeats = names(task.cell, "repeat")
+    if seeds < 1:
+        raise ValueError(f"--seeds {seeds}: give at least 1")
+    if seeds > 1 and not repeats:
+        raise ValueError(f"--seeds {seeds}: {task.name} takes no seed, so every repetition would be the same run")
+    return Grid(axes={name: _values(known[name], values) for name, values in axes.items()},
+                seeds=tuple(valued(known[repeats[0]], value) for value in seed_values) if seed_values else tuple(range(seeds)),
+                choices={name: valued(known[name], value) for name, value in choices.items()})
 
 
-PRESETS = {
-    "smoke": Preset(Grid((0.25, 0.5), halvings(6, 7), seeds(1), (0.0, 0.2)), 3, 1, "a test, seconds"),
-    "quick": Preset(Grid(half_octaves(-4, 1), halvings(1, 5), seeds(2), (0.0, 0.2)), 5, 1, "minutes on a laptop"),
-    "standard": Preset(Grid(half_octaves(-4, 6), halvings(0, 7), seeds(3), (0.0, 0.2)), 7, 2, "half an hour on 2 cores"),
-    "full": Preset(Grid(half_octaves(-4, 12), halvings(0, 9), seeds(5), (0.0, 0.2)), 9, 3, "GPUs"),
-}
+def _values(column: Column, values: tuple) -> tuple:
+    if isinstance(values, Spaced) and column.kind is int:
+        values = tuple(dict.fromkeys(round(value) for value in values))
+    return tuple(valued(column, value) for value in values)
 
 
-def override(grid: Grid, **lists: tuple | None) -> Grid:
-    """The grid with the lists that are given."""
-    return replace(grid, **{name: tuple(values) for name, values in lists.items() if values is not None})
+def missing(task: Task, given: Iterable[str]) -> list[str]:
+    """Settings without a default that nobody gives."""
+    return [c.name for c in columns(task.cell) if c.default is MISSING and c.name not in set(given)]
+
+
+def valued(column: Column, value: object) -> object:
+    """The value in its column's type. Raises ValueError where it is none."""
+    made = typed(column.name, column.kind, value)
+    if column.kind is float and not math.isfinite(made):
+        raise ValueError(f"{column.name}={value}: give a finite number")
+    return made
+
+
+class Spaced(tuple):
+    """Values that a range gave: rounded where the axis is whole."""
+
+
+def parsed_axis(text: str) -> tuple[str, tuple]:
+    """depth=2,4,8 -> depth and its values; tokens=1e5:1e7:5 -> five values, evenly spaced in their logarithm.
+
+    Raises ValueError, one line, for anything else.
+    """
+    name, equals, values = text.partition("=")
+    if not equals or not name.isidentifier() or not values:
+        raise ValueError(f"{text}: give an axis and its values, as in depth=2,4,8 or tokens=1e5:1e7:5")
+    if ":" not in values:
+        return name, tuple(value.strip() for value in values.split(","))
+    try:
+        low, high, count = values.split(":")
+        low, high, count = float(low), float(high), int(count)
+    except ValueError:
+        raise ValueError(f"{text}: a range is LOW:HIGH:COUNT, as in tokens=1e5:1e7:5") from None
+    if not 0 < low < high < math.inf or count < 2:
+        raise ValueError(f"{text}: a range goes up from above 0, in 2 values or more")
+    return name, Spaced(float(f"{low * (high / low) ** (k / (count - 1)):.6g}") for k in range(count))
+
+
+def parsed_range(text: str) -> tuple[str, tuple[float, float]]:
+    """lr=1e-4:1e-1 -> lr and its bounds. Raises ValueError for anything else."""
+    name, _, bounds = text.partition("=")
+    try:
+        low, high = map(float, bounds.split(":"))
+    except ValueError:
+        raise ValueError(f"--tune {text}: give a setting and its bounds, as in --tune lr=1e-4:1e-1") from None
+    return name, (low, high)

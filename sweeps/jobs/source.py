@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from sweeps.jobs.job import Job
-from trainers.mnist.results import Result
 
 
 class Source(Protocol):
@@ -16,35 +15,68 @@ class Source(Protocol):
     def exhausted(self) -> bool:
         """No job is left, nor will any come of those under way."""
 
-    def finished(self, job: Job, rows: Sequence[Result]) -> None: ...
+    def finished(self, job: Job, rows: Sequence[object]) -> None:
+        """The job is through: a row for each of its cells, in their order."""
 
     def failed(self, job: Job) -> None:
-        """`job` was given up after its last attempt."""
+        """The job was given up after its last attempt."""
 
     def remaining(self) -> list[Job]:
         """Jobs not yet handed out, as far as they are known: for the estimate of time."""
 
 
-class JobList:
-    """A fixed list of jobs, the dearest first, so that no core idles at the end."""
+class Seconds(Protocol):
+    """How long jobs take, as far as is known; it learns while a sweep runs."""
 
-    def __init__(self, jobs: Iterable[Job], *, seconds: Callable[[Job], float]):
-        self._jobs = sorted(jobs, key=seconds)
+    lessons: int   # how often it has changed its mind
 
-    def next(self) -> Job | None:
+    def __call__(self, job: Job) -> float: ...
+
+
+class LongestFirst:
+    """Jobs in hand, the longest first, so that no core idles at the end; sorted again when the estimates change."""
+
+    def __init__(self, jobs: Iterable[Job], seconds: Callable[[Job], float]):
+        self._jobs, self._seconds, self._sorted_at = list(jobs), seconds, None
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def add(self, jobs: Iterable[Job]) -> None:
+        self._jobs += jobs
+        self._sorted_at = None
+
+    def pop(self) -> Job | None:
+        now = getattr(self._seconds, "lessons", 0)
+        if self._sorted_at != now:
+            self._jobs.sort(key=self._seconds)
+            self._sorted_at = now
         return self._jobs.pop() if self._jobs else None
 
-    def exhausted(self) -> bool:
-        return not self._jobs
+    def jobs(self) -> list[Job]:
+        return list(self._jobs)
 
-    def finished(self, job: Job, rows: Sequence[Result]) -> None:
+
+class JobList:
+    """A fixed list of jobs."""
+
+    def __init__(self, jobs: Iterable[Job], *, seconds: Callable[[Job], float]):
+        self._waiting = LongestFirst(jobs, seconds)
+
+    def next(self) -> Job | None:
+        return self._waiting.pop()
+
+    def exhausted(self) -> bool:
+        return not len(self._waiting)
+
+    def finished(self, job: Job, rows: Sequence[object]) -> None:
         """Nothing to learn."""
 
     def failed(self, job: Job) -> None:
         """Nothing to learn."""
 
     def remaining(self) -> list[Job]:
-        return list(self._jobs)
+        return self._waiting.jobs()
 
 
 class Staged:
@@ -73,7 +105,7 @@ class Staged:
     def exhausted(self) -> bool:
         return self.complete and all(source.exhausted() for source in self._sources)
 
-    def finished(self, job: Job, rows: Sequence[Result]) -> None:
+    def finished(self, job: Job, rows: Sequence[object]) -> None:
         self._owner[job].finished(job, rows)
         self._complete_when_ready()
 

@@ -1,12 +1,11 @@
 """From a plan to its table: the part that every sweep shares, whatever it trains."""
 
-import argparse
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import reduce
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -14,114 +13,116 @@ from pathlib import Path
 
 import ray.tune
 
-from sweeps.jobs.job import Cost, Job, Shape
-from sweeps.jobs.pack import Packed
 from sweeps.jobs.source import Source
+from sweeps.running.checkpoints import EVERY_S, SavedStates
 from sweeps.running.connect import connect
 from sweeps.running.progress import Display, clock
 from sweeps.running.ray_tune import Outcome, Trials, run_jobs
-from sweeps.running.speed import CPU, GPU, learnt
-from sweeps.store.rows import Identity, identity_of
+from sweeps.running.speed import Seconds
 from sweeps.store.store import Store, StoreError, open_store
-from sweeps.tuning.bracket import Tuned
-from trainers.fingerprint import fingerprint
-from trainers.mnist.cell import Cell, Recipe
-from trainers.mnist.images import Images
+from trainers.columns import identity_of, names, place_of
+from trainers.task import Task
 
 GPU_SHARE = 0.25    # of a GPU for each trial, where there are GPUs and nothing was said
-PRECISIONS = ("float32", "tf32", "bfloat16")
 # Where to log -> module and class of Tune's callback, the package that it needs, its arguments.
 LOGGERS = {
     "tensorboard": ("ray.tune.logger", "TBXLoggerCallback", "tensorboardX", {}),
     "mlflow": ("ray.air.integrations.mlflow", "MLflowLoggerCallback", "mlflow", {"experiment_name": "scaling-law-lab"}),
     "wandb": ("ray.air.integrations.wandb", "WandbLoggerCallback", "wandb", {"project": "scaling-law-lab"}),
 }
-FEWEST_TIMEOUT_S, TIMEOUT_FACTOR = 300.0, 30.0  # a cell counts as hung after the larger of the two
+FEWEST_TIMEOUT_S, TIMEOUT_FACTOR = 300.0, 30.0  # a run counts as hung after the larger of the two without a sign of life
+UNKNOWN_TIMEOUT_S = 3600.0                      # where nobody knows how long runs take
 
 
-def shape_of(images: Images) -> Shape:
-    return Shape(train=len(images.train_images), val=len(images.val_images), classes=images.classes)
+@dataclass(frozen=True)
+class Machines:
+    """Where a sweep runs, and what each of its trials gets."""
+
+    address: str | None = None            # a Ray cluster: auto, or host:port; None: this machine
+    cpus: int | None = None               # cores of a local Ray; None: all
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float | None = None   # None: none, or all of one with device cuda, or a share where there are GPUs
+    device: str = "auto"                  # auto, cpu or cuda
+    pack: int = 1                         # cells that one run may train
+    cell_timeout: float | None = None     # seconds without a sign of life until a run counts as hung
+    save_every: float = EVERY_S           # seconds between two states that a run saves
+    log_to: Sequence[str] = ()            # of LOGGERS
 
 
-def conduct(args: argparse.Namespace, images: Images, *, provenance: dict,
-            source_of: Callable[[Store, Callable[[Job], float]], Source],
-            closing: Callable[[Store, Source, Outcome], str]) -> int:
+def conduct(task: Task, data: object, *, out: str, machines: Machines, provenance: dict,
+            source_of: Callable[[Store, Seconds], Source], closing: Callable[[Store, Source, Outcome], str]) -> int:
     """Open the table, run what the source still wants, say how it ended; 0, or 1 where cells failed or it was stopped.
 
     Raises ValueError (StoreError, ConnectError) before anything is trained or written.
     """
-    shape, callbacks = shape_of(images), loggers(args.log_to)
+    if machines.pack < 1:
+        raise ValueError(f"--pack {machines.pack}: give at least 1 cell")
+    callbacks = loggers(machines.log_to)
     with ExitStack() as stack:
-        store = stack.enter_context(open_store(args.out, provenance=provenance, fingerprint=fingerprint(images)))
+        fingerprint = task.fingerprint(data)
+        store = stack.enter_context(open_store(out, task=task, provenance=provenance, fingerprint=fingerprint))
         for notice in store.notices:
             print(notice)
-        speed = learnt(GPU if args.device == "cuda" else CPU, store.results.values())
-
-        def seconds(job: Job) -> float:
-            return speed.seconds(job.cost(shape))
-
+        device = "cuda" if machines.device == "cuda" else "cpu"
+        seconds = Seconds(task, data, device=device, rows=store.results.values())
         source = source_of(store, seconds)
         if source.exhausted():
             outcome = Outcome(finished=0, failed=0, interrupted=False)
             print("every cell is in the table: nothing to train")
         else:
-            outcome = _run(source, images, store, args, seconds, callbacks, stack)
+            outcome = _run(task, data, source, store, machines, seconds, callbacks, stack, out, fingerprint)
         print(closing(store, source, outcome))
     return 1 if outcome.failed or outcome.interrupted else 0
 
 
-def _run(source: Source, images: Images, store: Store, args: argparse.Namespace, seconds: Callable[[Job], float],
-         callbacks: Sequence[ray.tune.Callback], stack: ExitStack) -> Outcome:
+def _run(task: Task, data: object, source: Source, store: Store, machines: Machines, seconds: Seconds,
+         callbacks: Sequence[ray.tune.Callback], stack: ExitStack, out: str, fingerprint: str) -> Outcome:
     """Connect, and run the source under a display."""
-    if args.pack != 1:
-        source = Packed(source, size=args.pack)
-    gpus = args.gpus_per_trial if args.gpus_per_trial is not None else (1.0 if args.device == "cuda" else 0.0)
-    cluster = stack.enter_context(connect(args.address, cpus=args.cpus, cpus_per_trial=args.cpus_per_trial, gpus_per_trial=gpus))
-    if args.gpus_per_trial is None and args.device == "auto" and cluster.gpus:
+    gpus = machines.gpus_per_trial if machines.gpus_per_trial is not None else (1.0 if machines.device == "cuda" else 0.0)
+    cluster = stack.enter_context(connect(machines.address, cpus=machines.cpus, cpus_per_trial=machines.cpus_per_trial,
+                                          gpus_per_trial=gpus))
+    if machines.gpus_per_trial is None and machines.device == "auto" and cluster.gpus:
         gpus = GPU_SHARE
-    slots = cluster.slots(cpus=args.cpus_per_trial, gpus=gpus)
+    slots = cluster.slots(cpus=machines.cpus_per_trial, gpus=gpus)
+    saved = SavedStates(out, fingerprint=fingerprint, every_s=machines.save_every) if task.saves else None
     display = Display(source, seconds=seconds, slots=slots)
-    display.note(f"{len(source.remaining())} runs to go on {slots} slots: about {clock(display.remaining_seconds())}")
-    trials = Trials(cpus=args.cpus_per_trial, gpus=gpus, device=args.device, callbacks=tuple(callbacks),
-                    timeout_s=lambda job: args.cell_timeout or max(FEWEST_TIMEOUT_S, TIMEOUT_FACTOR * seconds(job)))
+    to_go, about = len(source.remaining()), f": about {clock(display.remaining_seconds())}" if seconds.known else ""
+    display.note(f"{to_go or 'some'} runs to go on {slots} slots{about}")
+    trials = Trials(cpus=machines.cpus_per_trial, gpus=gpus, device=machines.device, callbacks=tuple(callbacks),
+                    timeout_s=lambda job: machines.cell_timeout or _timeout(seconds, job))
     with display:
-        outcome = run_jobs(source, images=images, store=store, cluster=cluster, watcher=display, trials=trials)
-    if args.address is None and outcome.wall_seconds:
-        display.note(f"{slots} slots were busy {outcome.busy_seconds / slots / outcome.wall_seconds:.1%} of {clock(outcome.wall_seconds)}, "
-                     "in training and validation")
+        outcome = run_jobs(source, task=task, data=data, store=store, cluster=cluster, watcher=display, trials=trials, saved=saved)
+    if saved:
+        saved.close()
+    if machines.address is None and outcome.wall_seconds:
+        display.note(f"{slots} slots were busy {outcome.busy_seconds / slots / outcome.wall_seconds:.1%} of {clock(outcome.wall_seconds)}")
     return outcome
 
 
-def refuse_other_recipes(store: Store, wanted: Mapping[Job, bool]) -> None:
-    """`wanted`: the jobs of a plan, and whether the rate of each is settled.
+def _timeout(seconds: Seconds, job: object) -> float:
+    if not seconds.known:
+        return UNKNOWN_TIMEOUT_S
+    return max(FEWEST_TIMEOUT_S if seconds.in_closed_form else UNKNOWN_TIMEOUT_S, TIMEOUT_FACTOR * seconds(job))
 
-    Raises StoreError where the store holds one of their cells trained by another recipe.
+
+def refuse_other_choices(task: Task, store: Store, wanted: Mapping[object, bool], tuned: str | None = None) -> None:
+    """`wanted`: the cells of a plan, and whether the choice `tuned` is settled for each.
+
+    Raises StoreError where the store holds one of their places trained with other choices.
     """
-    plan = {_place(identity): (identity, settled) for job, settled in wanted.items() for identity in job.identities()}
+    plan = {place_of(cell): (cell, settled) for cell, settled in wanted.items()}
+    choices = names(task.cell, "choice")
     for row in store.results.values():
-        have = identity_of(row)
-        want, settled = plan.get(_place(have), (have, True))
-        if settled and have == want:
+        want, settled = plan.get(place_of(row), (None, True))
+        if want is None or (settled and identity_of(row) == identity_of(want)):
             continue
-        differs = next((name for name in Recipe.__dataclass_fields__ if name != "lr" and getattr(have, name) != getattr(want, name)), "lr")
-        asked = getattr(want, differs) if settled or differs != "lr" else "a rate yet to be tuned"
-        raise StoreError(f"the table holds the cell at width {have.width:g}, fraction {have.fraction:g} trained with "
-                         f"{differs} {getattr(have, differs)}, this sweep asks for {asked}: choose another --out")
-
-
-def _place(identity: Identity) -> tuple:
-    """The cell and the protocol: what a table should hold under one recipe only."""
-    return (*(getattr(identity, name) for name in Cell.__dataclass_fields__), identity.protocol)
-
-
-def total_cost(jobs: Iterable[Job], shape: Shape) -> Cost:
-    return reduce(Cost.__add__, (job.cost(shape) for job in jobs), Cost(0, 0.0, 0, 0.0))
-
-
-def tuning_line(verdicts: Iterable[Tuned]) -> str:
-    verdicts = list(verdicts)
-    bracketed = sum(verdict.bracketed for verdict in verdicts)
-    return f"learning rate bracketed in {bracketed} of {len(verdicts)} studies"
+        differing = [name for name in choices if getattr(row, name) != getattr(want, name)]
+        # Before the tuned choice is settled it differs by chance: any other tells more.
+        name = next((other for other in differing if settled or other != tuned), tuned)
+        asked = getattr(want, name) if settled or name != tuned else "a value yet to be tuned"
+        at = ", ".join(f"{axis} {getattr(row, axis)}" for axis in names(task.cell, "axis"))
+        raise StoreError(f"the table holds the cell at {at} trained with {name} {getattr(row, name)}, "
+                         f"this sweep asks for {asked}: choose another --out")
 
 
 def loggers(names: Sequence[str]) -> tuple[ray.tune.Callback, ...]:

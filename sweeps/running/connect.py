@@ -283,15 +283,17 @@ def _sigterm_kept() -> Iterator[None]:
 
 def _runtime_env(packages: Sequence[str], folder: Path) -> dict:
     """Ships the driver's version of the packages, unless a submitted job brought them along."""
+    # Sets are walked in the order of hashes, which Python else draws anew for every process.
+    always = {"env_vars": {"PYTHONHASHSEED": "0"}}
     job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env") or {}
     if "working_dir" in job:
-        return {}
+        return always
     for package in packages:
         found = importlib.util.find_spec(package)
         if found is None or not found.submodule_search_locations:
             raise ConnectError(f"{package} is no package that this Python can import: pip install -e . in the checkout")
         shutil.copytree(found.submodule_search_locations[0], folder / package, ignore=_NOT_CODE)
-    return {"working_dir": str(folder)}
+    return {"working_dir": str(folder), **always}
 
 
 def _short_parent() -> Path:

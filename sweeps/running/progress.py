@@ -1,14 +1,15 @@
 """What a person sees while a sweep runs: a live line on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from sweeps.jobs.job import Job
 from sweeps.jobs.source import Source
-from trainers.mnist.results import Result
+from sweeps.running.speed import Seconds
+from trainers.columns import lettered
 
 PLAIN_EVERY_S = 15.0  # between lines where there is no terminal
 
@@ -16,7 +17,7 @@ PLAIN_EVERY_S = 15.0  # between lines where there is no terminal
 class Display:
     """The watcher of a sweep; a context manager while it runs."""
 
-    def __init__(self, source: Source, *, seconds: Callable[[Job], float], slots: int, console: Console | None = None):
+    def __init__(self, source: Source, *, seconds: Seconds, slots: int, console: Console | None = None):
         self._source, self._seconds, self._slots = source, seconds, max(1, slots)
         self._console = console or Console(highlight=False)
         self._bar = Progress(BarColumn(bar_width=24), TextColumn("{task.description}"), console=self._console,
@@ -24,7 +25,7 @@ class Display:
         self._task = self._bar.add_task("starting Ray's workers", total=None)
         self._done = {"results": 0, "tuning": 0}
         self._failures = 0
-        self._best: Result | None = None
+        self._best: float | None = None   # lowest loss of the grid's rows
         self._running: list[Job] = []
         self._estimated = 0.0   # seconds of the finished, as they were estimated
         self._measured = 0.0    # and as they were
@@ -41,13 +42,16 @@ class Display:
         self._running.append(job)
         self._show()
 
-    def finished(self, job: Job, rows: Sequence[Result]) -> None:
+    def finished(self, job: Job, rows: Sequence[object], seconds: float) -> None:
         self._forget(job)
         self._done[job.table] += len(rows)
-        self._estimated += self._seconds(job)
-        self._measured += sum(row.train_seconds * row.spent_flops / row.flops for row in rows)  # a shared trunk once
+        if self._seconds.known:
+            self._estimated += self._seconds(job)
+            self._measured += seconds
+        self._seconds.learn(job, seconds)
         if job.table == "results":
-            self._best = min([*rows, *([self._best] if self._best else [])], key=lambda row: row.val_loss)
+            losses = [getattr(row, lettered(type(row), "L")) for row in rows]
+            self._best = min(losses if self._best is None else [*losses, self._best])
         self._show()
 
     def failed(self, job: Job, kind: str, error: str, *, again: bool) -> None:
@@ -81,7 +85,8 @@ class Display:
         self._last_line = now
         done, left = self._done["results"], len(self._source.remaining())
         parts = [f"{done} cells", f"{self._done['tuning']} tuning runs", f"{left} to go", f"{self._failures} failed",
-                 f"best loss {self._best.val_loss:.4f}" if self._best else "", f"ETA {clock(self.remaining_seconds())}"]
+                 f"best loss {self._best:.4g}" if self._best is not None else "",
+                 f"ETA {clock(self.remaining_seconds())}" if self._seconds.known and left else ""]
         text = ", ".join(part for part in parts if part)
         if plain:
             self.note(f"[{clock(now - self._began)}] {text}")

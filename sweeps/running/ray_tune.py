@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import wraps
 from pathlib import Path
 
@@ -23,14 +23,14 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from sweeps.jobs.source import Source
+from sweeps.running.checkpoints import SavedStates
 from sweeps.running.connect import Cluster, describe
-from sweeps.running.dispatch import Desk, Patience, Watcher, last_line
+from sweeps.running.dispatch import Dispatcher, Patience, Watcher, last_line
 from sweeps.running.exit import SweepError, handled
 from sweeps.running.temp_folder import temp_folder
-from sweeps.running.worker import JobTrainable
+from sweeps.running.worker import OURS, JobTrainable
 from sweeps.store.store import Store
-from trainers.mnist.images import Images
-from trainers.mnist.results import Result
+from trainers.task import Task
 
 BARREN_ROUNDS = 10     # times in a row that Tune may give up without an end of a job before we do
 ROUND = 5_000          # jobs a Tuner: it holds some 40 kB of each until its end
@@ -59,8 +59,8 @@ class Trials(Patience):
     callbacks: tuple[Callback, ...] = ()  # Tune's own, to log elsewhere
 
 
-def run_jobs(source: Source, *, images: Images, store: Store, cluster: Cluster, watcher: Watcher,
-             trials: Trials = Trials(), row_type: type[Result] = Result) -> Outcome:
+def run_jobs(source: Source, *, task: Task, data: object, store: Store, cluster: Cluster, watcher: Watcher,
+             trials: Trials = Trials(), saved: SavedStates | None = None) -> Outcome:
     """Run all of `source`; every finished row is in `store` when this returns.
 
     Ctrl-C (or SIGTERM) once lets the running jobs finish, twice raises KeyboardInterrupt.
@@ -68,53 +68,54 @@ def run_jobs(source: Source, *, images: Images, store: Store, cluster: Cluster, 
     finished, and StoreError as soon as the store takes no more.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # of failures the watcher tells
-    # Once: with_parameters puts the images into the object store for as long as this process lives.
+    # Once: with_parameters puts the data into the object store for as long as this process lives.
     trainable = tune.with_resources(
-        tune.with_parameters(JobTrainable, images=images, threads=max(1, int(trials.cpus)), device=trials.device),
+        tune.with_parameters(JobTrainable, task=task, data=data, threads=max(1, int(trials.cpus)), device=trials.device,
+                             fingerprint=task.fingerprint(data), folder=os.getcwd(), checkpoints=saved.actor if saved else None),
         {"cpu": trials.cpus, "gpu": trials.gpus})
-    desk = Desk(source, store, watcher, trials, row_type)
+    dispatcher = Dispatcher(task, source, store, watcher, trials, saved)
     for logger in trials.callbacks:
-        _tell_and_go_on(logger, watcher)
+        _guard(logger, watcher)
     barren = 0
     # Tune wants a folder; nothing in it outlives the sweep.
-    with temp_folder(Path(tempfile.gettempdir()), "tune-") as folder, _interrupts(desk):
-        while not desk.over():
-            clerk, before = _Clerk(desk, cluster, trials), desk.succeeded + desk.failed
-            tuner, reason = _tuner(clerk, trainable, trials, str(folder)), ""
+    with temp_folder(Path(tempfile.gettempdir()), "tune-") as folder, _interrupts(dispatcher):
+        while not dispatcher.over():
+            searcher, before = _Searcher(dispatcher, cluster, trials), dispatcher.succeeded + dispatcher.failed
+            tuner, reason = _tuner(searcher, trainable, trials, str(folder)), ""
             try:
                 tuner.fit()
             except Exception as error:  # whatever it is, Tune runs nothing now: a new Tuner takes the rest
-                reason = "" if clerk.through else last_line(str(error)) or type(error).__name__
-            if clerk.broken:
-                raise clerk.broken
-            desk.broke_off(reason)
+                reason = "" if searcher.through else last_line(str(error)) or type(error).__name__
+            if searcher.broken:
+                raise searcher.broken
+            dispatcher.broke_off(reason)
             if reason:
                 watcher.note(f"Ray Tune stopped ({reason}); going on with what is left")
-            barren = barren + 1 if reason and desk.succeeded + desk.failed == before else 0
+            barren = barren + 1 if reason and dispatcher.succeeded + dispatcher.failed == before else 0
             if barren == BARREN_ROUNDS:
                 raise SweepError(f"Ray Tune gave up {barren} times without finishing a job, at last with: {reason}")
-    return Outcome(finished=desk.succeeded, failed=desk.failed, interrupted=desk.stopping, busy_seconds=desk.busy_seconds,
-                   wall_seconds=desk.ended_at - desk.began_at)
+    return Outcome(finished=dispatcher.succeeded, failed=dispatcher.failed, interrupted=dispatcher.stopping, busy_seconds=dispatcher.busy_seconds,
+                   wall_seconds=dispatcher.ended_at - dispatcher.began_at)
 
 
 def _kept(method: Callable) -> Callable:
     """Tune logs and forgets what is raised in here: keep the first, which then ends the sweep."""
     @wraps(method)
-    def call(clerk: "_Clerk", *args: object, **kwargs: object) -> object:
+    def call(searcher: "_Searcher", *args: object, **kwargs: object) -> object:
         try:
-            return method(clerk, *args, **kwargs)
+            return method(searcher, *args, **kwargs)
         except Exception as error:
-            clerk.broken = clerk.broken or error
+            searcher.broken = searcher.broken or error
             return None
     return call
 
 
-class _Clerk(Searcher):
-    """Speaks with one Tuner on the desk's behalf: Tune asks it for trials, _Ears tell it of their ends."""
+class _Searcher(Searcher):
+    """Speaks with one Tuner on the dispatcher's behalf: Tune asks it for trials, _Reports tell it of their ends."""
 
-    def __init__(self, desk: Desk, cluster: Cluster, trials: Trials):
+    def __init__(self, dispatcher: Dispatcher, cluster: Cluster, trials: Trials):
         super().__init__()
-        self.desk, self._cluster, self._trials = desk, cluster, trials
+        self.dispatcher, self._cluster, self._trials = dispatcher, cluster, trials
         self.broken: Exception | None = None
         self.through = False   # every trial of this Tuner has ended, and there will be no more
         self._told_of_stopping = False
@@ -127,25 +128,25 @@ class _Clerk(Searcher):
             return Searcher.FINISHED
         # No job in hand for a slot that isn't free: Tune gives freed actors to its newest trials, so that one
         # in hand may wait for hours. (Seen: a tuning run that half a grid waited for.)
-        if len(self.desk) >= self._slots_now():
+        if len(self.dispatcher) >= self._slots_now():
             return None
-        job = self.desk.hand_out(trial_id)
+        job = self.dispatcher.hand_out(trial_id)
         if job is None:
             return Searcher.FINISHED if self._no_more() else None
         self._handed_out += 1
-        return {**job.describe(), "job": job, "timeout_s": self._trials.timeout_s(job)}
+        return {**job.describe(), OURS: {"cells": [asdict(cell) for cell in job.cells], "timeout_s": self._trials.timeout_s(job)}}
 
     def _no_more(self) -> bool:
-        return self.desk.stopping or self.broken is not None or self._handed_out >= ROUND or self.desk.over()
+        return self.dispatcher.stopping or self.broken is not None or self._handed_out >= ROUND or self.dispatcher.over()
 
     @_kept
     def over(self, trials: Sequence[Trial]) -> bool:
         """Whether this Tuner, of these trials, has nothing left to do."""
-        self.through = not len(self.desk) and self._no_more() and all(trial.is_finished() for trial in trials)
+        self.through = not len(self.dispatcher) and self._no_more() and all(trial.is_finished() for trial in trials)
         return self.through
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
-        """Nothing: _Ears have told of it, before any logger could fail on it."""
+        """Nothing: _Reports have told of it, before any logger could fail on it."""
 
     def _slots_now(self) -> float:
         """Trials that may run at once, at present or when an autoscaler has done what it may."""
@@ -157,26 +158,28 @@ class _Clerk(Searcher):
 
     @_kept
     def tick(self) -> None:
-        if self.desk.stopping and not self._told_of_stopping:  # not by the signal's handler: it may cut into a print
+        if self.dispatcher.stopping and not self._told_of_stopping:  # not by the signal's handler: it may cut into a print
             self._told_of_stopping = True
-            self.desk.watcher.note("stopping: the running cells finish first; once more to stop now "
+            if self.dispatcher.saved:
+                self.dispatcher.saved.stop()
+            self.dispatcher.watcher.note("stopping: the running cells finish first, or save and leave; once more to stop now "
                                    "(finished cells are safe)")
 
     @_kept
     def began(self, trial_id: str) -> None:
-        self.desk.began(trial_id)
+        self.dispatcher.began(trial_id)
 
     @_kept
     def never_began(self, trial_id: str) -> None:
-        self.desk.never_began(trial_id)
+        self.dispatcher.never_began(trial_id)
 
     @_kept
     def reported(self, trial_id: str, result: dict) -> None:
-        self.desk.reported(trial_id, result)
+        self.dispatcher.reported(trial_id, result)
 
     @_kept
     def died(self, trial_id: str, text: str) -> None:
-        self.desk.died(trial_id, text)
+        self.dispatcher.died(trial_id, text)
 
     # Tune would keep us in its snapshots; what is worth keeping is in the store.
     def __getstate__(self) -> dict:
@@ -193,27 +196,27 @@ class _Through(Exception):
     """Ends a Tuner that has nothing left to do."""
 
 
-class _Ears(Callback):
-    """Tells the clerk what Tune tells callbacks only."""
+class _Reports(Callback):
+    """Tells the searcher what Tune tells callbacks only."""
 
-    def __init__(self, clerk: _Clerk):
-        self._clerk = clerk
+    def __init__(self, searcher: _Searcher):
+        self._searcher = searcher
 
     def on_step_begin(self, iteration: int, trials: list, **info: object) -> None:
-        self._clerk.tick()
+        self._searcher.tick()
 
     def on_step_end(self, iteration: int, trials: list, **info: object) -> None:
-        if self._clerk.broken:  # from here it ends Tuner.fit, with its actors stopped
-            raise self._clerk.broken
-        if self._clerk.over(trials):
+        if self._searcher.broken:  # from here it ends Tuner.fit, with its actors stopped
+            raise self._searcher.broken
+        if self._searcher.over(trials):
             # Else Tune writes a snapshot and an analysis of all trials, which nobody reads: 125 kB of memory for each.
             raise _Through
 
     def on_trial_start(self, iteration: int, trials: list, trial: Trial, **info: object) -> None:
-        self._clerk.began(trial.trial_id)
+        self._searcher.began(trial.trial_id)
 
     def on_trial_result(self, iteration: int, trials: list, trial: Trial, result: dict, **info: object) -> None:
-        self._clerk.reported(trial.trial_id, result)
+        self._searcher.reported(trial.trial_id, result[OURS])
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Trial, **info: object) -> None:
         # Tune keeps its trials until the Tuner's end. Most of what each holds answers questions that nobody
@@ -225,10 +228,10 @@ class _Ears(Callback):
     def on_trial_error(self, iteration: int, trials: list, trial: Trial, **info: object) -> None:
         # From the file where Tune put it: trial.get_error looks where that is copied to, later.
         text = Path(trial.error_file).read_text(errors="replace") if trial.error_file else ""
-        self._clerk.died(trial.trial_id, text.partition("\n")[2].strip() or "died without a word")
+        self._searcher.died(trial.trial_id, text.partition("\n")[2].strip() or "died without a word")
 
 
-class _Mute(TrialProgressCallback):
+class _Quiet(TrialProgressCallback):
     """In the place of Tune's own, which says on the terminal that a trial stopped early has completed."""
 
     def log_result(self, *_: object, **__: object) -> None:
@@ -238,7 +241,7 @@ class _Mute(TrialProgressCallback):
         """Nothing."""
 
 
-def _tell_and_go_on(logger: Callback, watcher: Watcher) -> None:
+def _guard(logger: Callback, watcher: Watcher) -> None:
     """Have the logger's failures told, the first of them, instead of ending the Tuner and what runs in it."""
     told = False
 
@@ -268,14 +271,14 @@ class _AnySlot(FIFOScheduler):
     that come up late stay empty for good. Naming none leaves the choice to the free slots.
     """
 
-    def __init__(self, clerk: _Clerk):
+    def __init__(self, searcher: _Searcher):
         super().__init__()
-        self._clerk = clerk
+        self._searcher = searcher
 
     def choose_trial_to_run(self, tune_controller: object) -> None:
-        if self._clerk.desk.stopping:  # what waits for a slot is not to begin
+        if self._searcher.dispatcher.stopping:  # what waits for a slot is not to begin
             for trial in [trial for trial in tune_controller.get_live_trials() if trial.status == Trial.PENDING]:
-                self._clerk.never_began(trial.trial_id)
+                self._searcher.never_began(trial.trial_id)
                 tune_controller.stop_trial(trial)
 
 
@@ -286,30 +289,30 @@ class _Unpickled(list):
         return list, ()
 
 
-def _tuner(clerk: _Clerk, trainable: type, trials: Trials, folder: str) -> tune.Tuner:
+def _tuner(searcher: _Searcher, trainable: type, trials: Trials, folder: str) -> tune.Tuner:
     os.environ.update({
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # three files a trial would cost more than a small cell
         "TUNE_DISABLE_SIGINT_HANDLER": "1",         # ours finishes what is running
         "TUNE_GLOBAL_CHECKPOINT_S": "1000000",      # the store is our snapshot
-        "TUNE_MAX_PENDING_TRIALS_PG": "1000000",    # the clerk decides how many
+        "TUNE_MAX_PENDING_TRIALS_PG": "1000000",    # the searcher decides how many
         "RAY_AIR_NEW_OUTPUT": "0",                  # whose banner no verbosity silences
     })
     return tune.Tuner(
         trainable,
-        tune_config=tune.TuneConfig(search_alg=clerk, scheduler=_AnySlot(clerk), num_samples=-1, reuse_actors=True),
+        tune_config=tune.TuneConfig(search_alg=searcher, scheduler=_AnySlot(searcher), num_samples=-1, reuse_actors=True),
         run_config=tune.RunConfig(storage_path=folder, name="sweep", verbose=0,
-                                  callbacks=_Unpickled([_Ears(clerk), _Mute(), *trials.callbacks]),
+                                  callbacks=_Unpickled([_Reports(searcher), _Quiet(), *trials.callbacks]),
                                   failure_config=tune.FailureConfig(max_failures=0),
                                   checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False)))
 
 
 @contextmanager
-def _interrupts(desk: Desk) -> Iterator[None]:
+def _interrupts(dispatcher: Dispatcher) -> Iterator[None]:
     """First signal: hand out no more jobs. Second: KeyboardInterrupt."""
     def handle(number: int, frame: object) -> None:
-        if desk.stopping:
+        if dispatcher.stopping:
             raise KeyboardInterrupt
-        desk.stopping = True
+        dispatcher.stopping = True
 
     with handled(handle, signal.SIGINT, signal.SIGTERM):
         yield

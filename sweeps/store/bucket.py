@@ -141,6 +141,14 @@ class ObjectPlace:
             self._still_ours()
             self._put(path, data)
 
+    def put_beside(self, folder: str, name: str, data: bytes) -> None:
+        """An object beside the table; the caller is the only one that writes there, and needs no lease."""
+        self._put(f"{folder}/{name}", data)
+
+    def remove_beside(self, folder: str, name: str) -> None:
+        """That object, if it is there."""
+        self._remove(f"{folder}/{name}")
+
     def _put(self, path: str, data: bytes) -> None:
         # In a thread, where no Ctrl-C strikes: a stream that is left half-way, by any exception,
         # is closed, and so puts what it has by then in place of a good object.

@@ -133,6 +133,20 @@ class LocalPlace:
                 raise
             self._sync_folder()
 
+    def put_beside(self, folder: str, name: str, data: bytes) -> None:
+        """A file in a folder beside the table, wholly or not at all; the caller is the only one that writes there."""
+        with _told(folder):
+            if os.path.islink(folder):
+                raise StoreError(f"{folder} is a link: what is saved goes beside the table, so remove the link")
+            os.makedirs(folder, exist_ok=True)
+        self.replace(os.path.join(folder, name), data)
+
+    def remove_beside(self, folder: str, name: str) -> None:
+        """That file, if it is there, and the folder once it is empty."""
+        with suppress(OSError):
+            os.unlink(os.path.join(folder, name))
+            os.rmdir(folder)
+
     def _sync_folder(self) -> None:
         if os.name == "nt":   # folders can't be opened there; NTFS journals its names itself
             return

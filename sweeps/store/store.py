@@ -13,41 +13,40 @@ import threading
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Self
+from typing import NamedTuple, Self
 
 from sweeps.store.bucket import LeaseLost
 from sweeps.store.files import StoreError
 from sweeps.store.journal import encode
 from sweeps.store.recovery import Place, Recovery, Snapshot, note_difference, place_of, table_path
-from sweeps.store.rows import Failure, Identity, identity_of, normal, printable, to_parquet
-from trainers.mnist.results import Result
+from sweeps.store.rows import Kind, failure_type, normal, printable, to_parquet
+from trainers.columns import identity_of
 
 FOLD_ROWS = 64       # the journal may always grow to this: small tables are cheap, and early readers see rows
 FOLD_SHARE = 0.25    # and to this share of the table: a row is written about 5 times in all, however many there are
 
 
-def open_store(out: str | os.PathLike, *, provenance: dict, fingerprint: str | None = None,
-               row_type: type = Result) -> "Store":
+def open_store(out: str | os.PathLike, *, task: Kind, provenance: dict, fingerprint: str | None = None) -> "Store":
     """The table at out, locked, with every row that any earlier run finished.
 
-    Raises StoreError where another sweep holds it, where it is no table of row_type, where its
+    Raises StoreError where another sweep holds it, where it is no table of the task, where its
     rows carry another fingerprint, and where it can't be read or written.
     """
     place = place_of(out)
     place.acquire()
     try:
-        return Store(place, json.loads(json.dumps(provenance)), fingerprint, row_type)
+        return Store(place, json.loads(json.dumps(provenance)), fingerprint, task)
     except BaseException:
         place.release()
         raise
 
 
-def read_store(out: str | os.PathLike, *, row_type: type = Result) -> Snapshot:
+def read_store(out: str | os.PathLike, *, task: Kind) -> Snapshot:
     """What the store at out holds now. Takes no lock and writes nothing: a sweep may be running.
 
-    Raises StoreError where there is no table of row_type.
+    Raises StoreError where there is no table of the task.
     """
-    found = Recovery(place_of(out), row_type)
+    found = Recovery(place_of(out), task)
     if not (found.has_table or found.has_journal):
         raise StoreError(f"{out} does not exist: give the table of a sweep")
     return Snapshot(results=found.results, tuning=found.tuning, failures=found.failures,
@@ -57,18 +56,18 @@ def read_store(out: str | os.PathLike, *, row_type: type = Result) -> Snapshot:
 class Store:
     """An open table. Rows come in from any thread; made by open_store, ended by close or a with block."""
 
-    def __init__(self, place: Place, provenance: dict, fingerprint: str | None, row_type: type):
-        self._place, self._provenance, self._row_type = place, provenance, row_type
+    def __init__(self, place: Place, provenance: dict, fingerprint: str | None, task: Kind):
+        self._place, self._provenance, self._task = place, provenance, task
         self._lock = threading.RLock()
-        found = Recovery(place, row_type)
+        found = Recovery(place, task)
         if None not in (fingerprint, found.fingerprint) and fingerprint != found.fingerprint:
-            raise StoreError(f"{place.path} holds rows of another version of trainer or data set "
-                             f"({found.fingerprint}, now {fingerprint}): give another --out")
+            raise StoreError(f"{place.path} holds rows of another version of the training code or data "
+                             f"({found.fingerprint}, now {fingerprint}), which may differ in their bits: give another --out")
         self._fingerprint = fingerprint or found.fingerprint
         self._results, self._tuning, self._failures = found.results, found.tuning, found.failures
         self.notices, self._runs, self._stale = found.notices, found.runs, found.stale
         self._journalled = 0
-        if not found.has_table:
+        if not found.has_table and task.row is not None:
             self._stale.add("results")
         self._set_aside(found.damaged)
         self.compact()
@@ -94,31 +93,31 @@ class Store:
             error.add_note(str(second))
 
     @property
-    def results(self) -> Mapping[Identity, Result]:
+    def results(self) -> Mapping[NamedTuple, object]:
         return MappingProxyType(self._results)
 
     @property
-    def tuning(self) -> Mapping[Identity, Result]:
+    def tuning(self) -> Mapping[NamedTuple, object]:
         return MappingProxyType(self._tuning)
 
     @property
-    def failures(self) -> Mapping[Identity, Failure]:
+    def failures(self) -> Mapping[NamedTuple, object]:
         return MappingProxyType(self._failures)
 
-    def append(self, result: Result) -> bool:
+    def append(self, result: object) -> bool:
         """Keep a finished row; False where its identity is held already, whose row stays.
 
         Raises StoreError where it can't be kept, ValueError where it could not be read back.
         """
         return self._append("results", self._results, result)
 
-    def append_tuning(self, result: Result) -> bool:
+    def append_tuning(self, result: object) -> bool:
         """The same for a tuning trial, in the table beside."""
         return self._append("tuning", self._tuning, result)
 
-    def _append(self, sheet: str, rows: dict, result: Result) -> bool:
-        if type(result) is not self._row_type:
-            raise TypeError(f"this store keeps {self._row_type.__name__}, not {type(result).__name__}")
+    def _append(self, sheet: str, rows: dict, result: object) -> bool:
+        if type(result) is not self._task.row:
+            raise TypeError(f"this store keeps rows of {self._task.name}, not {type(result).__name__}")
         row = normal(result)
         key = identity_of(row)
         with self._lock:
@@ -127,7 +126,7 @@ class Store:
                 note_difference(self.notices, rows[key], row)
                 return False
             if self._fingerprint not in (None, row.fingerprint):
-                raise StoreError(f"a row of another version of trainer or data set ({row.fingerprint}) "
+                raise StoreError(f"a row of another version of the training code or data ({row.fingerprint}) "
                                  f"does not go into {self._place.path} ({self._fingerprint}): give another --out")
             # Held before it is journalled: a Ctrl-C between the two leaves it to the fold.
             rows[key] = row
@@ -142,7 +141,7 @@ class Store:
             self._fold_when_due()
         return True
 
-    def fail(self, failure: Failure) -> None:
+    def fail(self, failure: object) -> None:
         """Keep a failure, in place of an older one of that identity; a finished row stays finished."""
         row = normal(printable(failure))
         key = identity_of(row)
@@ -153,7 +152,7 @@ class Store:
                 self._failures[key] = row
                 self._fold_when_due()
 
-    def _journal(self, sheet: str, row: Result | Failure) -> None:
+    def _journal(self, sheet: str, row: object) -> None:
         self._stale.add(sheet)
         self._journalled += 1
         self._place.append(encode(sheet, row))
@@ -190,9 +189,9 @@ class Store:
             if self._stale & {"results", "tuning"} and (not runs or runs[-1] != self._provenance):
                 runs = [*runs, self._provenance]
             for sheet in sorted(self._stale):
-                kind = Failure if sheet == "failures" else self._row_type
+                kind = failure_type(self._task.cell) if sheet == "failures" else self._task.row
                 rows = getattr(self, f"_{sheet}").values()
-                self._place.replace(table_path(self._place.path, sheet), to_parquet(rows, kind, runs))
+                self._place.replace(table_path(self._place.path, sheet), to_parquet(rows, kind, runs, self._task.name))
             self._runs = runs
             self._stale.clear()
             if self._journalled:

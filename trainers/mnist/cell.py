@@ -1,33 +1,49 @@
-"""What identifies a run: its place on the grid and the recipe it is trained by."""
+"""The rows of the MNIST studies: what a run is told, and what it yields.
 
-from dataclasses import MISSING, Field, dataclass, field
+Neither torch nor Ray is imported here, so that a table can be described in a second.
+"""
 
+from dataclasses import dataclass
 
-def column(unit: str, meaning: str, *, default: object = MISSING) -> Field:
-    """A field of a row: its unit and meaning travel into the Parquet schema."""
-    return field(default=default, metadata={"unit": unit, "meaning": meaning})
+from trainers.columns import axis, choice, clock, measured, repeat
+
+PER_BUDGET = "per-budget"  # the protocol in which every data budget has its own schedule
 
 
 @dataclass(frozen=True, order=True, kw_only=True)
 class Cell:
-    """Where a run sits on the grid: all that identifies it, nothing measured."""
+    """All that identifies a run, nothing measured: its place on the grid, and how it is trained."""
 
-    width: float = column("1", "multiplier of the base channels, a power of sqrt 2")
-    fraction: float = column("1", "share of the training images, a power of 1/2")
-    dropout: float = column("1", "probability of zeroing a feature before the last layer")
-    seed: int = column("1", "of initialisation, subset, order and dropout masks")
+    width: float = axis("1", "multiplier of the base channels, a power of sqrt 2")
+    fraction: float = axis("1", "share of the training images, a power of 1/2")
+    dropout: float = axis("1", "probability of zeroing a feature before the last layer", default=0.0)
+    seed: int = repeat("1", "of initialisation, subset, order and dropout masks", default=0)
+    lr: float = choice("1", "peak learning rate of Adam, before the rule's factor", default=0.012)
+    batch_size: int = choice("images", "images a step", default=32)
+    lr_rule: str = choice("", "uniform, or fan_in: lr / sqrt(fan_in) in each layer", default="uniform")
+    schedule: str = choice("", "shape of the learning rate's decay", default="cosine")
+    warmup: float = choice("1", "share of the steps in which the rate rises", default=0.1)
+    weight_decay: float = choice("1", "decoupled weight decay, as in AdamW", default=0.0)
+    beta1: float = choice("1", "Adam's decay rate of the mean gradient", default=0.9)
+    beta2: float = choice("1", "Adam's decay rate of the squared gradient", default=0.99)
+    precision: str = choice("", "of the arithmetic: float32, tf32 or bfloat16 (weights stay float32)", default="float32")
+    protocol: str = axis("", "whose schedule the point belongs to; per-budget: its own", default=PER_BUDGET)
 
 
 @dataclass(frozen=True, order=True, kw_only=True)
-class Recipe:
-    """How a cell is trained: what a sweep may tune."""
+class Result(Cell):
+    """A finished cell: one row of results.parquet, and the only list of its columns."""
 
-    lr: float = column("1", "peak learning rate of Adam, before the rule's factor")
-    batch_size: int = column("images", "images a step")
-    lr_rule: str = column("", "uniform, or fan_in: lr / sqrt(fan_in) in each layer", default="uniform")
-    schedule: str = column("", "shape of the learning rate's decay", default="cosine")
-    warmup: float = column("1", "share of the steps in which the rate rises", default=0.1)
-    weight_decay: float = column("1", "decoupled weight decay, as in AdamW", default=0.0)
-    beta1: float = column("1", "Adam's decay rate of the mean gradient", default=0.9)
-    beta2: float = column("1", "Adam's decay rate of the squared gradient", default=0.99)
-    precision: str = column("", "of the arithmetic: float32, tf32 or bfloat16 (weights stay float32)", default="float32")
+    channels: int = measured("channels", "of the first layer: base channels x width, rounded")
+    params: int = measured("parameters", "N, trainable", law="N")
+    samples: int = measured("images", "D, training images processed", law="D")
+    steps: int = measured("steps", "optimiser steps")
+    flops: float = measured("FLOP", "C, forward and backward over D images, 2 per multiply-add", law="C")
+    spent_flops: float = measured("FLOP", "what the row added to the bill: C, less what it shares with its trunk")
+    train_loss: float = measured("nat", "mean cross-entropy over the last tenth of the steps, as trained")
+    val_loss: float = measured("nat", "L, mean cross-entropy over the whole validation set", law="L")
+    val_accuracy: float = measured("1", "share of the validation set classified rightly", law="accuracy")
+    train_seconds: float = clock("s", "wall time of the training steps")
+    device: str = measured("", "cpu, or the GPU's name")
+    dataset: str = measured("", "name of the data set")
+    fingerprint: str = measured("", "of the data set's bytes and the trainer's code")

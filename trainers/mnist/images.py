@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import math
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -45,6 +46,11 @@ class Images:
     val_labels: np.ndarray    # (m,) int64
     classes: int
     digest: str               # SHA-256 of these arrays
+
+    @property
+    def knowing_nothing(self) -> float:
+        """Loss of giving every class the same probability, nats."""
+        return math.log(self.classes)
 
 
 def load_images(name: str = "mnist", root: str | Path | None = None) -> Images:

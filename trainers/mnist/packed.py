@@ -10,15 +10,14 @@ float64 to 1e-9 over a run, in float32 as closely as rounding lets two runs stay
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
-from trainers.mnist.cell import Cell, Recipe
-from trainers.mnist.results import Result
+from trainers.mnist.cell import Cell, Result
 from trainers.mnist.train import DeviceImages, Run, _arithmetic, steps_of
 from trainers.schedule import rate_factors
 
@@ -27,38 +26,31 @@ from trainers.schedule import rate_factors
 UNRECORDED_STEPS = 3
 
 
-@dataclass(frozen=True)
-class Member:
-    """A cell and how it is trained."""
-
-    cell: Cell
-    recipe: Recipe
-
-    def shape(self) -> "Member":
-        """What members of a pack have in common: all but seed, dropout and learning rate."""
-        return Member(replace(self.cell, seed=0, dropout=0.0), replace(self.recipe, lr=0.0))
+def shape(cell: Cell) -> Cell:
+    """What members of a pack have in common: all but seed, dropout and learning rate."""
+    return replace(cell, seed=0, dropout=0.0, lr=0.0)
 
 
 class Pack:
     """Runs in progress, each step of all taken at once."""
 
-    def __init__(self, members: Sequence[Member], images: DeviceImages):
-        """Raises ValueError where the members are not of one shape, or there are none."""
-        if len({member.shape() for member in members}) != 1:
+    def __init__(self, cells: Sequence[Cell], images: DeviceImages):
+        """Raises ValueError where the cells are not of one shape, or there are none."""
+        if len({shape(cell) for cell in cells}) != 1:
             raise ValueError("a pack needs cells that differ in seed, dropout and learning rate only, at least one")
         self.images = images
-        self.recipe = members[0].recipe
-        self.runs = [Run(member.cell, member.recipe, images) for member in members]
+        self.common = cells[0]
+        self.runs = [Run(cell, images) for cell in cells]
         self.device = self.runs[0].device
         self.weights = self._stacked()
         self.optimiser = self._joint_optimiser()
         self.orders = torch.stack([run.order for run in self.runs])
         self.step = 0
         # What a step reads and leaves. In place, since a CUDA graph knows nothing but addresses.
-        self._batch = torch.zeros(len(members), self.recipe.batch_size, dtype=torch.long, device=self.device)
+        self._batch = torch.zeros(len(cells), self.common.batch_size, dtype=torch.long, device=self.device)
         features = self.runs[0].network.classifier.in_features
-        self._keep = torch.ones(len(members), self.recipe.batch_size, features, device=self.device)
-        self._losses = torch.zeros(len(members), device=self.device)
+        self._keep = torch.ones(len(cells), self.common.batch_size, features, device=self.device)
+        self._losses = torch.zeros(len(cells), device=self.device)
 
     def advance(self, factors: Sequence[float]) -> None:
         """Take one step per factor of the peak learning rates. A member that diverges disturbs no other."""
@@ -98,20 +90,20 @@ class Pack:
         groups: dict[float, list[Tensor]] = {}
         for run in self.runs:
             for group in run.optimiser.groups:
-                groups.setdefault(run.recipe.lr * group.share, []).extend(group.parameters)
+                groups.setdefault(run.cell.lr * group.share, []).extend(group.parameters)
         # The rate is a tensor, since a CUDA graph would keep a plain number for good.
         return torch.optim.AdamW(
             [{"params": own, "peak": peak, "lr": torch.zeros((), device=self.device)} for peak, own in groups.items()],
-            betas=(self.recipe.beta1, self.recipe.beta2), weight_decay=self.recipe.weight_decay,
+            betas=(self.common.beta1, self.common.beta2), weight_decay=self.common.weight_decay,
             fused=True, capturable=self.device.type == "cuda")
 
     def _place(self, factor: float) -> None:
         """Put the next step's batch, masks and rates where the step reads them."""
-        first = self.step * self.recipe.batch_size
-        self._batch.copy_(self.orders[:, first:first + self.recipe.batch_size])
+        first = self.step * self.common.batch_size
+        self._batch.copy_(self.orders[:, first:first + self.common.batch_size])
         for run, keep in zip(self.runs, self._keep):
             if run.cell.dropout:
-                keep.copy_(run._mask(self.recipe.batch_size))
+                keep.copy_(run._mask(self.common.batch_size))
         for group in self.optimiser.param_groups:
             group["lr"].fill_(group["peak"] * factor)
 
@@ -119,7 +111,7 @@ class Pack:
         chosen = self._batch.flatten()
         images = self.images.train_images.index_select(0, chosen).unflatten(0, self._batch.shape)
         labels = self.images.train_labels.index_select(0, chosen).view_as(self._batch)
-        with _arithmetic(self.recipe.precision, self.device):
+        with _arithmetic(self.common.precision, self.device):
             losses = vmap(self._loss)(self.weights, images, labels, self._keep)
         losses.sum().backward()
         self.optimiser.step()
@@ -139,25 +131,13 @@ class Pack:
         return graph.replay
 
 
-def train_packed(members: Sequence[Member], images: DeviceImages) -> list[Result]:
-    """Rows of the members, in their order, as trainers.mnist.train.train makes them; of those that diverge, none.
+def train_packed(cells: Sequence[Cell], images: DeviceImages) -> list[Result]:
+    """Rows of the cells, in their order, as trainers.mnist.train makes them, diverged ones included.
 
-    Raises ValueError where the members are not of one shape, and where their fraction holds fewer
+    Raises ValueError where the cells are not of one shape, and where their fraction holds fewer
     images than a batch.
     """
-    pack = _trained(members, images)
-    return [run.result() for run in pack.runs if not pack.diverged(run)]
-
-
-def attempt_packed(members: Sequence[Member], images: DeviceImages) -> list[Result]:
-    """Like train_packed, but a member that diverges has a row with infinite losses."""
-    pack = _trained(members, images)
+    pack, common = Pack(cells, images), cells[0]
+    steps = steps_of(common.fraction, common.batch_size, len(images.train_images))
+    pack.advance(rate_factors(steps, shape=common.schedule, warmup=common.warmup))
     return [run.diverged_result() if pack.diverged(run) else run.result() for run in pack.runs]
-
-
-def _trained(members: Sequence[Member], images: DeviceImages) -> Pack:
-    pack = Pack(members, images)
-    cell, recipe = members[0].cell, members[0].recipe
-    steps = steps_of(cell.fraction, recipe.batch_size, len(images.train_images))
-    pack.advance(rate_factors(steps, shape=recipe.schedule, warmup=recipe.warmup))
-    return pack

@@ -18,23 +18,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainers.adam import Adam
-from trainers.fingerprint import fingerprint
 from trainers.mnist import narrow
-from trainers.mnist.cell import Cell, Recipe
+from trainers.mnist.cell import Cell, Result
 from trainers.mnist.images import Images
 from trainers.mnist.network import SIDES, ConvNet, channels, count_params, fan_ins, flops_per_image
-from trainers.mnist.results import Result
 from trainers.schedule import rate_factors
+from trainers.task import Diverged
 
 # Numbers that the first layer puts out at once in evaluation: 3 MB stay in a core's share of the cache. From width 4
 # on that takes a quarter less time than 1000 images at once; below, it is those 1000.
 EVALUATION_NUMBERS = 800_000
 EVALUATION_BATCHES = (100, 1000)  # fewest and most images
 TRAIN_LOSS_SHARE = 0.1   # of the steps, at the end, over which train_loss is averaged
-
-
-class Diverged(FloatingPointError):
-    """The loss is no longer a finite number."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +53,8 @@ class DeviceImages:
     fingerprint: str
 
 
-def put_on(images: Images, device: torch.device | str) -> DeviceImages:
-    """`images` on `device`; on the CPU it shares the arrays' memory, also when they are read-only."""
+def put_on(images: Images, device: torch.device | str, fingerprint: str) -> DeviceImages:
+    """`images` on `device`, with the fingerprint that goes into rows; on the CPU it shares the arrays' memory, also when they are read-only."""
     def tensor(array: np.ndarray) -> Tensor:
         with warnings.catch_warnings():  # arrays in Ray's object store are read-only, and we only read
             warnings.filterwarnings("ignore", message=".*not writable.*")
@@ -68,7 +63,7 @@ def put_on(images: Images, device: torch.device | str) -> DeviceImages:
     return DeviceImages(
         train_images=tensor(images.train_images), train_labels=tensor(images.train_labels),
         val_images=tensor(images.val_images), val_labels=tensor(images.val_labels),
-        classes=images.classes, name=images.name, fingerprint=fingerprint(images))
+        classes=images.classes, name=images.name, fingerprint=fingerprint)
 
 
 def steps_of(fraction: float, batch_size: int, images: int) -> int:
@@ -86,18 +81,18 @@ def steps_of(fraction: float, batch_size: int, images: int) -> int:
 class Run:
     """A run in progress: network, optimiser, and its place in the order of images."""
 
-    def __init__(self, cell: Cell, recipe: Recipe, images: DeviceImages):
-        self.cell, self.recipe, self.images = cell, recipe, images
+    def __init__(self, cell: Cell, images: DeviceImages):
+        self.cell, self.images = cell, images
         self.device = images.train_images.device
         self.network = ConvNet(cell.width, cell.dropout, images.classes, _generator(cell.seed, "weights"))
-        self._narrow = narrow.pays(cell.width, recipe.precision, self.device)
+        self._narrow = narrow.pays(cell.width, cell.precision, self.device)
         self.network.to(self.device, memory_format=torch.contiguous_format if self._narrow else torch.channels_last)
-        self.optimiser = _adam(self.network, cell, recipe)
+        self.optimiser = _adam(self.network, cell)
         # The subset at 1/4 is the first quarter of the same permutation, hence nested in that at 1/2.
         self.order = torch.randperm(len(images.train_images), generator=_generator(cell.seed, "order")).to(self.device)
         self.masks = _generator(cell.seed, "dropout", self.device)
         self.step = 0
-        self.rate = recipe.lr  # of the next step
+        self.rate = cell.lr  # of the next step
         self.losses: list[Tensor] = []  # one a step, on the device: reading them would stall it
         self.seconds = 0.0
 
@@ -108,10 +103,10 @@ class Run:
         """
         began = time.perf_counter()
         for factor in factors:
-            self.rate = self.recipe.lr * factor
+            self.rate = self.cell.lr * factor
             self.losses.append(self._take_step())
         if not math.isfinite(self.losses[-1].item()):  # also waits for the device
-            raise Diverged(f"training loss is {self.losses[-1].item()} after {self.step} steps at lr {self.recipe.lr:g}")
+            raise Diverged(f"training loss is {self.losses[-1].item()} after {self.step} steps at lr {self.cell.lr:g}")
         self.seconds += time.perf_counter() - began
 
     def branch(self) -> "Run":
@@ -137,30 +132,30 @@ class Run:
         # On the device: reading them batch by batch would stall it.
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         right = torch.zeros((), dtype=torch.int64, device=self.device)
-        with torch.inference_mode(), _arithmetic(self.recipe.precision, self.device):
+        with torch.inference_mode(), _arithmetic(self.cell.precision, self.device):
             for images, labels in zip(self.images.val_images.split(batch), self.images.val_labels.split(batch)):
                 scores = self._scores(images).float()
                 total += F.cross_entropy(scores, labels, reduction="none").double().sum()
                 right += (scores.argmax(1) == labels).sum()
         loss, count = total.item(), len(self.images.val_labels)
         if not math.isfinite(loss):
-            raise Diverged(f"validation loss is {loss} after {self.step} steps at lr {self.recipe.lr:g}")
+            raise Diverged(f"validation loss is {loss} after {self.step} steps at lr {self.cell.lr:g}")
         return Evaluation(loss=loss / count, accuracy=right.item() / count)
 
-    def result(self, *, protocol: str = "per-budget", spent_flops: float | None = None) -> Result:
+    def result(self, *, spent_flops: float | None = None) -> Result:
         """The row of the run as it stands; `spent_flops` is C unless a trunk was shared."""
-        return self._row(self.evaluate(), protocol, spent_flops)
+        return self._row(self.evaluate(), spent_flops)
 
     def diverged_result(self) -> Result:
         """The row of a run that blew up: infinite losses, no image classified."""
-        return self._row(Evaluation(loss=math.inf, accuracy=0.0), "per-budget", None)
+        return self._row(Evaluation(loss=math.inf, accuracy=0.0), None)
 
-    def _row(self, evaluation: Evaluation, protocol: str, spent_flops: float | None) -> Result:
-        samples = self.step * self.recipe.batch_size
+    def _row(self, evaluation: Evaluation, spent_flops: float | None) -> Result:
+        samples = self.step * self.cell.batch_size
         flops = float(samples * flops_per_image(self.cell.width, self.images.classes))
         last = self.losses[-max(1, round(TRAIN_LOSS_SHARE * self.step)):]
         return Result(
-            **asdict(self.cell), **asdict(self.recipe), protocol=protocol,
+            **asdict(self.cell),
             channels=channels(self.cell.width)[0], params=count_params(self.cell.width, self.images.classes),
             samples=samples, steps=self.step, flops=flops,
             spent_flops=flops if spent_flops is None else spent_flops,
@@ -169,10 +164,10 @@ class Run:
             device=_device_name(self.device), dataset=self.images.name, fingerprint=self.images.fingerprint)
 
     def _take_step(self) -> Tensor:
-        batch = self.order[self.step * self.recipe.batch_size:(self.step + 1) * self.recipe.batch_size]
+        batch = self.order[self.step * self.cell.batch_size:(self.step + 1) * self.cell.batch_size]
         images = self.images.train_images.index_select(0, batch)
         labels = self.images.train_labels.index_select(0, batch)
-        with _arithmetic(self.recipe.precision, self.device):
+        with _arithmetic(self.cell.precision, self.device):
             loss = F.cross_entropy(self._scores(images, self._mask(len(batch))), labels)
         self.optimiser.step(torch.autograd.grad(loss, self.optimiser.parameters), self.rate)
         self.step += 1
@@ -188,24 +183,16 @@ class Run:
         return keep.bernoulli_(1.0 - self.cell.dropout, generator=self.masks).div_(1.0 - self.cell.dropout)
 
 
-def train(cell: Cell, recipe: Recipe, images: DeviceImages) -> Result:
+def train(cell: Cell, images: DeviceImages) -> Result:
     """One epoch over the cell's fraction with a schedule of that length, then validation.
 
-    Raises Diverged where the loss stops being finite, ValueError where the fraction holds fewer
-    images than a batch.
+    A run that diverges is a row with infinite losses. Raises ValueError where the fraction holds
+    fewer images than a batch.
     """
-    steps = steps_of(cell.fraction, recipe.batch_size, len(images.train_images))
-    run = Run(cell, recipe, images)
-    run.advance(rate_factors(steps, shape=recipe.schedule, warmup=recipe.warmup))
-    return run.result()
-
-
-def attempt(cell: Cell, recipe: Recipe, images: DeviceImages) -> Result:
-    """Like train, but a run that diverges is a row with infinite losses: to tuning, that is an answer."""
-    run = Run(cell, recipe, images)
+    steps = steps_of(cell.fraction, cell.batch_size, len(images.train_images))
+    run = Run(cell, images)
     try:
-        run.advance(rate_factors(steps_of(cell.fraction, recipe.batch_size, len(images.train_images)),
-                                 shape=recipe.schedule, warmup=recipe.warmup))
+        run.advance(rate_factors(steps, shape=cell.schedule, warmup=cell.warmup))
         return run.result()
     except Diverged:
         return run.diverged_result()
@@ -217,19 +204,19 @@ def evaluation_batch(width: float) -> int:
     return max(fewest, min(most, EVALUATION_NUMBERS // (channels(width)[0] * SIDES[0] ** 2)))
 
 
-def _adam(network: ConvNet, cell: Cell, recipe: Recipe) -> Adam:
+def _adam(network: ConvNet, cell: Cell) -> Adam:
     """AdamW with a group a layer, whose share of the rate the rule decides.
 
     Rule fan_in: 1/sqrt(fan_in), the width dependence of the "optimal" rate for Adam in
     J. Hilton's curriculum, chapter 2.
     """
-    if recipe.lr_rule == "fan_in":
+    if cell.lr_rule == "fan_in":
         groups = [(fan_in**-0.5, list(layer.parameters())) for layer, fan_in in zip(network.layers(), fan_ins(cell.width))]
-    elif recipe.lr_rule == "uniform":
+    elif cell.lr_rule == "uniform":
         groups = [(1.0, list(network.parameters()))]
     else:
-        raise ValueError(f"unknown lr_rule {recipe.lr_rule!r}: choose uniform or fan_in")
-    return Adam(groups, betas=(recipe.beta1, recipe.beta2), weight_decay=recipe.weight_decay)
+        raise ValueError(f"unknown lr_rule {cell.lr_rule!r}: choose uniform or fan_in")
+    return Adam(groups, betas=(cell.beta1, cell.beta2), weight_decay=cell.weight_decay)
 
 
 STREAMS = ("weights", "order", "dropout")  # independent random streams of one seed

@@ -1,0 +1,262 @@
+"""A task searched by CARBS: its hyperparameters tuned while the model and its data grow."""
+
+import json
+import math
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sweeps.carbs.grammar import dimension
+from sweeps.carbs.laws import ScalingLaws, scaling_laws
+from sweeps.carbs.search import BudgetSpent, Carbs
+from sweeps.carbs.space import Space
+from sweeps.jobs.grid import missing, valued
+from sweeps.jobs.job import Job
+from sweeps.running.conduct import Machines, conduct, provenance
+from sweeps.running.ray_tune import Outcome
+from sweeps.store.store import Store, StoreError
+from sweeps.studies.grid import LEARNT, last_lines
+from trainers.columns import columns, identity_of, lettered, names
+from trainers.task import Task
+
+DEAREST_SHARE = 0.1  # of the budget that one run may cost, unless --max-cost says otherwise
+FRONT_EVERY = 20     # runs between two prints of the front
+USUAL_SHARE = 0.005  # of the budget that a run costs in the mean: 175 runs spent it in the published search
+SECONDS = "seconds"  # a cost that every task has
+REFUSED_IN_A_ROW = 1000   # configurations that the task refuses before the search gives up
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What a search is asked for."""
+
+    task: Task
+    data: object
+    space: Space
+    settings: Mapping[str, object]   # of every run, beside what is searched
+    cost: str                        # the column that is a run's cost, or SECONDS
+    budget: float                    # of all runs together, in units of cost
+    max_cost: float                  # of one run
+    seed: int = 0
+    runs: int | None = None          # at most
+
+    def cell(self, config: Mapping[str, object], *, seed: int) -> object:
+        repeats = names(self.task.cell, "repeat")
+        return self.task.cell(**{**self.task.recipe(config), **self.settings, **config}, **({repeats[0]: seed} if repeats else {}))
+
+    def planned(self, config: Mapping[str, object]) -> float | None:
+        """What a run is going to cost, where that is known beforehand."""
+        if self.cost == SECONDS or self.task.row is None or lettered(self.task.row, "C") != self.cost:
+            return None
+        cost = self.task.cost([self.cell(config, seed=0)], self.data)
+        return None if cost is None else cost.flops
+
+    def cost_of(self, row: object) -> float:
+        """Raises ValueError where the run has no such column."""
+        kind = type(row)
+        name = next((c.name for c in columns(kind) if c.role == "clock" and c.unit == "s"), None) if self.cost == SECONDS else self.cost
+        if name not in kind.__dataclass_fields__:
+            raise ValueError(f"--cost {self.cost}: the runs measure {', '.join(names(kind, 'measured'))}: give one of these, or seconds")
+        return float(getattr(row, name))
+
+
+def plan_search(task: Task, data: object, dimensions: Mapping[str, str], *, settings: Mapping[str, object], cost: str, budget: float,
+                max_cost: float | None = None, seed: int = 0, runs: int | None = None) -> SearchPlan:
+    """Raises ValueError, one line, for what can't be done."""
+    known = {c.name: c for c in columns(task.cell)}
+    dimensions = dimensions or task.search
+    if not dimensions:
+        raise ValueError(f"{task.name} has no search of its own: say what to search, as in --search lr=log:3e-3 depth=log:4")
+    for name in (*dimensions, *settings):
+        if name not in known:
+            raise ValueError(f"{task.name} takes no {name}: it takes {', '.join(known)}")
+        if known[name].role == "repeat":
+            raise ValueError(f"{name} is a repetition, which a search draws itself: leave it out")
+    if not 0 < budget < math.inf:
+        raise ValueError(f"--budget {budget:g}: give the {cost} that all runs together may cost, above 0")
+    settings = {**task.search_settings, **{name: valued(known[name], value) for name, value in settings.items()}}
+    settings = {name: value for name, value in settings.items() if name not in dimensions}
+    space = Space({name: dimension(text, known[name].kind) for name, text in dimensions.items()})
+    if absent := missing(task, [*dimensions, *settings, *names(task.cell, "repeat")]):
+        raise ValueError(f"{task.name} needs {', '.join(absent)}: add --search {absent[0]}=log:..., or --set {absent[0]}=...")
+    plan = SearchPlan(task, data, space, settings, cost, budget, max_cost or DEAREST_SHARE * budget, seed, runs)
+    task.check(plan.cell(space.center(), seed=0), data)
+    first = plan.planned(space.center())
+    if first is not None and plan.max_cost <= first:
+        raise ValueError(f"the search starts from a run of {first:.2g} {cost}, and none may cost more than {plan.max_cost:.2g}: give a "
+                         f"--budget of {10 * first / DEAREST_SHARE:.1g} or more, or a larger --max-cost")
+    return plan
+
+
+def run_search(plan: SearchPlan, *, out: str, machines: Machines, dry_run: bool = False) -> int:
+    """Search until the budget is spent; 0, or 1 where the sweep was stopped or runs failed."""
+    print(f"CARBS on {plan.task.name}: {len(plan.space.dimensions)} hyperparameters ({', '.join(plan.space.dimensions)}), budget "
+          f"{plan.budget:.3g} {plan.cost}, no run above {plan.max_cost:.3g}")
+    if dry_run:
+        return 0
+
+    def source_of(store: Store, seconds: Callable[[Job], float]) -> SearchSource:
+        # A resumed search draws other numbers than the one it goes on from.
+        search = Carbs(plan.space, seed=plan.seed + 1000 * len(store.results), max_cost=plan.max_cost, budget=plan.budget,
+                       min_cost=plan.planned(plan.space.center()))
+        return SearchSource(plan, search, store)
+
+    design = {"space": plan.space.to_json(), "budget": plan.budget, "cost": plan.cost, "max_cost": plan.max_cost}
+    return conduct(plan.task, plan.data, out=out, machines=machines,
+                   provenance=provenance(task=plan.task.name, search=design, settings=dict(plan.settings)),
+                   source_of=source_of, closing=lambda store, source, outcome: closing(plan, store, source, outcome, out))
+
+
+class SearchSource:
+    """Source: asks the search for runs until the budget is spent, and tells it what they gave."""
+
+    def __init__(self, plan: SearchPlan, search: Carbs, store: Store, *, announce: Callable[[str], None] = print):
+        """Tells the search all that `store` holds of an earlier sweep. Raises StoreError where that is another study's."""
+        self._plan, self.search, self._store, self._announce = plan, search, store, announce
+        self._hopeless = LEARNT * plan.task.hopeless(plan.data)
+        self._asked: Counter[tuple] = Counter()  # a repeat needs a seed of its own, or it is the same run
+        self._open: dict[Job, dict] = {}
+        self._spent_out = False
+        self._told = 0
+        self._typical: dict | None = None
+        center = search.space.center()
+        # Its own order is of no meaning; the center first, whose cost is the floor of interest where none is given.
+        for row in sorted([*store.results.values(), *store.failures.values()],
+                          key=lambda row: (any(getattr(row, name) != center[name] for name in center), identity_of(row))):
+            self._recall(row)
+
+    def next(self) -> Job | None:
+        for _ in range(REFUSED_IN_A_ROW):
+            if self.exhausted():
+                return None
+            try:
+                config = self.search.ask()
+            except BudgetSpent:
+                self._spent_out = True
+                return None
+            cell = self._plan.cell(config, seed=self._next_seed(config))
+            try:
+                self._plan.task.check(cell, self._plan.data)
+            except ValueError:   # what can't be trained has failed, at no cost
+                self.search.tell_failed(config)
+                continue
+            if (held := self._store.results.get(identity_of(cell))) is not None:   # without a seed a repetition is the same run
+                self._tell(config, held)
+                continue
+            job = Job((cell,))
+            self._open[job], self._typical = config, config
+            return job
+        self._spent_out = True
+        return None
+
+    def exhausted(self) -> bool:
+        enough = self._plan.runs is not None and self._told + len(self._open) >= self._plan.runs
+        return enough or self._spent_out or self.search.spent >= self._plan.budget
+
+    def finished(self, job: Job, rows: Sequence[object]) -> None:
+        self._tell(self._open.pop(job), rows[0])
+        if len(self.search.observations) % FRONT_EVERY == 0:
+            self._announce(front_table(self.search))
+
+    def failed(self, job: Job) -> None:
+        self._tell_failed(self._open.pop(job))
+
+    def remaining(self) -> list[Job]:
+        """As many runs like the last as the rest of the budget would pay for; while those are small, of the size to come."""
+        planned = self._plan.planned(self._typical) if self._typical else None
+        if planned is None:
+            return []
+        left = self._plan.budget - self.search.spent - sum(self._plan.planned(config) for config in self._open.values())
+        usual = max(planned, USUAL_SHARE * self._plan.budget)
+        return [Job((self._plan.cell(self._typical, seed=0),))] * max(0, int(left / usual))
+
+    def _next_seed(self, config: Mapping[str, object]) -> int:
+        key = tuple(sorted(config.items()))
+        self._asked[key] += 1
+        return self._asked[key] - 1
+
+    def _tell(self, config: dict, row: object) -> None:
+        # A model that knows nothing says nothing of how good its hyperparameters are, only that they
+        # failed: as a plateau it would bend the model of all that did learn. The analysis' rule.
+        self._told += 1
+        loss = getattr(row, lettered(type(row), "L"))
+        self.search.tell(config, loss=loss if loss < self._hopeless else math.nan, cost=self._plan.cost_of(row))
+
+    def _tell_failed(self, config: dict) -> None:
+        """A diverged run has burnt what it was planned to cost; what nobody planned, nobody knows."""
+        self._told += 1
+        self.search.tell_failed(config, self._plan.planned(config))
+
+    def _recall(self, row: object) -> None:
+        """Tell the search a run that an earlier sweep finished or gave up."""
+        for name, value in self._plan.settings.items():
+            if getattr(row, name) != value:
+                raise StoreError(f"the table holds runs with {name} {getattr(row, name)}, this search has {name} {value}, "
+                                 "so it can't go on from it: choose another --out")
+        try:
+            config = self.search.space.check({name: getattr(row, name) for name in self.search.space.dimensions})
+        except ValueError as error:
+            raise StoreError(f"the table holds a run outside this search's space ({error}): choose another --out") from None
+        self.search.adopt(config)
+        repeats = names(self._plan.task.cell, "repeat")
+        key = tuple(sorted(config.items()))
+        self._asked[key] = max(self._asked[key], getattr(row, repeats[0]) + 1 if repeats else 1)
+        if hasattr(row, "kind") and hasattr(row, "attempts"):
+            self._tell_failed(config)
+        else:
+            self._tell(config, row)
+
+
+def front_table(search: Carbs) -> str:
+    """The front, a line a point: what each budget bought, and how."""
+    shown = list(search.space.dimensions)[:4]
+    lines = [f"front after {len(search.observations)} runs, {search.spent:.3g} spent",
+             "      cost    loss  95% interval    " + "".join(f"{name[:10]:>11}" for name in shown)]
+    for p in search.front():
+        values = "".join(f"{p.config[name]:11.4g}" if isinstance(p.config[name], (int, float)) else f"{p.config[name]:>11}" for name in shown)
+        lines.append(f"  {p.cost:8.2e}  {p.loss:6.4f}  [{p.low:.4f}, {p.high:.4f}]{values}")
+    return "\n".join(lines)
+
+
+def closing(plan: SearchPlan, store: Store, source: SearchSource, outcome: Outcome, out: str) -> str:
+    """The front, the laws where they can be had, and where everything lies."""
+    lines = [f"{outcome.finished} runs in this sweep, {outcome.failed} failed"]
+    if source.search.observations:
+        lines.insert(0, front_table(source.search))
+    try:
+        laws = scaling_laws(source.search)
+    except ValueError as refusal:
+        lines.append(f"no scaling laws: {refusal}")
+    else:
+        lines.append(laws.summary())
+        if "://" not in out:
+            lines.append(f"wrote {write_laws(laws, Path(out).with_suffix('.laws.json'), plan)}")
+    return "\n".join([*lines, *last_lines(store, outcome, out)])
+
+
+def write_laws(laws: ScalingLaws, path: Path, plan: SearchPlan) -> Path:
+    """The laws as JSON beside the table, for the analysis, which can't ask the search."""
+    def size(name: str) -> Callable[[dict], float]:
+        return lambda config: plan.task.sizes(plan.cell(config, seed=0), plan.data)[name]
+
+    row = plan.task.row
+    sizes = plan.task.sizes(plan.cell(plan.space.center(), seed=0), plan.data)
+    beforehand = [name for name in (lettered(row, "N"), lettered(row, "D")) if name in sizes] if row else []
+    known = [*(laws.derived(name, size(name)) for name in beforehand), *laws.laws.values()]
+    text = json.dumps({
+        "cost": {"low": laws.low, "high": laws.high, "reference": laws.reference, "name": plan.cost},
+        "runs": len(laws.carbs.observations), "spent": laws.carbs.spent,
+        "laws": [asdict(law) for law in known],
+        "loss": [asdict(point) for point in laws.loss],
+        "front": [asdict(point) for point in laws.carbs.front()],
+    }, indent=1)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(file.name, 0o644)  # a temporary file is for its owner alone
+    os.replace(file.name, path)
+    return path

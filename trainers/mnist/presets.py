@@ -1,0 +1,70 @@
+"""The grids of the MNIST study, its batch size, and where a search starts."""
+
+from dataclasses import dataclass
+
+from trainers.task import Preset, Tuning
+
+LOWEST, HIGHEST = 1e-4, 1.0  # learning rates searched; everything fails at both ends
+START = 0.012                # where a search without a tuned neighbour begins: the optimum at middling widths
+
+
+@dataclass(frozen=True)
+class BatchRule:
+    """Images a step: `full` at the whole data set, growing with the data budget as its square root.
+
+    With one batch size everywhere small fractions get too few steps, lose for want of steps
+    rather than of images, and the best use of any compute is the whole data set: the frontier
+    would be the grid's edge.
+    """
+
+    full: int = 32
+    power: float = 0.5
+
+    def __post_init__(self):
+        if self.full < 1:
+            raise ValueError(f"batch size {self.full}: at least 1 image")
+
+    def __call__(self, fraction: float) -> int:
+        return max(1, round(self.full * fraction**self.power))
+
+
+def half_octaves(low: int, high: int) -> tuple[float, ...]:
+    """sqrt(2)^k for k from low to high: each step about doubles an image's FLOPs."""
+    return tuple(2.0 ** (k / 2) for k in range(low, high + 1))
+
+
+def halvings(first: int, last: int) -> tuple[float, ...]:
+    """2^-k for k from first to last."""
+    return tuple(2.0**-k for k in range(first, last + 1))
+
+
+def tuning(trials: int, seeds: int) -> Tuning:
+    """Of the learning rate, width by width; without dropout, which asks for no rate of its own."""
+    return Tuning("lr", LOWEST, HIGHEST, by=("width",), start=START, trials=trials, seeds=seeds, at={"dropout": 0.0})
+
+
+def _preset(widths: tuple, fractions: tuple, seeds: int, tuned: Tuning, purpose: str, dropouts: tuple = (0.0, 0.2)) -> Preset:
+    return Preset({"width": widths, "fraction": fractions, "dropout": dropouts}, seeds, tuned, purpose=purpose)
+
+
+PRESETS = {
+    "smoke": _preset((0.25, 0.5), halvings(6, 7), 1, tuning(3, 1), "a test, seconds"),
+    "quick": _preset(half_octaves(-4, 1), halvings(1, 5), 2, tuning(5, 1), "minutes on a laptop"),
+    "standard": _preset(half_octaves(-4, 6), halvings(0, 7), 3, tuning(7, 2), "half an hour on 2 cores"),
+    "full": _preset(half_octaves(-4, 12), halvings(0, 9), 5, tuning(9, 3), "GPUs"),
+}
+
+# A search's dimensions. The centre is a small run that learns something: CARBS walks up from it. Bounds where the
+# network or the data set ends, and where no rate trains anything.
+SEARCH = {
+    "width": "log:1:0.25",             # one channel: the narrowest
+    "fraction": "log:0.0625:0.001:1",
+    "lr": "log:0.01:1e-5:1",
+    # Below 4 images a step takes as long as one of 4, though it costs fewer FLOPs.
+    "batch_size": "log:8:4:60",
+    "weight_decay": "log:0.01:1e-6:10",
+    "dropout": "logit:0.05",
+    "beta1": "logit:0.9",
+    "beta2": "logit:0.99",
+    "warmup": "logit:0.1",
+}
