@@ -60,7 +60,7 @@ def _file_of(text: str, named: str) -> Path:
         if spec and spec.origin and spec.origin.endswith(".py"):
             return Path(spec.origin)
     near = difflib.get_close_matches(named, own_names(), 1)
-    raise SourceError(f"there is no task {named!r}{f'; did you mean {near[0]}?' if near else ''}: give {', '.join(own_names())}, "
+    raise SourceError(f"there is no task {named!r}{f' (did you mean {near[0]}?)' if near else ''}: give {', '.join(own_names())}, "
                       "or a function of yours, as in my_model.py:train")
 
 

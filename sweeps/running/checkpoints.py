@@ -7,6 +7,7 @@ node may vanish with all that is on it. A state is plain data, read back without
 import hashlib
 import io
 import math
+import os
 import time
 from collections.abc import Sequence
 
@@ -92,6 +93,7 @@ class SavedStates:
 
     def __init__(self, out: str, *, fingerprint: str, every_s: float = EVERY_S):
         self._fingerprint = fingerprint
+        out = out if "://" in out else os.path.abspath(out)   # the actor has another working directory
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.actor = ray.remote(num_cpus=0, max_restarts=3, scheduling_strategy=here)(Checkpoints).remote(out, every_s)
 

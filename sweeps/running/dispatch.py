@@ -114,7 +114,7 @@ class Dispatcher:
         try:
             kept = self._keep(job, result.get("rows", ()))
         except ValueError as error:  # rows that no table of this task can hold
-            self._fail(job, kind="refused", error=f"{type(error).__name__}: {error}", traceback="", host=result.get("host", "unknown"))
+            self._fail(job, kind="refused", error=str(error), traceback="", host=result.get("host", "unknown"))
             return
         left = [cell for cell in job.cells if identity_of(cell) not in kept]
         diverged = [cell for cell in job.cells if kept.get(identity_of(cell)) == "diverged"]

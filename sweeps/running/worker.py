@@ -52,7 +52,7 @@ class JobTrainable(tune.Trainable):
             ended = {"rows": rows} if rows else {}
         except (Exception, SystemExit) as error:  # the boundary: whatever a job raises becomes a row of failures
             ended = {"rows": rows, "failure": {
-                "kind": _kind(error), "error": f"{type(error).__name__}: {error}",
+                "kind": _kind(error), "error": str(error) if isinstance(error, ColumnError) else f"{type(error).__name__}: {error}",
                 "traceback": traceback.format_exc(), "host": socket.gethostname()}}
         finally:
             _free_memory()

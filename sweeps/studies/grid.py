@@ -148,7 +148,8 @@ def last_lines(store: Store, outcome: Outcome, out: str) -> list[str]:
     """How every sweep ends: what failed, what to do, where it lies."""
     lines = []
     if store.failures:
-        lines.append(f"{len(store.failures)} cells failed, with the reason in the table of failures; "
+        count = len(store.failures)
+        lines.append(f"{count} cell{'' if count == 1 else 's'} failed, with the reason in the table of failures; "
                      "the same command tries them again")
     if outcome.interrupted:
         lines.append("stopped early: the same command goes on from here")
