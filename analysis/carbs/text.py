@@ -8,7 +8,7 @@ from statistics import median
 
 from analysis.carbs.equal_compute import EqualCompute
 from analysis.carbs.found import Tuned
-from analysis.report.findings import shown
+from analysis.estimates.words import shown
 from analysis.report.page import Picture, environment
 from analysis.report.text_tables import Lines
 from analysis.table.files import printable

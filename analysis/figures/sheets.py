@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from analysis.estimates.words import shown
 from analysis.figures import comparison, compute, diagnosis
 from analysis.figures.theme import COLUMN, HEIGHT, colour_bar, heading, log_norm, settle, sheet, themed, tidy_log_ticks
 from analysis.fitted import GroupFit, Study
-from analysis.report.findings import shown
 
 MOST_GROUPS = 3   # panels side by side; the numbers of further groups are in the tables
 
