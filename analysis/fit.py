@@ -148,7 +148,7 @@ def write_figures(plates, out: Path, *, tell) -> tuple[list, set[str]]:
 
 
 def tuning_trials(files: list[str]):
-    """Runs of the tuning trials kept beside a table of ours, or None. A bad one is no reason to stop."""
+    """The tuning trials kept beside a table of ours, or None. A bad one is no reason to stop."""
     from analysis.table.files import BadTable
     from analysis.table.runs import read_table
 
@@ -160,7 +160,7 @@ def tuning_trials(files: list[str]):
     except BadTable as why:
         print(f"fit.py: tuning trials left out: {why}", file=sys.stderr)
         return None
-    return trials.groups[0].runs if trials.ours else None
+    return trials if trials.ours else None
 
 
 def write(fitted, out: Path, *, command: str, tell) -> list[Path]:

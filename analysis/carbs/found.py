@@ -15,8 +15,8 @@ import numpy as np
 
 from analysis.carbs.law import LawPoint, TunedLaw
 from analysis.estimates.estimate import Estimate
-from analysis.table.columns import is_ours
 from analysis.table.files import BadTable, open_sheet, printable, read_columns
+from analysis.table.roles import is_mnist
 from analysis.table.values import labels, numbers
 
 PROTOCOL = "carbs"
@@ -59,7 +59,7 @@ class Tuned:
 def is_tuned(source: str) -> bool:
     """Whether the file is a table of ours whose every row is of a CARBS search. Raises BadTable."""
     sheet = open_sheet(source)
-    if not is_ours(sheet.flat) or "protocol" not in sheet.flat:
+    if not is_mnist(sheet.flat) or "protocol" not in sheet.flat:
         return False
     block = read_columns(sheet, ["protocol"])
     return block.rows > 0 and set(labels(block.columns["protocol"]).values) == {PROTOCOL}

@@ -184,9 +184,10 @@ def _learning_rate(study: Study) -> Plate | None:
         return None
     figure = sheet()
     comparison.plot_learning_rate(fit, figure.axes[0])
-    return Plate("learning_rate", "Learning rate against width",
-                 f"The tuned rate goes as width^{shown(fit.exponent)}, where the rule 1/sqrt(fan_in) would have it go "
-                 f"as width^{fit.rule:g} (dashed).", figure)
+    tuned = "learning rate" if fit.choice == "lr" else fit.choice
+    rule = "" if fit.rule is None else f", where the rule 1/sqrt(fan_in) would have it go as {fit.against}^{fit.rule:g} (dashed)"
+    return Plate("learning_rate", f"{tuned[:1].upper()}{tuned[1:]} against {fit.against}",
+                 f"The tuned {tuned} goes as {fit.against}^{shown(fit.exponent)}{rule}.", figure)
 
 
 def _parametric(study: Study) -> list[GroupFit]:

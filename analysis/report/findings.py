@@ -29,8 +29,10 @@ def headlines(study: Study) -> tuple[str, ...]:
     said += [_difference_finding(d) for d in study.differences if d.quantity == "a"]
     if study.learning_rate is not None:
         fit = study.learning_rate
-        said.append(f"The tuned learning rate goes as width^{shown(fit.exponent)}; the rule says {fit.rule:g}, which "
-                    f"{'lies inside' if fit.rule in fit.exponent else 'lies outside'}.")
+        tuned = "learning rate" if fit.choice == "lr" else fit.choice
+        rule = "" if fit.rule is None else (f"; the rule says {fit.rule:g}, which "
+                                            f"{'lies inside' if fit.rule in fit.exponent else 'lies outside'}")
+        said.append(f"The tuned {tuned} goes as {fit.against}^{shown(fit.exponent)}{rule}.")
     return tuple(said)
 
 

@@ -1,12 +1,12 @@
-"""Which column of a table plays which part: N, D, C, L and company, by name."""
+"""Which column of a table plays which part: N, D, C, L and company, by role where the table says it, else by name."""
 
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from analysis.table.files import BadTable, printable
-from trainers.mnist.cell import Cell
+from analysis.table.roles import LETTERS, Description
 
 
 @dataclass(frozen=True)
@@ -51,22 +51,6 @@ SI = {"k": 1e3, "kilo": 1e3, "m": 1e6, "mega": 1e6, "g": 1e9, "giga": 1e9, "t": 
 COUNTS = {"k": 1e3, "thousand": 1e3, "thousands": 1e3, "m": 1e6, "million": 1e6, "millions": 1e6, "b": 1e9, "billion": 1e9,
           "billions": 1e9, "t": 1e12, "trillion": 1e12, "trillions": 1e12}
 PF_DAY = 1e15 * 86_400   # FLOPs in Kaplan's unit
-
-OWN_PARTS = {"N": "params", "D": "samples", "C": "flops", "L": "val_loss",
-             "accuracy": "val_accuracy", "seed": "seed"}
-# What a figure or a rule of ours wants beside the parts. Columns that we do not know are
-# left alone: a table of tuning trials has hyperparameters of its own.
-OWN_EXTRAS = ("width", "channels", "fraction", "lr", "lr_rule", "dataset", "fingerprint")
-# Results of another dropout, protocol, learning-rate rule or data set are another law's.
-OWN_GROUPS = ("dropout", "protocol", "lr_rule", "dataset")
-
-
-def is_ours(names: Sequence[str]) -> bool:
-    """Whether the rows are trainers.mnist.results': a cell of the grid with its N, D, C and L.
-
-    Further columns of that schema may be missing, or be unknown here: it grows.
-    """
-    return {f.name for f in fields(Cell)} | set(OWN_PARTS.values()) <= set(names)
 
 
 def scale_of(name: str, part: str) -> float:
@@ -152,16 +136,17 @@ def listed(names: Sequence[str], most: int = 12) -> str:
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def parts_by_name(names: Sequence[str], flags: Mapping[str, str], source: str) -> dict[str, tuple[str, ...]]:
-    """Part -> columns that may play it; several where the names alone do not decide.
+def parts_of(names: Sequence[str], description: Description, flags: Mapping[str, str], source: str) -> dict[str, tuple[str, ...]]:
+    """Part -> columns that may play it: the user's, else those the table says it of, else by name.
 
-    flags: part -> column named by the user. Raises BadTable where a column named by the
-    user is missing, or no column can play L or N, or fewer than two of N, D, C are there.
+    Several where the names alone do not decide; every repeat counts as a seed. flags: part ->
+    column named by the user. Raises BadTable where a column named by the user is missing, or
+    no column can play L or N, or fewer than two of N, D, C are there.
     """
     found = {part.name: candidates(names, part) for part in PARTS.values()}
     found["L"] = found["L"] or lone_loss(names)
-    if is_ours(names):
-        found |= {part: (column,) for part, column in OWN_PARTS.items()}
+    said = {letter: description.lettered(letter) for letter in LETTERS} | {"seed": description.named("repeat")}
+    found |= {part: columns for part, columns in said.items() if columns}
     found |= {part: (chosen(names, column, PARTS[part].flag, source),) for part, column in flags.items()}
     # A column plays one part: where a user gives it one, the others lose it.
     taken = {found[part][0] for part in flags}
@@ -169,15 +154,20 @@ def parts_by_name(names: Sequence[str], flags: Mapping[str, str], source: str) -
              for part, columns in found.items()}
     if not found["C"] and not (found["N"] and found["D"]):
         found["C"] = found["budget"]   # what a run was planned for is what it took, but for rounding
+    if missing := _missing(found, names):
+        raise BadTable(f"{printable(source)}: these columns can't be told by name: {'; '.join(missing)} "
+                       f"(the table has {listed(names)})")
+    return {part: columns for part, columns in found.items() if columns}
+
+
+def _missing(found: Mapping[str, tuple[str, ...]], names: Sequence[str]) -> list[str]:
+    """What no fit can do without, and the columns that may be meant."""
     missing = [] if found["L"] else ["--loss for the loss" + _like(names, "loss")]
     if not found["N"] and not (found["C"] and found["D"]):
         missing.append("--params for the model size" + _like(names, "param"))
     if not found["D"] and not found["C"]:
         missing.append("--samples or --flops for training examples or FLOPs" + _like(names, "token", "sample", "flop", "compute"))
-    if missing:
-        raise BadTable(f"{printable(source)}: these columns can't be told by name: {'; '.join(missing)} "
-                       f"(the table has {listed(names)})")
-    return {part: columns for part, columns in found.items() if columns}
+    return missing
 
 
 def _like(names: Sequence[str], *stems: str) -> str:

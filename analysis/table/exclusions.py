@@ -65,7 +65,8 @@ def cleaned(rows: Rows, limit: np.ndarray) -> tuple[np.ndarray, tuple[Exclusion,
 
 def _duplicates(rows: Rows, keep: np.ndarray) -> np.ndarray:
     """Mask of rows that repeat an earlier one in every column that we read."""
-    columns = [rows.values[n] for n in rows.values] + [rows.labels[n].code for n in rows.labels]
+    tags = [*rows.labels.values(), *([rows.seed] if rows.seed is not None else [])]
+    columns = [*rows.values.values(), *rows.extra.values(), *(tag.code for tag in tags)]
     index = np.flatnonzero(keep)
     # Sorting by a hash of the row puts equal rows side by side at the price of one sort.
     order = index[np.argsort(_hashes([column[index] for column in columns]), kind="stable")]

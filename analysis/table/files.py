@@ -9,13 +9,15 @@ import csv
 import io
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.fs
 import pyarrow.parquet as pq
+
+from analysis.table.roles import Description, described
 
 MAX_ROWS = 2_000_000              # columns and the sorts on them stay under 1 GB and 10 s
 MAX_COLUMNS = 4_096               # a header beyond it is not a table of runs
@@ -40,6 +42,7 @@ class Sheet:
     delimiter: str = ","      # CSV only
     skipped_lines: int = 0    # CSV only: comments and blank lines above the header
     nested: frozenset[str] = frozenset()   # Parquet only: columns of lists and structs, never numbers
+    description: Description = field(default_factory=Description)   # Parquet only: what it says of its own columns
 
     @property
     def flat(self) -> tuple[str, ...]:
@@ -115,7 +118,8 @@ def _parquet_sheet(source: str) -> Sheet:
         names = tuple(file.schema_arrow.names)
         _check_shape(file.metadata.num_rows, len(names))
         nested = frozenset(f.name for f in file.schema_arrow if pa.types.is_nested(f.type))
-    return Sheet(source, names, "parquet", nested=nested)
+        description = described(file.schema_arrow)
+    return Sheet(source, names, "parquet", nested=nested, description=description)
 
 
 def _check_shape(rows: int, columns: int) -> None:

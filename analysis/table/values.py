@@ -37,9 +37,15 @@ class Labels:
     code: np.ndarray            # (rows,) index into values, -1 where missing
     values: tuple[object, ...]  # numbers as numbers, text as printable text
 
+    def take(self, rows: np.ndarray) -> "Labels":
+        """Those rows (mask or indices)."""
+        return Labels(self.code[rows], self.values)
+
 
 def labels(column: pa.ChunkedArray) -> Labels:
-    """The distinct values of a column, numbers as numbers."""
+    """The distinct values of a column: numbers as numbers, yes and no as words."""
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.string())
     as_numbers, text = numbers(column)
     if not pc.any(text).as_py():
         column = pc.if_else(pc.is_nan(as_numbers), pa.scalar(None, pa.float64()), as_numbers)
@@ -53,6 +59,12 @@ def labels(column: pa.ChunkedArray) -> Labels:
     values = encoded.chunk(0).dictionary.to_pylist()
     return Labels(pc.fill_null(indices.cast(pa.int64()), -1).to_numpy(),
                   tuple(v if isinstance(v, float) else printable(v) for v in values))
+
+
+def values_as_labels(column: np.ndarray) -> Labels:
+    """The distinct numbers of a column (n,); NaN is missing."""
+    values, code = np.unique(column, return_inverse=True)
+    return Labels(np.where(np.isnan(column), -1, code), tuple(map(float, values[~np.isnan(values)])))
 
 
 def _numbers_in_dictionary(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:

@@ -1,0 +1,100 @@
+"""N, D, C, L and accuracy of a file's rows in units of one, complete: each step says what it did."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from analysis.estimates.refusal import Doubt
+from analysis.table.columns import scale_of
+from analysis.table.files import BadTable, printable
+
+# The most that a size or an amount of data can be, in ones; FLOPs for each that tell a unit applied from one that is not.
+LARGEST = {"N": 1e13, "D": 1e15}
+CHINCHILLA = 20.0     # D / N of a usual run, for telling units where there is no D
+LEAST_BUDGET = 1e6    # FLOPs: below, a budget is a label
+
+
+@dataclass(frozen=True)
+class Quantities:
+    """What the rows say of each part."""
+
+    values: Mapping[str, np.ndarray]   # part -> (n,) float64, NaN where missing
+    columns: Mapping[str, str]         # part -> the column it came from, or how it was made
+    doubts: tuple[Doubt, ...] = ()
+
+    def having(self, part: str, values: np.ndarray, *doubts: Doubt, column: str | None = None) -> "Quantities":
+        """With another value of the part."""
+        columns = self.columns if column is None else {**self.columns, part: column}
+        return replace(self, values={**self.values, part: values}, columns=columns, doubts=(*self.doubts, *doubts))
+
+    def doubted(self, code: str, text: str) -> "Quantities":
+        return replace(self, doubts=(*self.doubts, Doubt(code, text)))
+
+
+def completed(read: Quantities, source: str) -> Quantities:
+    """In ones, N, D and C all there, accuracy as a share. Raises BadTable where a budget is a mere label."""
+    whole = with_missing_part(with_budget_checked(in_units(read), source))
+    return as_share(whole) if "accuracy" in whole.values else whole
+
+
+def in_units(q: Quantities) -> Quantities:
+    """N, D and C in ones where a column's name says thousands, millions or GFLOPs, and its numbers bear it out."""
+    made = q
+    for part in ("N", "D", "C"):
+        scale = scale_of(q.columns[part], part) if part in q.values else 1.0
+        if scale == 1:
+            continue
+        name = printable(q.columns[part])
+        if _borne_out(part, scale, made.values):
+            made = made.having(part, q.values[part] * scale, Doubt(f"scaled_{part}", f"{part} is {name}: taken times {scale:g}"))
+        else:
+            made = made.doubted(f"not_scaled_{part}", f"{part} is {name}, but its numbers are too large for that unit: taken as ones")
+    return made
+
+
+def _borne_out(part: str, scale: float, values: Mapping[str, np.ndarray]) -> bool:
+    """Sizes that stay possible; FLOPs that come nearer to 6 N D, or to those of a usual run where N or D is all there is."""
+    with np.errstate(all="ignore"):
+        if part != "C":
+            return bool(np.nanmedian(values[part]) * scale <= LARGEST[part])
+        N = values.get("N", values.get("D", np.nan) / CHINCHILLA)
+        off = np.log10(values["C"] / (6 * N * values.get("D", N * CHINCHILLA)))
+    off = off[np.isfinite(off)]
+    return bool(len(off) and abs(np.median(off) + np.log10(scale)) < abs(np.median(off)))
+
+
+def with_budget_checked(q: Quantities, source: str) -> Quantities:
+    """Where the planned budget stands in for C: a number of FLOPs, or BadTable."""
+    if "C" not in q.columns or q.columns["C"] != q.columns.get("budget"):
+        return q
+    name, middle = printable(q.columns["C"]), np.nanmedian(q.values["C"])
+    if not middle >= LEAST_BUDGET:
+        raise BadTable(f"{printable(source)}: {name} is no number of FLOPs (its median is {middle:.3g}); "
+                       "name training examples or FLOPs with --samples or --flops")
+    return q.doubted("budget_as_C", f"no column of FLOPs: the budget {name} is taken for what the runs took")
+
+
+def with_missing_part(q: Quantities) -> Quantities:
+    """The one of N, D, C that the table lacks, by C = 6 N D, said out loud."""
+    lacking = next((part for part in ("C", "D", "N") if part not in q.values), None)
+    if lacking is None:
+        return q
+    said = {"C": "no column of FLOPs: C = 6 N D, which holds for dense language models",
+            "D": "no column of training examples: D = C / (6 N)", "N": "no column of model size: N = C / (6 D)"}[lacking]
+    v = q.values
+    with np.errstate(all="ignore"):
+        made = 6.0 * v["N"] * v["D"] if lacking == "C" else v["C"] / (6.0 * v["N" if lacking == "D" else "D"])
+    return q.having(lacking, made, Doubt(f"derived_{lacking}", said), column=said)
+
+
+def as_share(q: Quantities) -> Quantities:
+    """Accuracy in [0, 1]; percent are told by their size, anything else is missing."""
+    accuracy = q.values["accuracy"]
+    finite = accuracy[np.isfinite(accuracy)]
+    percent = len(finite) > 0 and 1.5 < finite.max() <= 100
+    share = accuracy / 100 if percent else accuracy
+    with np.errstate(invalid="ignore"):
+        share = np.where((share >= 0) & (share <= 1), share, np.nan)
+    said = Doubt("accuracy_percent", "accuracy was taken as percent and divided by 100")
+    return q.having("accuracy", share, *((said,) if percent else ()))
