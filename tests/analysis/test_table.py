@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from worlds.simulated_grids import published
 from worlds.simulated_study import simulated_study
 
 from analysis.approaches.parametric import fit_parametric
@@ -18,7 +19,6 @@ from analysis.table.pooled import pooled_doubts
 from analysis.table.runs import cells, read_table
 from analysis.table.units import unit_doubts
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 LANGUAGE = "N,D,C,loss\n" + "\n".join(
     f"{n},{d},{6 * n * d},{2 + n ** -0.3 * 300 + d ** -0.3 * 500}" for n in (1e7, 3e7, 1e8) for d in (1e9, 3e9, 1e10)) + "\n"
 
@@ -233,12 +233,11 @@ def test_printable_text_moves_no_cursor(text):
     assert shown.isprintable() and len(shown) <= 80
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
 @pytest.mark.parametrize("path, flags, rows", [
     ("epoch/svg_extracted_data.csv", {}, 245), ("kyo_takano/df.csv", {}, 234), ("porian/isoflop_points.csv", {}, 1745),
     ("gadre/gadre_104_models.csv", {"L": "loss_c4_val"}, 104)])
 def test_published_tables_are_read_whole(path, flags, rows):
-    table = read_table([str(SHARED / path)], flags=flags)
+    table = read_table([str(published(path))], flags=flags)
     assert sum(len(g.runs) for g in table.groups) == rows
     runs = table.groups[0].runs
     assert 0.2 < np.median(runs.C / (6 * runs.N * runs.D)) < 5
