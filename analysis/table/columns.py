@@ -5,7 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from analysis.table.files import BadTable, printable
+from analysis.table.files import BadTable
+from analysis.table.formats.sheet import printable
 from analysis.table.roles import LETTERS, Description
 
 
@@ -30,7 +31,7 @@ PARTS = {part.name: part for part in (
         ("examples", "seenexamples", "trainingexamples", "images", "datasetsize", "datasize", "t"))),
     Part("C", "--flops", "training FLOPs", (
         ("c", "flops", "flop", "trainingflop", "trainingflops", "trainflops", "totalflops",
-         "trainingcompute", "computeflops", "computeflop"),
+         "trainingcompute", "computeflops", "computeflop", "totaltrainingflops", "totaltrainingcompute"),
         ("compute",))),
     # A loss on held-out data is the law's; one on the training data is taken only where alone.
     Part("L", "--loss", "validation loss", (
@@ -50,6 +51,8 @@ SI = {"k": 1e3, "kilo": 1e3, "m": 1e6, "mega": 1e6, "g": 1e9, "giga": 1e9, "t": 
       "e": 1e18, "exa": 1e18, "z": 1e21, "zetta": 1e21}
 COUNTS = {"k": 1e3, "thousand": 1e3, "thousands": 1e3, "m": 1e6, "million": 1e6, "millions": 1e6, "b": 1e9, "billion": 1e9,
           "billions": 1e9, "t": 1e12, "trillion": 1e12, "trillions": 1e12}
+# What trackers of experiments put before a setting's or a result's name.
+TRACKERS = re.compile(r"((config|params|metrics|summary|summary_metrics|hparams|results?|data|args|run)[.])+", re.IGNORECASE)
 PF_DAY = 1e15 * 86_400   # FLOPs in Kaplan's unit
 
 
@@ -58,7 +61,7 @@ def scale_of(name: str, part: str) -> float:
     if part == "C":
         if any(re.fullmatch(r"[a-z]*p(?:eta)?f(?:lops?)?s?days?", word) for word in (_plain(name), _plain(_behind_slash(name)))):
             return PF_DAY
-        found = re.fullmatch(rf"(?:total|compute|training|train)?({'|'.join(SI)})flops?", _plain(_behind_slash(name)))
+        found = re.fullmatch(rf"(?:total|compute|training|train)*({'|'.join(SI)})flops?", _plain(_behind_slash(name)))
         return SI[found[1]] if found else 1.0
     found = _unit(name)
     return COUNTS.get(found[1], 1.0) if found and part in ("N", "D") else 1.0
@@ -83,6 +86,12 @@ def _whole(name: str, part: str) -> str:
     return _plain(name)
 
 
+def _logged(name: str, part: str) -> str:
+    """Of config.n_params, what is behind a tracker's prefix."""
+    found = TRACKERS.match(name)
+    return _plain(name[found.end():]) if found else ""
+
+
 def _tracked(name: str, part: str) -> str:
     """Of throughput/total_tokens, what is behind the slash; tokens/params is a ratio, train/loss another quantity."""
     before, slash, last = name.rpartition("/")
@@ -96,14 +105,14 @@ def _without_unit(name: str, part: str) -> str:
     if scale == 1:
         return ""
     if part == "C":
-        return "flops" if scale == PF_DAY or re.match("total|compute", last) else ""
+        return "flops" if scale == PF_DAY or re.match("total|compute|training", last) else ""
     return _plain(_behind_slash(name.lower()[:_unit(name).start()]))
 
 
 def candidates(names: Sequence[str], part: Part) -> tuple[str, ...]:
     """Columns that may play the part: all of the surest tier that has any, by their whole names before anything less."""
     names = tuple(dict.fromkeys(names))
-    for known_as in (_whole, _tracked, _without_unit):
+    for known_as in (_whole, _logged, _tracked, _without_unit):
         words = {name: known_as(name, part.name) for name in names}
         for tier in part.tiers:
             found = tuple(name for name in names if words[name] in tier)

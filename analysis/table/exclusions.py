@@ -49,7 +49,8 @@ def cleaned(rows: Rows, limit: np.ndarray) -> tuple[np.ndarray, tuple[Exclusion,
         keep = keep & ~bad
 
     for part, mask in rows.text.items():
-        leave_out(mask, "text_" + part, f"rows with text for {part}")
+        cell = f" ({rows.quoted[part]!r})" if rows.quoted.get(part) else ""
+        leave_out(mask, "text_" + part, f"rows with text for {part}{cell}")
     for part in ("N", "D", "C", "L"):
         value = rows.values[part]
         leave_out(~np.isfinite(value), "not_finite_" + part, f"rows with a missing or infinite {part}")

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from analysis.estimates.intervals import distinct
 from analysis.estimates.refusal import Doubt
 from analysis.table.columns import PARTS, candidates, chosen, listed, parts_of
-from analysis.table.files import BadTable, Block, Sheet, printable, read_columns
+from analysis.table.files import BadTable, read_columns
+from analysis.table.formats.sheet import Block, Sheet, printable
 from analysis.table.quantities import Quantities, completed
 from analysis.table.roles import DATASET, FINGERPRINT, MNIST, Description, is_mnist
-from analysis.table.values import Labels, labels, numbers
+from analysis.table.spelling import decimal_of
+from analysis.table.values import Labels, Numbers, distinct_text, labels, numbers
 
 MOST_ROWS, MOST_OTHERS, MOST_VALUES = 20_000, 64, 24   # of a table whose further columns are looked at, and of those
 NEARLY = 0.01   # two columns of one meaning that differ by less are one: planned tokens, and tokens in whole batches
@@ -26,6 +29,7 @@ class Rows:
     values: dict[str, np.ndarray]       # N D C L accuracy budget; NaN where missing
     extra: dict[str, np.ndarray]        # axes and choices of numbers, by column; NaN where missing
     text: dict[str, np.ndarray]         # part -> mask of cells that hold text in place of a number
+    quoted: dict[str, str]              # part -> the first of those cells
     seed: Labels | None                 # None where the table has none
     labels: dict[str, Labels]           # grouping columns, axes and choices of text, data set and fingerprint
     others: dict[str, Labels]           # columns of few values that play no part
@@ -52,14 +56,6 @@ class Wanted:
         return tuple(dict.fromkeys([*self.as_numbers, *self.parts.get("seed", ()), *self.labelled.values()]))
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """A column as numbers."""
-
-    values: np.ndarray   # (n,) float64, NaN where it has none
-    text: np.ndarray     # (n,) bool, where it has text in place of one
-
-
 def rows_of(sheet: Sheet, flags: Mapping[str, str], by: Sequence[str], description: Description) -> Rows:
     """The columns of one file that play a part, group its rows, or are axes and choices. Raises BadTable.
 
@@ -67,14 +63,17 @@ def rows_of(sheet: Sheet, flags: Mapping[str, str], by: Sequence[str], descripti
     """
     wanted = wanted_of(sheet, flags, by, description)
     block = read_columns(sheet, wanted.columns)
-    cells = {name: _numbers(block.columns[name]) for name in wanted.as_numbers}
+    decimal = _decimal(wanted, block, sheet)
+    cells = {name: numbers(block.columns[name], decimal) for name in wanted.as_numbers}
     column_of, differ = _resolved(wanted.parts, cells, flags, sheet.source)
     read = Quantities({part: cells[name].values for part, name in column_of.items() if part != "seed"}, column_of)
     whole = completed(read, sheet.source)
-    doubts = (*whole.doubts, *differ, *_doubts_of_loss(column_of["L"], sheet, flags, description))
+    doubts = (*sheet.doubts, *whole.doubts, *differ, *_doubts_of_loss(column_of["L"], sheet, flags, description),
+              *_doubts_of_spelling(column_of, cells, decimal))
     others = {} if description or by else _others(sheet, set(wanted.columns), block.rows)
     return Rows(dict(whole.values), {name: cells[name].values for name in wanted.numeric},
                 {part: cells[column_of[part]].text for part in "NDCL" if part in column_of},
+                {part: cells[column_of[part]].first_text for part in "NDCL" if part in column_of},
                 _seed(wanted.parts.get("seed", ()), block, sheet.source),
                 {name: _labelled(block, column, sheet.source) for name, column in wanted.labelled.items()}, others,
                 {part: printable(name) for part, name in whole.columns.items()}, doubts, block.rows, block.ragged)
@@ -91,9 +90,17 @@ def wanted_of(sheet: Sheet, flags: Mapping[str, str], by: Sequence[str], descrip
     return Wanted(parts, numeric, {**{n: n for n in text}, **grouping})
 
 
-def _numbers(column: pa.ChunkedArray) -> Numbers:
-    values, text = numbers(column)
-    return Numbers(values.to_numpy().astype(np.float64, copy=False), text.to_numpy().astype(bool, copy=False))
+def _decimal(wanted: Wanted, block: Block, sheet: Sheet) -> str:
+    """The decimal sign of the file's text. Raises BadTable where 1,234 may be either number."""
+    if sheet.dialect.decimal is not None:
+        return sheet.dialect.decimal
+    texts = {name: text for name in wanted.as_numbers if (text := distinct_text(block.columns[name])) is not None}
+    decimal, cell = decimal_of(list(texts.values()))
+    if cell:
+        name = next(n for n, text in texts.items() if pc.any(pc.equal(pc.utf8_trim_whitespace(text), cell)).as_py())
+        raise BadTable(f"{printable(sheet.source)}: is {printable(cell, 30)!r} in column {printable(name)!r} a number of thousands "
+                       "or a fraction? say --decimal . or --decimal ,")
+    return decimal
 
 
 def _seed(repeats: Sequence[str], block: Block, source: str) -> Labels | None:
@@ -122,6 +129,14 @@ def _doubts_of_loss(column: str, sheet: Sheet, flags: Mapping[str, str], descrip
         doubts += (Doubt("training_loss", f"the loss is {printable(column)}, on training data; the laws are about "
                          "held-out loss"),)
     return doubts
+
+
+def _doubts_of_spelling(column_of: Mapping[str, str], cells: Mapping[str, Numbers], decimal: str) -> tuple[Doubt, ...]:
+    """What was read into numbers that no program wrote so."""
+    doubts = (Doubt("decimal_comma", "the decimal sign is taken to be a comma"),) if decimal == "," else ()
+    return doubts + tuple(Doubt(f"spelled_{part}", f"{part}: {cells[name].spelled:,} cells such as {cells[name].first_spelled!r} are read "
+                                "as the numbers that they name") for part, name in column_of.items()
+                          if part != "seed" and cells[name].spelled and decimal == ".")
 
 
 def _others(sheet: Sheet, used: set[str], rows: int) -> dict[str, Labels]:
@@ -162,7 +177,8 @@ def _resolved(parts: Mapping[str, tuple[str, ...]], cells: Mapping[str, Numbers]
 def _refuse_text(part: str, column: str, cells: Mapping[str, Numbers], explicit: bool, source: str) -> None:
     """Raises BadTable where a column that the fit can't do without has rows, and no number in them."""
     if len(cells[column].values) and (explicit or part in ("N", "L")):
-        raise BadTable(f"{printable(source)}: column {printable(column)!r} holds no number; "
+        cell = f" (its first cell: {cells[column].first_text!r})" if cells[column].first_text else ""
+        raise BadTable(f"{printable(source)}: column {printable(column)!r} holds no number{cell}; "
                        f"name the {PARTS[part].meaning} with {PARTS[part].flag}")
 
 
@@ -200,6 +216,7 @@ def stacked(files: Sequence[Rows]) -> Rows:
     everywhere = {name: tag for name, tag in _joined_labels(files, lambda f: f.others).items() if all(name in f.others for f in files)}
     seeds = _joined_labels(files, lambda f: {} if f.seed is None else {"seed": f.seed})
     return Rows(joined(lambda f: f.values, np.nan), joined(lambda f: f.extra, np.nan), joined(lambda f: f.text, False),
+                {part: cell for f in reversed(files) for part, cell in f.quoted.items() if cell},
                 seeds.get("seed"), _joined_labels(files, lambda f: f.labels), everywhere, columns, doubts, sum(f.read for f in files), sum(f.ragged for f in files))
 
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from analysis.estimates.refusal import Doubt
 from analysis.table.columns import scale_of
-from analysis.table.files import BadTable, printable
+from analysis.table.files import BadTable
+from analysis.table.formats.sheet import printable
 
 # The most that a size or an amount of data can be, in ones; FLOPs for each that tell a unit applied from one that is not.
 LARGEST = {"N": 1e13, "D": 1e15}

@@ -8,7 +8,8 @@ import numpy as np
 
 from analysis.estimates.refusal import Doubt
 from analysis.table.exclusions import Exclusion, chance_limits, cleaned
-from analysis.table.files import BadTable, open_sheet, printable
+from analysis.table.files import BadTable, open_sheet
+from analysis.table.formats.sheet import Dialect, printable
 from analysis.table.groups import MAX_GROUPS, Split, split
 from analysis.table.parts import Rows, rows_of, stacked
 from analysis.table.pooled import FILES, may_group
@@ -88,16 +89,17 @@ def cells(N: np.ndarray, D: np.ndarray) -> np.ndarray:
 
 
 def read_table(sources: Sequence[str], *, flags: Mapping[str, str] | None = None,
-               by: Sequence[str] | None = None, max_loss: float | None = None) -> Table:
+               by: Sequence[str] | None = None, max_loss: float | None = None, dialect: Dialect = Dialect()) -> Table:
     """Stacks the files, names their columns, leaves out what cannot be fitted, splits into groups.
 
     flags: part (N, D, C, L, accuracy, seed, budget) -> column, over recognition by name.
     by: grouping columns; None groups our own tables by what makes laws of their own, others not at all.
     max_loss: rows at or above it count as diverged; None takes 0.95 ln(classes) for our own
     tables, whose data set is known, and no limit for others.
+    dialect: of text whose delimiter or decimal sign can't be told.
     Raises BadTable where no row is left to fit, or the columns cannot be told.
     """
-    sheets = [open_sheet(source) for source in sources]
+    sheets = [open_sheet(source, dialect) for source in sources]
     description = common_description([s.description for s in sheets], [s.flat for s in sheets])
     fixed = tuple(dict.fromkeys(by if by is not None else description.splits or ()))
     files = [rows_of(sheet, flags or {}, fixed, description) for sheet in sheets]
