@@ -53,6 +53,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                         help="best model size and data for C FLOPs; may be repeated")
     parser.add_argument("--max-loss", type=float, metavar="L", help="leave out runs with a loss of L or more as diverged "
                         "(default for our own tables: 0.95 ln(classes))")
+    parser.add_argument("--best", action="store_true", help="of each (N, D), keep the runs at the best setting alone")
     parser.add_argument("--resamples", type=resample_count, default=1000, metavar="R", help="of the bootstrap (1000)")
     parser.add_argument("--cluster", choices=("cell", "two-stage", "run", "params", "seed"), default="cell",
                         help="what the bootstrap draws: (N, D) cells (default), seeds within them, ...")
@@ -94,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
         dialect = Dialect(args.delimiter, args.decimal)
         if len(args.files) == 1 and is_tuned(args.files[0], dialect):
             return report_search(args, command=shlex.join(["python", "analysis/fit.py", *(argv or sys.argv[1:])]), tell=progress)
-        table = read_table(args.files, flags=flags, by=by, max_loss=args.max_loss, dialect=dialect)
+        table = read_table(args.files, flags=flags, by=by, max_loss=args.max_loss, dialect=dialect, best=args.best)
         out = args.out or default_folder(args.files[0])
         prepared(out)
     except BadTable as why:

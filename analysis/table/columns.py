@@ -1,6 +1,7 @@
 """Which column of a table plays which part: N, D, C, L and company, by role where the table says it, else by name."""
 
 import difflib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,10 @@ PARTS = {part.name: part for part in (
         ("isoflopbudget", "budget", "flopbudget", "flopsbudget", "flopsbudgets", "isoflop", "computebudget"),)),
 )}
 
+# Of different examples, and of how often each was seen: where data were repeated, D says only how many were processed.
+UNIQUE = ("uniquetokens", "uniquesamples", "uniquedata", "uniqueexamples", "uniquetrainingtokens", "numuniquetokens", "nuniquetokens")
+EPOCHS = ("epochs", "numepochs", "nepochs", "trainepochs", "trainingepochs", "datarepeats", "repetitions")
+
 # Units that a column's name may carry: of FLOPs ahead of the word, of sizes behind it.
 SI = {"k": 1e3, "kilo": 1e3, "m": 1e6, "mega": 1e6, "g": 1e9, "giga": 1e9, "t": 1e12, "tera": 1e12, "p": 1e15, "peta": 1e15,
       "e": 1e18, "exa": 1e18, "z": 1e21, "zetta": 1e21}
@@ -53,6 +58,8 @@ COUNTS = {"k": 1e3, "thousand": 1e3, "thousands": 1e3, "m": 1e6, "million": 1e6,
           "billions": 1e9, "t": 1e12, "trillion": 1e12, "trillions": 1e12}
 # What trackers of experiments put before a setting's or a result's name.
 TRACKERS = re.compile(r"((config|params|metrics|summary|summary_metrics|hparams|results?|data|args|run)[.])+", re.IGNORECASE)
+LOGARITHM = re.compile(r"(?P<base>(?i:log[_ ]?10|log[_ ]?2|log|lg|ln))(?=[^A-Za-z0-9]|[A-Z])[^A-Za-z0-9]*")
+LOGARITHM_BEHIND = re.compile(r"[^A-Za-z0-9]+(?P<base>(?i:log[_ ]?10|log[_ ]?2|log|lg|ln))[^A-Za-z0-9]*$")
 PF_DAY = 1e15 * 86_400   # FLOPs in Kaplan's unit
 
 
@@ -109,16 +116,34 @@ def _without_unit(name: str, part: str) -> str:
     return _plain(_behind_slash(name.lower()[:_unit(name).start()]))
 
 
+def base_of(name: str) -> float | None:
+    """The base of the logarithm that a column's name says it holds: 10, 2 or e, 0 for "log" alone; None where it says none."""
+    found = LOGARITHM.match(name) or LOGARITHM_BEHIND.search(name)
+    return {"10": 10.0, "lg": 10.0, "2": 2.0, "ln": math.e}.get(found["base"].lower().removeprefix("log").strip("_ "), 0.0) if found else None
+
+
+def _of_logarithm(name: str, part: str) -> str:
+    """params of log10_params or ln(params); of a loss and a share the logarithm is another quantity."""
+    if part not in ("N", "D", "C") or base_of(name) is None:
+        return ""
+    return _plain(LOGARITHM_BEHIND.sub("", LOGARITHM.sub("", name)))
+
+
 def candidates(names: Sequence[str], part: Part) -> tuple[str, ...]:
     """Columns that may play the part: all of the surest tier that has any, by their whole names before anything less."""
     names = tuple(dict.fromkeys(names))
-    for known_as in (_whole, _logged, _tracked, _without_unit):
+    for known_as in (_whole, _logged, _tracked, _without_unit, _of_logarithm):
         words = {name: known_as(name, part.name) for name in names}
         for tier in part.tiers:
             found = tuple(name for name in names if words[name] in tier)
             if found:
                 return found
     return ()
+
+
+def named_as(names: Sequence[str], known: Sequence[str]) -> str | None:
+    """The first column of one of these plain names."""
+    return next((name for word in known for name in names if word in (_plain(name), _logged(name, ""))), None)
 
 
 def lone_loss(names: Sequence[str]) -> tuple[str, ...]:

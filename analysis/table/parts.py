@@ -10,11 +10,12 @@ import pyarrow.compute as pc
 
 from analysis.estimates.intervals import distinct
 from analysis.estimates.refusal import Doubt
-from analysis.table.columns import PARTS, candidates, chosen, listed, parts_of
+from analysis.table.columns import EPOCHS, PARTS, UNIQUE, candidates, chosen, listed, named_as, parts_of
 from analysis.table.files import BadTable, read_columns
 from analysis.table.formats.sheet import Block, Sheet, printable
 from analysis.table.quantities import Quantities, completed
 from analysis.table.roles import DATASET, FINGERPRINT, MNIST, Description, is_mnist
+from analysis.table.settings import NAMED
 from analysis.table.spelling import decimal_of
 from analysis.table.values import Labels, Numbers, distinct_text, labels, numbers
 
@@ -26,13 +27,13 @@ NEARLY = 0.01   # two columns of one meaning that differ by less are one: planne
 class Rows:
     """One file's columns, or several files' one after the other."""
 
-    values: dict[str, np.ndarray]       # N D C L accuracy budget; NaN where missing
+    values: dict[str, np.ndarray]       # N D C L accuracy budget unique; NaN where missing
     extra: dict[str, np.ndarray]        # axes and choices of numbers, by column; NaN where missing
     text: dict[str, np.ndarray]         # part -> mask of cells that hold text in place of a number
     quoted: dict[str, str]              # part -> the first of those cells
     seed: Labels | None                 # None where the table has none
     labels: dict[str, Labels]           # grouping columns, axes and choices of text, data set and fingerprint
-    others: dict[str, Labels]           # columns of few values that play no part
+    others: dict[str, Labels]           # a stranger's columns of few values, or named as settings are, that play no part
     columns: dict[str, str]             # part -> where it came from, for people
     doubts: tuple[Doubt, ...]
     read: int
@@ -46,10 +47,14 @@ class Wanted:
     parts: Mapping[str, tuple[str, ...]]   # part -> columns that may play it
     numeric: tuple[str, ...]               # axes and choices of numbers
     labelled: Mapping[str, str]            # what Rows calls it -> column
+    unique: str | None = None              # of different examples
+    epochs: str | None = None              # of how often each was seen
 
     @property
     def as_numbers(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys([*(c for part, columns in self.parts.items() if part != "seed" for c in columns), *self.numeric]))
+        repeated = [name for name in (self.unique, self.epochs) if name is not None]
+        in_parts = [c for part, columns in self.parts.items() if part != "seed" for c in columns]
+        return tuple(dict.fromkeys([*in_parts, *self.numeric, *repeated]))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -70,8 +75,8 @@ def rows_of(sheet: Sheet, flags: Mapping[str, str], by: Sequence[str], descripti
     whole = completed(read, sheet.source)
     doubts = (*sheet.doubts, *whole.doubts, *differ, *_doubts_of_loss(column_of["L"], sheet, flags, description),
               *_doubts_of_spelling(column_of, cells, decimal))
-    others = {} if description or by else _others(sheet, set(wanted.columns), block.rows)
-    return Rows(dict(whole.values), {name: cells[name].values for name in wanted.numeric},
+    others = {} if description else _others(sheet, set(wanted.columns), block.rows)
+    return Rows({**whole.values, **_unique(wanted, cells, whole.values["D"])}, {name: cells[name].values for name in wanted.numeric},
                 {part: cells[column_of[part]].text for part in "NDCL" if part in column_of},
                 {part: cells[column_of[part]].first_text for part in "NDCL" if part in column_of},
                 _seed(wanted.parts.get("seed", ()), block, sheet.source),
@@ -87,7 +92,19 @@ def wanted_of(sheet: Sheet, flags: Mapping[str, str], by: Sequence[str], descrip
     text = [n for n in description.named("axis", "choice", text=True) if n in sheet.flat]
     text += [n for n in (DATASET, FINGERPRINT) if n in description.columns and n in sheet.flat]
     grouping = {name: chosen(sheet.flat, name, "--by", sheet.source) for name in by}
-    return Wanted(parts, numeric, {**{n: n for n in text}, **grouping})
+    taken = {c for columns in parts.values() for c in columns}
+    free = [n for n in sheet.flat if n not in taken]
+    return Wanted(parts, numeric, {**{n: n for n in text}, **grouping}, named_as(free, UNIQUE), named_as(free, EPOCHS))
+
+
+def _unique(wanted: Wanted, cells: Mapping[str, Numbers], D: np.ndarray) -> dict[str, np.ndarray]:
+    """How many different examples each row saw, where the table says it or the number of epochs."""
+    if wanted.unique is not None:
+        return {"unique": cells[wanted.unique].values}
+    if wanted.epochs is None:
+        return {}
+    with np.errstate(invalid="ignore"):
+        return {"unique": D / np.maximum(cells[wanted.epochs].values, 1.0)}
 
 
 def _decimal(wanted: Wanted, block: Block, sheet: Sheet) -> str:
@@ -149,7 +166,8 @@ def _others(sheet: Sheet, used: set[str], rows: int) -> dict[str, Labels]:
             for name, column in block.columns.items():
                 with suppress(pa.ArrowException, ValueError):
                     tags[name] = labels(column)
-    return {name: tag for name, tag in tags.items() if len(tag.code) == rows and len(tag.values) <= MOST_VALUES}
+    return {name: tag for name, tag in tags.items()
+            if len(tag.code) == rows and (len(tag.values) <= MOST_VALUES or NAMED.search(name))}
 
 
 def _resolved(parts: Mapping[str, tuple[str, ...]], cells: Mapping[str, Numbers], flags: Mapping[str, str],

@@ -1,18 +1,20 @@
 """N, D, C, L and accuracy of a file's rows in units of one, complete: each step says what it did."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
 from analysis.estimates.refusal import Doubt
-from analysis.table.columns import scale_of
+from analysis.table.columns import base_of, scale_of
 from analysis.table.files import BadTable
 from analysis.table.formats.sheet import printable
 
 # The most that a size or an amount of data can be, in ones; FLOPs for each that tell a unit applied from one that is not.
 LARGEST = {"N": 1e13, "D": 1e15}
 CHINCHILLA = 20.0     # D / N of a usual run, for telling units where there is no D
+STEADY = 0.3          # of log C / (6 N D), as a share of the spread of log N or log D
 LEAST_BUDGET = 1e6    # FLOPs: below, a budget is a label
 
 
@@ -35,8 +37,72 @@ class Quantities:
 
 def completed(read: Quantities, source: str) -> Quantities:
     """In ones, N, D and C all there, accuracy as a share. Raises BadTable where a budget is a mere label."""
-    whole = with_missing_part(with_budget_checked(in_units(read), source))
+    whole = with_missing_part(with_budget_checked(in_units(from_logarithms(read, source)), source))
     return as_share(whole) if "accuracy" in whole.values else whole
+
+
+def from_logarithms(q: Quantities, source: str) -> Quantities:
+    """N, D and C in ones where a column holds their logarithms: its name says so, or C = 6 N D holds only so.
+
+    Raises BadTable where numbers can only be logarithms, and nothing proves it.
+    """
+    bases = {part: base for part in ("N", "D", "C") if part in q.values and (base := base_of(q.columns[part])) is not None}
+    bases = {part: base or _likely_base(part, q.values[part]) for part, base in bases.items()}
+    silent = [part for part in ("N", "D", "C") if part in q.values and part not in bases and _like_logarithms(q.values[part])]
+    if silent:
+        proven = _proven_bases(silent, {part: bases[part] ** v if part in bases else v for part, v in q.values.items() if part in "NDC"})
+        if proven is None:
+            _refuse_logarithm(silent[0], q, source)
+        bases |= proven
+    made = q
+    for part, base in bases.items():
+        with np.errstate(all="ignore"):
+            said = {10.0: "10", 2.0: "2"}.get(base, "e")
+            made = made.having(part, base ** q.values[part], Doubt(
+                f"logarithm_{part}", f"{part} is {printable(q.columns[part])}: taken for a logarithm to base {said}"))
+    return made
+
+
+def _refuse_logarithm(part: str, q: Quantities, source: str) -> None:
+    low, high = np.nanmin(q.values[part]), np.nanmax(q.values[part])
+    raise BadTable(f"{printable(source)}: {part} from {low:.3g} to {high:.3g} ({printable(q.columns[part])}) looks like a logarithm, "
+                   "or has a unit: give it in ones, or name its column as in log10_params, ln_params or params (B)")
+
+
+def _likely_base(part: str, values: np.ndarray) -> float:
+    """10 where that makes a possible size, else e."""
+    return 10.0 if np.nanmax(values, initial=-np.inf) <= np.log10(LARGEST.get(part, 1e30)) else np.e
+
+
+def _like_logarithms(values: np.ndarray) -> bool:
+    """Fractions that span less than a factor of 2.2, between the logarithms of the smallest and the largest sizes and FLOPs."""
+    known = np.unique(values[np.isfinite(values)])
+    return bool(len(known) >= 3 and 4.5 <= known[0] and known[-1] <= 70 and known[-1] < 2.2 * known[0]
+                and np.mean(known != np.round(known)) > 0.5)
+
+
+def _proven_bases(silent: Sequence[str], values: Mapping[str, np.ndarray]) -> dict[str, float] | None:
+    """The bases of those of the silent parts that are logarithms, where C = 6 N D shows it; None where it shows nothing.
+
+    It must hold steadily, and within a factor of 30, for the columns as they stand, or for possible sizes within a
+    factor of 2 under one choice of bases, and better than under any other.
+    """
+    if len(values) < 3:
+        return None
+    off_of = {}
+    for bases in product((None, 10.0, np.e), repeat=len(silent)):
+        with np.errstate(all="ignore"):
+            logs = {part: np.log10(v) for part, v in values.items()}
+            logs |= {part: values[part] * np.log10(base) for part, base in zip(silent, bases, strict=True) if base is not None}
+            off = logs["C"] - logs["N"] - logs["D"] - np.log10(6)
+        good = np.isfinite(off)
+        possible = all((logs[part][good] <= np.log10(LARGEST[part])).all() for part in "ND")
+        if good.any() and possible and np.std(off[good]) <= STEADY * max(np.std(logs[part][good]) for part in "ND"):
+            off_of[bases] = abs(float(np.median(off[good])))
+    if off_of.pop((None,) * len(silent), np.inf) < 1.5:
+        return {}
+    best = min(off_of, key=off_of.get, default=None)
+    return None if best is None or off_of[best] > 0.3 else {p: b for p, b in zip(silent, best, strict=True) if b is not None}
 
 
 def in_units(q: Quantities) -> Quantities:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from analysis.estimates.intervals import distinct
 from analysis.estimates.refusal import Doubt
 from analysis.table.exclusions import Exclusion, chance_limits, cleaned
 from analysis.table.files import BadTable, open_sheet
@@ -14,8 +15,11 @@ from analysis.table.groups import MAX_GROUPS, Split, split
 from analysis.table.parts import Rows, rows_of, stacked
 from analysis.table.pooled import FILES, may_group
 from analysis.table.roles import FINGERPRINT, Description, common_description
+from analysis.table.settings import best_of_cells, may_be_settings, setting_doubts, settings
 from analysis.table.units import unit_doubts
 from analysis.table.values import Labels, values_as_labels
+
+REPEATED = 1.05   # D over different examples, from which data were repeated; below, whole batches may have made it
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Runs:
     seed: np.ndarray              # (n,) int, index of the seed; zeros where the table has none, -1 where a row has none
     cell: np.ndarray              # (n,) int, index of the distinct (N, D)
     budget: np.ndarray | None     # (n,) float64, the isoFLOP budget that a row belongs to
+    unique: np.ndarray | None = None   # (n,) float64, different examples among the D; None where the table doesn't say
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)  # axes and choices of our own tables
     tags: Mapping[str, np.ndarray] = field(default_factory=dict)   # (n,) codes of columns that may name kinds of run
 
@@ -43,6 +48,7 @@ class Runs:
             self, N=N, D=D, C=self.C[rows], L=self.L[rows], seed=self.seed[rows], cell=cells(N, D),
             accuracy=None if self.accuracy is None else self.accuracy[rows],
             budget=None if self.budget is None else self.budget[rows],
+            unique=None if self.unique is None else self.unique[rows],
             extra={name: column[rows] for name, column in self.extra.items()},
             tags={name: code[rows] for name, code in self.tags.items()})
 
@@ -89,7 +95,8 @@ def cells(N: np.ndarray, D: np.ndarray) -> np.ndarray:
 
 
 def read_table(sources: Sequence[str], *, flags: Mapping[str, str] | None = None,
-               by: Sequence[str] | None = None, max_loss: float | None = None, dialect: Dialect = Dialect()) -> Table:
+               by: Sequence[str] | None = None, max_loss: float | None = None, dialect: Dialect = Dialect(),
+               best: bool = False) -> Table:
     """Stacks the files, names their columns, leaves out what cannot be fitted, splits into groups.
 
     flags: part (N, D, C, L, accuracy, seed, budget) -> column, over recognition by name.
@@ -97,6 +104,7 @@ def read_table(sources: Sequence[str], *, flags: Mapping[str, str] | None = None
     max_loss: rows at or above it count as diverged; None takes 0.95 ln(classes) for our own
     tables, whose data set is known, and no limit for others.
     dialect: of text whose delimiter or decimal sign can't be told.
+    best: keeps of each (N, D) of a group the runs at the best setting alone.
     Raises BadTable where no row is left to fit, or the columns cannot be told.
     """
     sheets = [open_sheet(source, dialect) for source in sources]
@@ -113,15 +121,22 @@ def read_table(sources: Sequence[str], *, flags: Mapping[str, str] | None = None
     if not keep.any():
         said = "; ".join(f"{e.rows:,} {e.text}" for e in excluded)
         raise BadTable(f"{_names(sources)}: no row can be used: {said}")
-    runs = _runs(rows, keep)
-    labels = {name: tag.take(keep) for name, tag in rows.labels.items()}
-    judged = Split(fixed)
-    if by is None and description.splits is None:
-        judged = split(description, runs.extra, labels, {"N": runs.N, "D": runs.D, "C": runs.C})
-    tags = {name: labels[name] if name in labels else values_as_labels(runs.extra[name]) for name in judged.columns}
+    runs = _runs(rows, keep, kinds={} if fixed else rows.others)
+    labels, others = ({name: tag.take(keep) for name, tag in tags.items()} for tags in (rows.labels, rows.others))
+    parted = Split(fixed) if by is not None or description.splits is not None else split(
+        description, runs.extra, labels, {"N": runs.N, "D": runs.D, "C": runs.C})
+    tags = {name: labels[name] if name in labels else values_as_labels(runs.extra[name]) for name in parted.columns}
+    cell = distinct(*(tag.code for tag in tags.values()), runs.cell)
+    choices = may_be_settings(description, runs.extra, labels, others)
+    found = settings({name: code for name, code in choices.items() if name not in tags}, cell)
+    if best:
+        kept = best_of_cells(cell, found.code, runs.L)
+        excluded += (Exclusion("not_best", int((~kept).sum()), "runs at another than the best setting of their (N, D)"),)
+        runs, tags, labels = runs.take(kept), {n: t.take(kept) for n, t in tags.items()}, {n: t.take(kept) for n, t in labels.items()}
     groups = _groups(runs, tags, explicit=by is not None)
-    doubts = (*rows.doubts, *judged.doubts, *_left_out(excluded, rows.read), *unit_doubts(runs.N, runs.D, runs.C, runs.L),
-              *_provenance_doubts(labels), *_repeat_doubts(groups, rows.seed is not None))
+    doubts = (*rows.doubts, *parted.doubts, *_left_out(excluded, rows.read), *unit_doubts(runs.N, runs.D, runs.C, runs.L),
+              *setting_doubts(found.names, kept_best=best), *_repeated_data_doubts(runs), *_provenance_doubts(labels),
+              *_repeat_doubts(groups, rows.seed is not None))
     return Table(tuple(sources), rows.read, rows.columns, description, groups, excluded, doubts)
 
 
@@ -136,16 +151,17 @@ def _names(sources: Sequence[str]) -> str:
     return printable(sources[0]) + (f" and {len(sources) - 1} more" if len(sources) > 1 else "")
 
 
-def _runs(rows: Rows, keep: np.ndarray) -> Runs:
+def _runs(rows: Rows, keep: np.ndarray, *, kinds: Mapping[str, Labels]) -> Runs:
+    """The rows kept; kinds: columns that may name kinds of run."""
     get = rows.values
     seed = rows.seed.code if rows.seed is not None else np.zeros(rows.read, np.int64)
     extra = dict(rows.extra)
     if "lr_rule" in rows.labels:
         extra["lr_rule"] = np.array([*rows.labels["lr_rule"].values, ""], object)[rows.labels["lr_rule"].code]
     runs = Runs(get["N"], get["D"], get["C"], get["L"], get.get("accuracy"), seed,
-                np.zeros(rows.read, np.int64), get.get("budget"), extra).take(keep)
-    kinds = {name: tag.take(keep) for name, tag in rows.others.items()}
-    return replace(runs, tags={printable(name): tag.code for name, tag in kinds.items() if may_group(tag, runs.N, runs.D)})
+                np.zeros(rows.read, np.int64), get.get("budget"), get.get("unique"), extra).take(keep)
+    tags = {printable(name): tag.take(keep) for name, tag in kinds.items()}
+    return replace(runs, tags={name: tag.code for name, tag in tags.items() if may_group(tag, runs.N, runs.D)})
 
 
 def _groups(runs: Runs, tags: dict[str, Labels], *, explicit: bool) -> tuple[Group, ...]:
@@ -168,6 +184,19 @@ def _left_out(excluded: tuple[Exclusion, ...], read: int) -> tuple[Doubt, ...]:
     return tuple(Doubt("excluded_" + e.code, f"left out {e.rows:,} of {read:,} rows: {e.text}") for e in excluded)
 
 
+def _repeated_data_doubts(runs: Runs) -> tuple[Doubt, ...]:
+    """Runs that saw their data more than once, or that say of more data than they processed."""
+    if runs.unique is None:
+        return ()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        times = runs.D / runs.unique
+    again = times[np.isfinite(times) & (times > REPEATED)]
+    if not len(again):
+        return ()
+    return (Doubt("repeated_data", f"{len(again):,} of {len(runs):,} runs saw their data more than once (up to {again.max():.3g} times): "
+                  "the law takes every example for a fresh one"),)
+
+
 def _provenance_doubts(labels: Mapping[str, Labels]) -> tuple[Doubt, ...]:
     prints = labels.get(FINGERPRINT)
     if prints is None or len(np.unique(prints.code)) < 2:
@@ -188,4 +217,4 @@ def _repeat_doubts(groups: tuple[Group, ...], seeds_known: bool) -> tuple[Doubt,
     if not repeats:
         return ()
     return (Doubt("repeated_cell_seed", f"{repeats:,} rows repeat an (N, D) and seed of their group with another "
-                  "loss: if a search made them, keep the best of each first"),)
+                  "loss: if a search made them, --best keeps the best of each"),)
