@@ -32,9 +32,17 @@ def resample_count(text: str) -> int:
     return count
 
 
+def delimiter(text: str) -> str:
+    """One character; a tab and a space have names, for shells."""
+    named = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}.get(text, text)
+    if len(named) != 1 or not named.isascii() or named.isalnum() or named in "\r\n\"":
+        raise argparse.ArgumentTypeError(f"{text!r} is not a delimiter: give one character, or tab, or space")
+    return named
+
+
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python analysis/fit.py", description="Fit scaling laws to a Parquet or CSV table of training runs.",
+        prog="python analysis/fit.py", description="Fit scaling laws to a table of training runs (Parquet, CSV, Markdown, JSON, Excel).",
         usage="%(prog)s FILE... [--out DIR] [--by COL] [--predict-flops C] [column flags]", allow_abbrev=False,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=26, width=100))
     parser.add_argument("files", nargs="+", metavar="FILE", help="tables of runs; several are stacked")
@@ -45,6 +53,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                         help="best model size and data for C FLOPs; may be repeated")
     parser.add_argument("--max-loss", type=float, metavar="L", help="leave out runs with a loss of L or more as diverged "
                         "(default for our own tables: 0.95 ln(classes))")
+    parser.add_argument("--best", action="store_true", help="of each (N, D), keep the runs at the best setting alone")
     parser.add_argument("--resamples", type=resample_count, default=1000, metavar="R", help="of the bootstrap (1000)")
     parser.add_argument("--cluster", choices=("cell", "two-stage", "run", "params", "seed"), default="cell",
                         help="what the bootstrap draws: (N, D) cells (default), seeds within them, ...")
@@ -55,6 +64,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
             "C": "training FLOPs C (flops, ...); without it C = 6 N D", "L": "validation loss L (val_loss, loss, ...)",
             "accuracy": "share of right answers", "seed": "what tells repeats of a run apart",
             "budget": "the compute budget a run was planned for"}[part])
+    text = parser.add_argument_group("text, where it can't be told")
+    text.add_argument("--delimiter", type=delimiter, metavar="CHAR", help="between columns: , ; | tab space")
+    text.add_argument("--decimal", choices=(".", ","), help="between whole and fraction of a number")
     return parser.parse_args(argv)
 
 
@@ -71,7 +83,8 @@ def main(argv: list[str] | None = None) -> int:
     from analysis.carbs.found import is_tuned
     from analysis.report.output import default_folder, prepared
     from analysis.report.terminal import Progress, terminal_text
-    from analysis.table.files import BadTable, printable
+    from analysis.table.files import BadTable
+    from analysis.table.formats.sheet import Dialect, printable
     from analysis.table.runs import read_table
 
     progress = Progress()
@@ -79,9 +92,10 @@ def main(argv: list[str] | None = None) -> int:
     by = None if args.by is None else [] if args.by == ["none"] else args.by
     try:
         progress("reading")
-        if len(args.files) == 1 and is_tuned(args.files[0]):
+        dialect = Dialect(args.delimiter, args.decimal)
+        if len(args.files) == 1 and is_tuned(args.files[0], dialect):
             return report_search(args, command=shlex.join(["python", "analysis/fit.py", *(argv or sys.argv[1:])]), tell=progress)
-        table = read_table(args.files, flags=flags, by=by, max_loss=args.max_loss)
+        table = read_table(args.files, flags=flags, by=by, max_loss=args.max_loss, dialect=dialect, best=args.best)
         out = args.out or default_folder(args.files[0])
         prepared(out)
     except BadTable as why:
@@ -118,7 +132,7 @@ def report_search(args: argparse.Namespace, *, command: str, tell) -> int:
     from analysis.carbs.text import search_html, search_json, search_text
     from analysis.figures.tuned import plates_of_search
     from analysis.report.output import default_folder, prepared, write_whole
-    from analysis.table.files import printable
+    from analysis.table.formats.sheet import printable
 
     found, out = read_tuned(args.files[0]), args.out or default_folder(args.files[0])
     try:
@@ -148,7 +162,7 @@ def write_figures(plates, out: Path, *, tell) -> tuple[list, set[str]]:
 
 
 def tuning_trials(files: list[str]):
-    """Runs of the tuning trials kept beside a table of ours, or None. A bad one is no reason to stop."""
+    """The tuning trials kept beside a table of ours, or None. A bad one is no reason to stop."""
     from analysis.table.files import BadTable
     from analysis.table.runs import read_table
 
@@ -160,7 +174,7 @@ def tuning_trials(files: list[str]):
     except BadTable as why:
         print(f"fit.py: tuning trials left out: {why}", file=sys.stderr)
         return None
-    return trials.groups[0].runs if trials.ours else None
+    return trials if trials.ours else None
 
 
 def write(fitted, out: Path, *, command: str, tell) -> list[Path]:
@@ -169,7 +183,7 @@ def write(fitted, out: Path, *, command: str, tell) -> list[Path]:
     from analysis.report.export import study_json
     from analysis.report.output import cleared, write_whole
     from analysis.report.page import report_html
-    from analysis.table.files import printable
+    from analysis.table.formats.sheet import printable
 
     # The numbers first: whatever befalls the pictures, they are on disk.
     numbers = write_whole(out / "fit.json", study_json(fitted).encode())

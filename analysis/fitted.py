@@ -21,6 +21,7 @@ from analysis.questions.sensitivity import Row
 from analysis.table.condense import condense
 from analysis.table.pooled import pooled_doubts
 from analysis.table.runs import Group, Runs, Table
+from analysis.table.tuning import given_rates, tuning_of
 
 PROFILED = ("E", "A", "B", "alpha", "beta", "a")
 MAX_COMPARED = 6      # groups: 15 pairs of them; more differences are noise to a reader
@@ -94,7 +95,7 @@ class Study:
         return any(fit is not None for g in self.groups for fit in (g.envelope, g.isoflop, g.parametric))
 
 
-def study(table: Table, request: Request, *, trials: Runs | None = None,
+def study(table: Table, request: Request, *, trials: Table | None = None,
           tell: Callable[[str], None] = lambda step: None) -> Study:
     """Fits every group; `tell` hears the name of each step as it begins.
 
@@ -200,14 +201,13 @@ def _differences(table: Table, request: Request) -> tuple[Difference, ...]:
                           level=request.level, resamples=request.resamples, rng=request.rng)
 
 
-def _learning_rate(table: Table, trials: Runs | None, request: Request) -> LearningRateFit:
-    runs = trials if trials is not None else table.groups[0].runs
-    if "lr" not in runs.extra:
-        raise ValueError("the table has no column lr")
-    rules = set(runs.extra.get("lr_rule", ["uniform"]))
-    if len(rules) > 1:
-        raise ValueError(f"the rates follow several rules: {', '.join(sorted(rules))}")
-    width, lr = runs.extra["width"], runs.extra["lr"]
-    rates = (best_rates(width, runs.extra["fraction"], lr, runs.L) if trials is not None
-             else rates_of_study(width, lr))
-    return fit_learning_rate(rates, lr_rule=rules.pop(), level=request.level)
+def _learning_rate(table: Table, trials: Table | None, request: Request) -> LearningRateFit | None:
+    tuning = given_rates(table) if trials is None else tuning_of(trials)
+    if tuning is None:
+        return None
+    if len(tuning.rules) > 1:
+        raise ValueError(f"the rates follow several rules: {', '.join(tuning.rules)}")
+    rates = (rates_of_study(tuning.size, tuning.value) if trials is None
+             else best_rates(tuning.size, tuning.place, tuning.value, tuning.loss))
+    return fit_learning_rate(rates, choice=tuning.choice, against=tuning.against,
+                             lr_rule=tuning.rules[0] if tuning.rules else None, level=request.level)

@@ -15,8 +15,9 @@ import numpy as np
 
 from analysis.carbs.law import LawPoint, TunedLaw
 from analysis.estimates.estimate import Estimate
-from analysis.table.columns import is_ours
-from analysis.table.files import BadTable, open_sheet, printable, read_columns
+from analysis.table.files import BadTable, open_sheet, read_columns
+from analysis.table.formats.sheet import Dialect, printable
+from analysis.table.roles import is_mnist
 from analysis.table.values import labels, numbers
 
 PROTOCOL = "carbs"
@@ -56,10 +57,10 @@ class Tuned:
         return next((law for law in self.laws if law.name == name), None) or {}[name]
 
 
-def is_tuned(source: str) -> bool:
+def is_tuned(source: str, dialect: Dialect = Dialect()) -> bool:
     """Whether the file is a table of ours whose every row is of a CARBS search. Raises BadTable."""
-    sheet = open_sheet(source)
-    if not is_ours(sheet.flat) or "protocol" not in sheet.flat:
+    sheet = open_sheet(source, dialect)
+    if not is_mnist(sheet.flat) or "protocol" not in sheet.flat:
         return False
     block = read_columns(sheet, ["protocol"])
     return block.rows > 0 and set(labels(block.columns["protocol"]).values) == {PROTOCOL}
@@ -86,7 +87,7 @@ def read_tuned(source: str) -> Tuned:
     sheet = open_sheet(source)
     names = [law.name for law in laws if law.name in sheet.flat]
     block = read_columns(sheet, list(dict.fromkeys(["flops", "val_loss", *names])))
-    values = {name: numbers(column)[0].to_numpy().astype(float) for name, column in block.columns.items()}
+    values = {name: numbers(column).values for name, column in block.columns.items()}
     good = np.isfinite(values["flops"]) & np.isfinite(values["val_loss"]) & (values["flops"] > 0) & (values["val_loss"] > 0)
     return Tuned(source, laws, loss, front, low, high, reference, spent, observations, values["flops"][good],
                  values["val_loss"][good], {name: values[name][good] for name in names})

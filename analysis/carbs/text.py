@@ -8,10 +8,10 @@ from statistics import median
 
 from analysis.carbs.equal_compute import EqualCompute
 from analysis.carbs.found import Tuned
-from analysis.report.findings import shown
+from analysis.estimates.words import shown
 from analysis.report.page import Picture, environment
 from analysis.report.text_tables import Lines
-from analysis.table.files import printable
+from analysis.table.formats.sheet import printable
 
 VERSION = 1   # of the layout; fields are only ever added under one version
 UNITS = {"Log": "of a power of C", "Integer": "of a power of C", "Logit": "of the odds, a power of C", "Linear": "units a decade of C"}

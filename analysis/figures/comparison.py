@@ -22,11 +22,13 @@ def plot_learning_rate(fit: LearningRateFit, ax: Axes) -> Axes:
         ax.plot(rates.width[~inside], rates.lr[~inside], "o", color=BLUE, mfc="white", label="tuned, at an end of the search")
     x = np.geomspace(rates.width.min(), rates.width.max(), 50)
     e = fit.exponent
-    ax.plot(x, fit(x), color=BLUE, label=f"width$^m$, $m$ = {e.value:.2f} [{e.low:.2f}, {e.high:.2f}]")
-    middle = np.exp(np.log(rates.width).mean())
-    ax.plot(x, fit(middle) * (x / middle) ** fit.rule, color=GREY, ls="--",
-            label=f"rule 1/$\\sqrt{{\\mathrm{{fan\\_in}}}}$, $m$ = {fit.rule:g}")
-    log_axes(ax, "width multiplier", "learning rate of Adam")
+    ax.plot(x, fit(x), color=BLUE, label=f"{plain(fit.against)}$^m$, $m$ = {e.value:.2f} [{e.low:.2f}, {e.high:.2f}]")
+    if fit.rule is not None:
+        middle = np.exp(np.log(rates.width).mean())
+        ax.plot(x, fit(middle) * (x / middle) ** fit.rule, color=GREY, ls="--",
+                label=f"rule 1/$\\sqrt{{\\mathrm{{fan\\_in}}}}$, $m$ = {fit.rule:g}")
+    log_axes(ax, "width multiplier" if fit.against == "width" else plain(fit.against),
+             "learning rate of Adam" if fit.choice == "lr" else plain(fit.choice))
     low, high = ax.get_ylim()
     ax.set_ylim(low / 1.1, high * (high / low) ** 0.45)
     tidy_log_ticks(ax)

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, PercentFormatter
 
+from analysis.estimates.words import shown
 from analysis.figures.sheets import Plate
 from analysis.figures.theme import BLUE, GREEN, GREY, INK, ORANGE, PINK, RED, SKY, log_axes, sheet, themed, tidy_log_ticks
-from analysis.report.findings import shown
 from analysis.schedules.fits import ONE_BATCH, REFERENCE, TRUNKS, Points, ScheduleFit
 
 COLOUR = {REFERENCE: BLUE, ONE_BATCH: SKY, "wsd": GREEN, "constant": ORANGE, "single-run": RED,

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from analysis.estimates.words import shown
 from analysis.figures import comparison, compute, diagnosis
 from analysis.figures.theme import COLUMN, HEIGHT, colour_bar, heading, log_norm, settle, sheet, themed, tidy_log_ticks
 from analysis.fitted import GroupFit, Study
-from analysis.report.findings import shown
 
 MOST_GROUPS = 3   # panels side by side; the numbers of further groups are in the tables
 
@@ -184,9 +184,10 @@ def _learning_rate(study: Study) -> Plate | None:
         return None
     figure = sheet()
     comparison.plot_learning_rate(fit, figure.axes[0])
-    return Plate("learning_rate", "Learning rate against width",
-                 f"The tuned rate goes as width^{shown(fit.exponent)}, where the rule 1/sqrt(fan_in) would have it go "
-                 f"as width^{fit.rule:g} (dashed).", figure)
+    tuned = "learning rate" if fit.choice == "lr" else fit.choice
+    rule = "" if fit.rule is None else f", where the rule 1/sqrt(fan_in) would have it go as {fit.against}^{fit.rule:g} (dashed)"
+    return Plate("learning_rate", f"{tuned[:1].upper()}{tuned[1:]} against {fit.against}",
+                 f"The tuned {tuned} goes as {fit.against}^{shown(fit.exponent)}{rule}.", figure)
 
 
 def _parametric(study: Study) -> list[GroupFit]:

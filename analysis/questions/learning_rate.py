@@ -1,4 +1,4 @@
-"""The learning rate that tuning found at each width, and the power law it follows."""
+"""The learning rate that tuning found at each width, or another choice at each size, and the power law it follows."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ NEAR = np.log(4.0)   # trials within a factor of 4 of the best see a parabola; f
 
 @dataclass(frozen=True)
 class TunedRates:
-    """The best learning rate of each width."""
+    """The best learning rate of each width (or of each value of another axis, or each N)."""
 
     width: np.ndarray      # (widths,)
     lr: np.ndarray         # (widths,), geometric mean over data budgets
@@ -28,15 +28,18 @@ class LearningRateFit:
     rates: TunedRates
     coefficient: float
     exponent: Estimate
-    rule: float            # exponent that 1 / sqrt(fan_in) would show in this column
+    rule: float | None     # exponent that 1 / sqrt(fan_in) would show in this column; None where it says nothing of it
     warnings: tuple[Doubt, ...] = ()
+    choice: str = "lr"     # the column that was tuned
+    against: str = "width" # the column that its law is in
 
     def __call__(self, width):
         return self.coefficient * np.asarray(width, float) ** self.exponent.value
 
     def summary(self) -> str:
-        return (f"lr* ~ width^{self.exponent}; the rule 1/sqrt(fan_in) says {self.rule:g}; "
-                f"{self.rates.bracketed.sum()} of {len(self.rates.width)} widths bracketed")
+        rule = "" if self.rule is None else f"the rule 1/sqrt(fan_in) says {self.rule:g}; "
+        return (f"{self.choice}* ~ {self.against}^{self.exponent}; {rule}"
+                f"{self.rates.bracketed.sum()} of {len(self.rates.width)} values of {self.against} bracketed")
 
 
 def best_rates(width, fraction, lr, loss) -> TunedRates:
@@ -77,20 +80,24 @@ def rates_of_study(width, lr) -> TunedRates:
     widths = np.unique(width)
     rates = np.exp([np.log(lr[width == w]).mean() for w in widths])
     if np.ptp(np.log(rates)) < 1e-9:
-        raise NotIdentified(f"every width ran at lr {rates[0]:.3g}: nothing was tuned")
+        raise NotIdentified(f"every size ran at lr {rates[0]:.3g}: nothing was tuned")
     return TunedRates(widths, rates, np.zeros(len(widths), bool), 0)
 
 
-def fit_learning_rate(rates: TunedRates, *, lr_rule: str = "uniform", level: float = 0.95) -> LearningRateFit:
-    """Regression of log lr* on log width.
+def fit_learning_rate(rates: TunedRates, *, lr_rule: str | None = "uniform", choice: str = "lr", against: str = "width",
+                      level: float = 0.95) -> LearningRateFit:
+    """Regression of log lr* on log width, or of another choice on another axis.
 
-    lr_rule: of the trials. Under fan_in the column holds the rate before its division by
+    lr_rule: of the trials, None where they have none. Under fan_in the column holds the rate before its division by
     sqrt(fan_in), so the rule predicts a constant. Raises TooFewPoints below 3 widths.
     """
     law = fit_power_law(rates.width, rates.lr, level=level)
     doubts = ()
     outside = int((~rates.bracketed).sum())
     if rates.trials and outside:
-        doubts = (Doubt("lr_not_bracketed", f"the best learning rate of {outside} of {len(rates.width)} widths "
-                        "lies at the end of the rates tried"),)
-    return LearningRateFit(rates, law.coefficient, law.exponent, 0.0 if lr_rule == "fan_in" else -0.5, doubts)
+        tuned = "learning rate" if choice == "lr" else choice
+        where = "widths" if against == "width" else f"values of {against}"
+        doubts = (Doubt(f"{choice}_not_bracketed", f"the best {tuned} of {outside} of {len(rates.width)} {where} "
+                        "lies at the end of the values tried"),)
+    rule = None if lr_rule is None else 0.0 if lr_rule == "fan_in" else -0.5
+    return LearningRateFit(rates, law.coefficient, law.exponent, rule, doubts, choice, against)

@@ -162,7 +162,7 @@ def _prediction(C: float, o: OptimumEstimate | None, isoflop: IsoflopFit | None)
 def _learning_rate(fit: LearningRateFit) -> dict:
     rates = fit.rates
     return {"exponent": _estimate(fit.exponent), "coefficient": fit.coefficient, "rule": fit.rule,
-            "trials": rates.trials,
+            "trials": rates.trials, "choice": fit.choice, "against": fit.against,
             "widths": [{"width": w, "lr": lr, "bracketed": bool(b)}
                        for w, lr, b in zip(rates.width, rates.lr, rates.bracketed, strict=True)]}
 

@@ -1,10 +1,7 @@
 """What a study found, in words: the same sentences on the terminal and in the report."""
 
-import math
-
-import numpy as np
-
 from analysis.estimates.estimate import Estimate
+from analysis.estimates.words import p_text, shown
 from analysis.fitted import GroupFit, Study
 from analysis.questions.claims import Verdict
 from analysis.questions.differences import Difference
@@ -15,27 +12,6 @@ NAMES = {"a": "the exponent a of the best model size", "b": "the exponent b of t
 
 GRAVE = ("law_outdone", "sensitive")   # doubts about the law itself: no interval holds them, so the reader hears of them at once
 MOST_SENTENCES = 4   # groups that a sentence each stays readable
-
-
-def shown(e: Estimate | None) -> str:
-    """0.482 [0.471, 0.495]: as many digits as the interval can carry."""
-    if e is None:
-        return "-"
-    return f"{number(e.value, e)} [{number(e.low, e)}, {number(e.high, e)}]"
-
-
-def number(x: float, e: Estimate) -> str:
-    """x to two digits of its estimate's interval."""
-    if not math.isfinite(x):
-        return "-"
-    width = e.high - e.low
-    if abs(e.value) >= 1e4 or 0 < abs(e.value) < 1e-3 or not (math.isfinite(width) and width > 0):
-        return f"{x:.3g}"
-    return f"{x:.{int(np.clip(math.ceil(-math.log10(width)) + 1, 0, 4))}f}"
-
-
-def p_text(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def preferred(g: GroupFit) -> tuple[str, Estimate, Estimate] | None:
@@ -53,8 +29,10 @@ def headlines(study: Study) -> tuple[str, ...]:
     said += [_difference_finding(d) for d in study.differences if d.quantity == "a"]
     if study.learning_rate is not None:
         fit = study.learning_rate
-        said.append(f"The tuned learning rate goes as width^{shown(fit.exponent)}; the rule says {fit.rule:g}, which "
-                    f"{'lies inside' if fit.rule in fit.exponent else 'lies outside'}.")
+        tuned = "learning rate" if fit.choice == "lr" else fit.choice
+        rule = "" if fit.rule is None else (f"; the rule says {fit.rule:g}, which "
+                                            f"{'lies inside' if fit.rule in fit.exponent else 'lies outside'}")
+        said.append(f"The tuned {tuned} goes as {fit.against}^{shown(fit.exponent)}{rule}.")
     return tuple(said)
 
 

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from analysis.fitted import Study
 from analysis.report.findings import findings
 from analysis.report.text_tables import Lines, tables
-from analysis.table.files import printable
+from analysis.table.formats.sheet import printable
 
 SCREEN = 135   # CSS pixels to an inch of print: 8-point letters are 15 pixels high
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from analysis.estimates.estimate import Estimate
+from analysis.estimates.words import number, p_text, shown
 from analysis.fitted import GroupFit, Study
 from analysis.questions.claims import RIVAL
 from analysis.questions.sensitivity import Row
-from analysis.report.findings import number, p_text, shown
 
 
 @dataclass(frozen=True)

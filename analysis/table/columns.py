@@ -1,12 +1,14 @@
-"""Which column of a table plays which part: N, D, C, L and company, by name."""
+"""Which column of a table plays which part: N, D, C, L and company, by role where the table says it, else by name."""
 
 import difflib
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from analysis.table.files import BadTable, printable
-from trainers.mnist.cell import Cell
+from analysis.table.files import BadTable
+from analysis.table.formats.sheet import printable
+from analysis.table.roles import LETTERS, Description
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ PARTS = {part.name: part for part in (
         ("examples", "seenexamples", "trainingexamples", "images", "datasetsize", "datasize", "t"))),
     Part("C", "--flops", "training FLOPs", (
         ("c", "flops", "flop", "trainingflop", "trainingflops", "trainflops", "totalflops",
-         "trainingcompute", "computeflops", "computeflop"),
+         "trainingcompute", "computeflops", "computeflop", "totaltrainingflops", "totaltrainingcompute"),
         ("compute",))),
     # A loss on held-out data is the law's; one on the training data is taken only where alone.
     Part("L", "--loss", "validation loss", (
@@ -45,28 +47,20 @@ PARTS = {part.name: part for part in (
         ("isoflopbudget", "budget", "flopbudget", "flopsbudget", "flopsbudgets", "isoflop", "computebudget"),)),
 )}
 
+# Of different examples, and of how often each was seen: where data were repeated, D says only how many were processed.
+UNIQUE = ("uniquetokens", "uniquesamples", "uniquedata", "uniqueexamples", "uniquetrainingtokens", "numuniquetokens", "nuniquetokens")
+EPOCHS = ("epochs", "numepochs", "nepochs", "trainepochs", "trainingepochs", "datarepeats", "repetitions")
+
 # Units that a column's name may carry: of FLOPs ahead of the word, of sizes behind it.
 SI = {"k": 1e3, "kilo": 1e3, "m": 1e6, "mega": 1e6, "g": 1e9, "giga": 1e9, "t": 1e12, "tera": 1e12, "p": 1e15, "peta": 1e15,
       "e": 1e18, "exa": 1e18, "z": 1e21, "zetta": 1e21}
 COUNTS = {"k": 1e3, "thousand": 1e3, "thousands": 1e3, "m": 1e6, "million": 1e6, "millions": 1e6, "b": 1e9, "billion": 1e9,
           "billions": 1e9, "t": 1e12, "trillion": 1e12, "trillions": 1e12}
+# What trackers of experiments put before a setting's or a result's name.
+TRACKERS = re.compile(r"((config|params|metrics|summary|summary_metrics|hparams|results?|data|args|run)[.])+", re.IGNORECASE)
+LOGARITHM = re.compile(r"(?P<base>(?i:log[_ ]?10|log[_ ]?2|log|lg|ln))(?=[^A-Za-z0-9]|[A-Z])[^A-Za-z0-9]*")
+LOGARITHM_BEHIND = re.compile(r"[^A-Za-z0-9]+(?P<base>(?i:log[_ ]?10|log[_ ]?2|log|lg|ln))[^A-Za-z0-9]*$")
 PF_DAY = 1e15 * 86_400   # FLOPs in Kaplan's unit
-
-OWN_PARTS = {"N": "params", "D": "samples", "C": "flops", "L": "val_loss",
-             "accuracy": "val_accuracy", "seed": "seed"}
-# What a figure or a rule of ours wants beside the parts. Columns that we do not know are
-# left alone: a table of tuning trials has hyperparameters of its own.
-OWN_EXTRAS = ("width", "channels", "fraction", "lr", "lr_rule", "dataset", "fingerprint")
-# Results of another dropout, protocol, learning-rate rule or data set are another law's.
-OWN_GROUPS = ("dropout", "protocol", "lr_rule", "dataset")
-
-
-def is_ours(names: Sequence[str]) -> bool:
-    """Whether the rows are trainers.mnist.results': a cell of the grid with its N, D, C and L.
-
-    Further columns of that schema may be missing, or be unknown here: it grows.
-    """
-    return {f.name for f in fields(Cell)} | set(OWN_PARTS.values()) <= set(names)
 
 
 def scale_of(name: str, part: str) -> float:
@@ -74,7 +68,7 @@ def scale_of(name: str, part: str) -> float:
     if part == "C":
         if any(re.fullmatch(r"[a-z]*p(?:eta)?f(?:lops?)?s?days?", word) for word in (_plain(name), _plain(_behind_slash(name)))):
             return PF_DAY
-        found = re.fullmatch(rf"(?:total|compute|training|train)?({'|'.join(SI)})flops?", _plain(_behind_slash(name)))
+        found = re.fullmatch(rf"(?:total|compute|training|train)*({'|'.join(SI)})flops?", _plain(_behind_slash(name)))
         return SI[found[1]] if found else 1.0
     found = _unit(name)
     return COUNTS.get(found[1], 1.0) if found and part in ("N", "D") else 1.0
@@ -99,6 +93,12 @@ def _whole(name: str, part: str) -> str:
     return _plain(name)
 
 
+def _logged(name: str, part: str) -> str:
+    """Of config.n_params, what is behind a tracker's prefix."""
+    found = TRACKERS.match(name)
+    return _plain(name[found.end():]) if found else ""
+
+
 def _tracked(name: str, part: str) -> str:
     """Of throughput/total_tokens, what is behind the slash; tokens/params is a ratio, train/loss another quantity."""
     before, slash, last = name.rpartition("/")
@@ -112,20 +112,38 @@ def _without_unit(name: str, part: str) -> str:
     if scale == 1:
         return ""
     if part == "C":
-        return "flops" if scale == PF_DAY or re.match("total|compute", last) else ""
+        return "flops" if scale == PF_DAY or re.match("total|compute|training", last) else ""
     return _plain(_behind_slash(name.lower()[:_unit(name).start()]))
+
+
+def base_of(name: str) -> float | None:
+    """The base of the logarithm that a column's name says it holds: 10, 2 or e, 0 for "log" alone; None where it says none."""
+    found = LOGARITHM.match(name) or LOGARITHM_BEHIND.search(name)
+    return {"10": 10.0, "lg": 10.0, "2": 2.0, "ln": math.e}.get(found["base"].lower().removeprefix("log").strip("_ "), 0.0) if found else None
+
+
+def _of_logarithm(name: str, part: str) -> str:
+    """params of log10_params or ln(params); of a loss and a share the logarithm is another quantity."""
+    if part not in ("N", "D", "C") or base_of(name) is None:
+        return ""
+    return _plain(LOGARITHM_BEHIND.sub("", LOGARITHM.sub("", name)))
 
 
 def candidates(names: Sequence[str], part: Part) -> tuple[str, ...]:
     """Columns that may play the part: all of the surest tier that has any, by their whole names before anything less."""
     names = tuple(dict.fromkeys(names))
-    for known_as in (_whole, _tracked, _without_unit):
+    for known_as in (_whole, _logged, _tracked, _without_unit, _of_logarithm):
         words = {name: known_as(name, part.name) for name in names}
         for tier in part.tiers:
             found = tuple(name for name in names if words[name] in tier)
             if found:
                 return found
     return ()
+
+
+def named_as(names: Sequence[str], known: Sequence[str]) -> str | None:
+    """The first column of one of these plain names."""
+    return next((name for word in known for name in names if word in (_plain(name), _logged(name, ""))), None)
 
 
 def lone_loss(names: Sequence[str]) -> tuple[str, ...]:
@@ -152,16 +170,17 @@ def listed(names: Sequence[str], most: int = 12) -> str:
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def parts_by_name(names: Sequence[str], flags: Mapping[str, str], source: str) -> dict[str, tuple[str, ...]]:
-    """Part -> columns that may play it; several where the names alone do not decide.
+def parts_of(names: Sequence[str], description: Description, flags: Mapping[str, str], source: str) -> dict[str, tuple[str, ...]]:
+    """Part -> columns that may play it: the user's, else those the table says it of, else by name.
 
-    flags: part -> column named by the user. Raises BadTable where a column named by the
-    user is missing, or no column can play L or N, or fewer than two of N, D, C are there.
+    Several where the names alone do not decide; every repeat counts as a seed. flags: part ->
+    column named by the user. Raises BadTable where a column named by the user is missing, or
+    no column can play L or N, or fewer than two of N, D, C are there.
     """
     found = {part.name: candidates(names, part) for part in PARTS.values()}
     found["L"] = found["L"] or lone_loss(names)
-    if is_ours(names):
-        found |= {part: (column,) for part, column in OWN_PARTS.items()}
+    said = {letter: description.lettered(letter) for letter in LETTERS} | {"seed": description.named("repeat")}
+    found |= {part: columns for part, columns in said.items() if columns}
     found |= {part: (chosen(names, column, PARTS[part].flag, source),) for part, column in flags.items()}
     # A column plays one part: where a user gives it one, the others lose it.
     taken = {found[part][0] for part in flags}
@@ -169,15 +188,20 @@ def parts_by_name(names: Sequence[str], flags: Mapping[str, str], source: str) -
              for part, columns in found.items()}
     if not found["C"] and not (found["N"] and found["D"]):
         found["C"] = found["budget"]   # what a run was planned for is what it took, but for rounding
+    if missing := _missing(found, names):
+        raise BadTable(f"{printable(source)}: these columns can't be told by name: {'; '.join(missing)} "
+                       f"(the table has {listed(names)})")
+    return {part: columns for part, columns in found.items() if columns}
+
+
+def _missing(found: Mapping[str, tuple[str, ...]], names: Sequence[str]) -> list[str]:
+    """What no fit can do without, and the columns that may be meant."""
     missing = [] if found["L"] else ["--loss for the loss" + _like(names, "loss")]
     if not found["N"] and not (found["C"] and found["D"]):
         missing.append("--params for the model size" + _like(names, "param"))
     if not found["D"] and not found["C"]:
         missing.append("--samples or --flops for training examples or FLOPs" + _like(names, "token", "sample", "flop", "compute"))
-    if missing:
-        raise BadTable(f"{printable(source)}: these columns can't be told by name: {'; '.join(missing)} "
-                       f"(the table has {listed(names)})")
-    return {part: columns for part, columns in found.items() if columns}
+    return missing
 
 
 def _like(names: Sequence[str], *stems: str) -> str:

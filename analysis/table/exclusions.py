@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.table.contradictions import MOST, contradicting, sums_of_others
 from analysis.table.parts import Rows
 
 # Chance loss is ln(classes). A dead network ends within a percent of it, and
@@ -13,6 +14,7 @@ CLASSES = {"mnist": 10, "fashion-mnist": 10, "kmnist": 10, "qmnist": 10, "emnist
            "emnist-mnist": 10, "emnist-letters": 26, "emnist-balanced": 47, "emnist-bymerge": 47,
            "emnist-byclass": 62}
 DIVERGED = 0.95
+MOST_NAMED = 3   # rows that a line names
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ def cleaned(rows: Rows, limit: np.ndarray) -> tuple[np.ndarray, tuple[Exclusion,
         keep = keep & ~bad
 
     for part, mask in rows.text.items():
-        leave_out(mask, "text_" + part, f"rows with text for {part}")
+        cell = f" ({rows.quoted[part]!r})" if rows.quoted.get(part) else ""
+        leave_out(mask, "text_" + part, f"rows with text for {part}{cell}")
     for part in ("N", "D", "C", "L"):
         value = rows.values[part]
         leave_out(~np.isfinite(value), "not_finite_" + part, f"rows with a missing or infinite {part}")
@@ -60,12 +63,33 @@ def cleaned(rows: Rows, limit: np.ndarray) -> tuple[np.ndarray, tuple[Exclusion,
     rule = f"diverged runs (loss >= {low.min():.3g})" if len(low) else "diverged runs"
     leave_out(rows.values["L"] >= limit, "diverged", rule)
     leave_out(_duplicates(rows, keep), "duplicate", "exact duplicates of another row")
+    N, D, C = (rows.values[part] for part in "NDC")
+    leave_out(_among(keep, sums_of_others(N[keep], D[keep])), "totals", "rows that are the sums of all others")
+    if not any(d.code.startswith("derived_") for d in rows.doubts):
+        far, said = contradicting(N[keep], D[keep], C[keep])
+        if far.sum() <= MOST * len(far):
+            leave_out(_among(keep, far), "contradicting_C", "rows whose C is far from the k N^p D of the others"
+                      + _named(N[keep][far], D[keep][far], C[keep][far], said[far]))
     return keep, tuple(e for e in excluded if e.rows)
+
+
+def _among(keep: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Mask over all rows of those among the kept ones."""
+    whole = np.zeros(len(keep), bool)
+    whole[np.flatnonzero(keep)[rows]] = True
+    return whole
+
+
+def _named(N: np.ndarray, D: np.ndarray, C: np.ndarray, said: np.ndarray) -> str:
+    """The first of some rows, each by what it is and what C the others say."""
+    rows = [f"N {n:.3g}, D {d:.3g}: C {c:.3g}, by the others {s:.3g}" for n, d, c, s in zip(N, D, C, said, strict=True)]
+    return f" ({'; '.join(rows[:MOST_NAMED])}{'; ...' if len(rows) > MOST_NAMED else ''})" if rows else ""
 
 
 def _duplicates(rows: Rows, keep: np.ndarray) -> np.ndarray:
     """Mask of rows that repeat an earlier one in every column that we read."""
-    columns = [rows.values[n] for n in rows.values] + [rows.labels[n].code for n in rows.labels]
+    tags = [*rows.labels.values(), *([rows.seed] if rows.seed is not None else [])]
+    columns = [*rows.values.values(), *rows.extra.values(), *(tag.code for tag in tags)]
     index = np.flatnonzero(keep)
     # Sorting by a hash of the row puts equal rows side by side at the price of one sort.
     order = index[np.argsort(_hashes([column[index] for column in columns]), kind="stable")]

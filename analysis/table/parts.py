@@ -1,78 +1,159 @@
-"""A file's columns with their parts resolved and N, D, C complete; several files stacked."""
+"""A file's columns with their parts resolved, nothing left out yet; several files stacked."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from analysis.estimates.intervals import distinct
 from analysis.estimates.refusal import Doubt
-from analysis.table.columns import OWN_EXTRAS, PARTS, candidates, chosen, listed, parts_by_name, scale_of
-from analysis.table.files import BadTable, Sheet, printable, read_columns
-from analysis.table.values import Labels, labels, numbers
+from analysis.table.columns import EPOCHS, PARTS, UNIQUE, candidates, chosen, listed, named_as, parts_of
+from analysis.table.files import BadTable, read_columns
+from analysis.table.formats.sheet import Block, Sheet, printable
+from analysis.table.quantities import Quantities, completed
+from analysis.table.roles import DATASET, FINGERPRINT, MNIST, Description, is_mnist
+from analysis.table.settings import NAMED
+from analysis.table.spelling import decimal_of
+from analysis.table.values import Labels, Numbers, distinct_text, labels, numbers
 
-TEXTUAL = ("lr_rule", "dataset", "fingerprint")   # of OWN_EXTRAS
 MOST_ROWS, MOST_OTHERS, MOST_VALUES = 20_000, 64, 24   # of a table whose further columns are looked at, and of those
-# The most that a size or an amount of data can be, in ones; FLOPs for each that tell a unit applied from one that is not.
-LARGEST = {"N": 1e13, "D": 1e15}
-CHINCHILLA = 20.0     # D / N of a usual run, for telling units where there is no D
-LEAST_BUDGET = 1e6    # FLOPs: below, a budget is a label
 NEARLY = 0.01   # two columns of one meaning that differ by less are one: planned tokens, and tokens in whole batches
 
 
 @dataclass(frozen=True)
 class Rows:
-    """One file's columns, parts resolved, nothing left out yet."""
+    """One file's columns, or several files' one after the other."""
 
-    values: dict[str, np.ndarray]       # N D C L accuracy budget and numeric extras; NaN where missing
+    values: dict[str, np.ndarray]       # N D C L accuracy budget unique; NaN where missing
+    extra: dict[str, np.ndarray]        # axes and choices of numbers, by column; NaN where missing
     text: dict[str, np.ndarray]         # part -> mask of cells that hold text in place of a number
-    labels: dict[str, Labels]           # seed, grouping columns and textual extras
-    others: dict[str, Labels]           # columns of few values that play no part
-    columns: dict[str, str]
+    quoted: dict[str, str]              # part -> the first of those cells
+    seed: Labels | None                 # None where the table has none
+    labels: dict[str, Labels]           # grouping columns, axes and choices of text, data set and fingerprint
+    others: dict[str, Labels]           # a stranger's columns of few values, or named as settings are, that play no part
+    columns: dict[str, str]             # part -> where it came from, for people
     doubts: tuple[Doubt, ...]
     read: int
     ragged: int
 
 
-def rows_of(sheet: Sheet, flags: Mapping[str, str], grouping: tuple[str, ...], ours: bool) -> Rows:
-    """The columns of one file that play a part, group or are extras of our own. Raises BadTable."""
-    by = {name: chosen(sheet.flat, name, "--by", sheet.source) for name in grouping}
-    parts = parts_by_name(sheet.flat, flags, sheet.source)
-    extras = [n for n in OWN_EXTRAS if n in sheet.flat] if ours else []
-    in_parts = [column for columns in parts.values() for column in columns]
-    block = read_columns(sheet, list(dict.fromkeys([*in_parts, *by.values(), *extras])))
-    numeric = {n: _parsed(block.columns[n]) for n in dict.fromkeys([*in_parts, *extras]) if n not in TEXTUAL}
-    nearly: list[Doubt] = []
-    column_of = {part: name for part, columns in parts.items() if
-                 (name := _resolve(part, columns, numeric, part in flags, sheet.source, nearly)) is not None}
-    values = {part: numeric[name][0] for part, name in column_of.items() if part != "seed"}
-    values, scaled = _in_units(values, column_of)
-    values |= {name: numeric[name][0] for name in extras if name not in TEXTUAL}
-    tagged = {**{n: n for n in extras if n in TEXTUAL}, **by,
-              **({"seed": column_of["seed"]} if "seed" in column_of else {})}
-    columns = {part: printable(name) for part, name in column_of.items()}
-    derived, doubts = _derive(values)
-    columns |= {d.code.removeprefix("derived_"): d.text for d in doubts}
-    doubts += (*nearly, *scaled)
-    if "C" in column_of and column_of["C"] == column_of.get("budget"):
-        if not np.nanmedian(values["C"]) >= LEAST_BUDGET:
-            raise BadTable(f"{printable(sheet.source)}: {columns['C']} is no number of FLOPs (its median is "
-                           f"{np.nanmedian(values['C']):.3g}); name training examples or FLOPs with --samples or --flops")
-        doubts += (Doubt("budget_as_C", f"no column of FLOPs: the budget {columns['C']} is taken for what the runs took"),)
-    if "accuracy" in values:
-        share, percent = _as_share(values["accuracy"])
-        derived, doubts = derived | {"accuracy": share}, doubts + percent
-    if "L" not in flags and column_of["L"] not in candidates(sheet.flat, PARTS["L"]) and not ours:
-        doubts += (Doubt("guessed_L", f"the loss is {columns['L']}, the only column whose name ends in loss"),)
-    if "train" in column_of["L"].lower():
-        doubts += (Doubt("training_loss", f"the loss is {columns['L']}, on training data; the laws are about "
+@dataclass(frozen=True)
+class Wanted:
+    """Which columns of a file are read, and as what."""
+
+    parts: Mapping[str, tuple[str, ...]]   # part -> columns that may play it
+    numeric: tuple[str, ...]               # axes and choices of numbers
+    labelled: Mapping[str, str]            # what Rows calls it -> column
+    unique: str | None = None              # of different examples
+    epochs: str | None = None              # of how often each was seen
+
+    @property
+    def as_numbers(self) -> tuple[str, ...]:
+        repeated = [name for name in (self.unique, self.epochs) if name is not None]
+        in_parts = [c for part, columns in self.parts.items() if part != "seed" for c in columns]
+        return tuple(dict.fromkeys([*in_parts, *self.numeric, *repeated]))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*self.as_numbers, *self.parts.get("seed", ()), *self.labelled.values()]))
+
+
+def rows_of(sheet: Sheet, flags: Mapping[str, str], by: Sequence[str], description: Description) -> Rows:
+    """The columns of one file that play a part, group its rows, or are axes and choices. Raises BadTable.
+
+    description: what holds for all the files that are read together.
+    """
+    wanted = wanted_of(sheet, flags, by, description)
+    block = read_columns(sheet, wanted.columns)
+    decimal = _decimal(wanted, block, sheet)
+    cells = {name: numbers(block.columns[name], decimal) for name in wanted.as_numbers}
+    column_of, differ = _resolved(wanted.parts, cells, flags, sheet.source)
+    read = Quantities({part: cells[name].values for part, name in column_of.items() if part != "seed"}, column_of)
+    whole = completed(read, sheet.source)
+    doubts = (*sheet.doubts, *whole.doubts, *differ, *_doubts_of_loss(column_of["L"], sheet, flags, description),
+              *_doubts_of_spelling(column_of, cells, decimal))
+    others = {} if description else _others(sheet, set(wanted.columns), block.rows)
+    return Rows({**whole.values, **_unique(wanted, cells, whole.values["D"])}, {name: cells[name].values for name in wanted.numeric},
+                {part: cells[column_of[part]].text for part in "NDCL" if part in column_of},
+                {part: cells[column_of[part]].first_text for part in "NDCL" if part in column_of},
+                _seed(wanted.parts.get("seed", ()), block, sheet.source),
+                {name: _labelled(block, column, sheet.source) for name, column in wanted.labelled.items()}, others,
+                {part: printable(name) for part, name in whole.columns.items()}, doubts, block.rows, block.ragged)
+
+
+def wanted_of(sheet: Sheet, flags: Mapping[str, str], by: Sequence[str], description: Description) -> Wanted:
+    """Raises BadTable where a column that the user names is missing, or N, D, C and L can't be told."""
+    own = sheet.description or (MNIST if is_mnist(sheet.flat) else description)
+    parts = parts_of(sheet.flat, own, flags, sheet.source)
+    numeric = tuple(n for n in description.named("axis", "choice", text=False) if n in sheet.flat)
+    text = [n for n in description.named("axis", "choice", text=True) if n in sheet.flat]
+    text += [n for n in (DATASET, FINGERPRINT) if n in description.columns and n in sheet.flat]
+    grouping = {name: chosen(sheet.flat, name, "--by", sheet.source) for name in by}
+    taken = {c for columns in parts.values() for c in columns}
+    free = [n for n in sheet.flat if n not in taken]
+    return Wanted(parts, numeric, {**{n: n for n in text}, **grouping}, named_as(free, UNIQUE), named_as(free, EPOCHS))
+
+
+def _unique(wanted: Wanted, cells: Mapping[str, Numbers], D: np.ndarray) -> dict[str, np.ndarray]:
+    """How many different examples each row saw, where the table says it or the number of epochs."""
+    if wanted.unique is not None:
+        return {"unique": cells[wanted.unique].values}
+    if wanted.epochs is None:
+        return {}
+    with np.errstate(invalid="ignore"):
+        return {"unique": D / np.maximum(cells[wanted.epochs].values, 1.0)}
+
+
+def _decimal(wanted: Wanted, block: Block, sheet: Sheet) -> str:
+    """The decimal sign of the file's text. Raises BadTable where 1,234 may be either number."""
+    if sheet.dialect.decimal is not None:
+        return sheet.dialect.decimal
+    texts = {name: text for name in wanted.as_numbers if (text := distinct_text(block.columns[name])) is not None}
+    decimal, cell = decimal_of(list(texts.values()))
+    if cell:
+        name = next(n for n, text in texts.items() if pc.any(pc.equal(pc.utf8_trim_whitespace(text), cell)).as_py())
+        raise BadTable(f"{printable(sheet.source)}: is {printable(cell, 30)!r} in column {printable(name)!r} a number of thousands "
+                       "or a fraction? say --decimal . or --decimal ,")
+    return decimal
+
+
+def _seed(repeats: Sequence[str], block: Block, source: str) -> Labels | None:
+    """What tells repeats of a run apart: of several columns, every combination."""
+    parts = [_labelled(block, column, source) for column in repeats]
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    _, first, code = np.unique(distinct(*(p.code for p in parts)), return_index=True, return_inverse=True)
+    values = tuple(tuple(p.values[p.code[i]] if p.code[i] >= 0 else None for p in parts) for i in first)
+    return Labels(np.where(np.any([p.code < 0 for p in parts], axis=0), -1, code), values)
+
+
+def _labelled(block: Block, name: str, source: str) -> Labels:
+    try:
+        return labels(block.columns[name])
+    except (pa.ArrowException, ValueError):
+        raise BadTable(f"{printable(source)}: column {printable(name)!r} holds {printable(block.columns[name].type)}, "
+                       "which names no groups") from None
+
+
+def _doubts_of_loss(column: str, sheet: Sheet, flags: Mapping[str, str], description: Description) -> tuple[Doubt, ...]:
+    doubts = ()
+    if "L" not in flags and not description and column not in candidates(sheet.flat, PARTS["L"]):
+        doubts += (Doubt("guessed_L", f"the loss is {printable(column)}, the only column whose name ends in loss"),)
+    if "train" in column.lower():
+        doubts += (Doubt("training_loss", f"the loss is {printable(column)}, on training data; the laws are about "
                          "held-out loss"),)
-    values |= derived
-    others = {} if ours or grouping else _others(sheet, {*in_parts, *by.values()}, block.rows)
-    return Rows(values, {part: numeric[column_of[part]][1] for part in "NDCL" if part in column_of},
-                {name: labels(block.columns[column]) for name, column in tagged.items()}, others, columns, doubts,
-                block.rows, block.ragged)
+    return doubts
+
+
+def _doubts_of_spelling(column_of: Mapping[str, str], cells: Mapping[str, Numbers], decimal: str) -> tuple[Doubt, ...]:
+    """What was read into numbers that no program wrote so."""
+    doubts = (Doubt("decimal_comma", "the decimal sign is taken to be a comma"),) if decimal == "," else ()
+    return doubts + tuple(Doubt(f"spelled_{part}", f"{part}: {cells[name].spelled:,} cells such as {cells[name].first_spelled!r} are read "
+                                "as the numbers that they name") for part, name in column_of.items()
+                          if part != "seed" and cells[name].spelled and decimal == ".")
 
 
 def _others(sheet: Sheet, used: set[str], rows: int) -> dict[str, Labels]:
@@ -85,66 +166,48 @@ def _others(sheet: Sheet, used: set[str], rows: int) -> dict[str, Labels]:
             for name, column in block.columns.items():
                 with suppress(pa.ArrowException, ValueError):
                     tags[name] = labels(column)
-    return {name: tag for name, tag in tags.items() if len(tag.code) == rows and len(tag.values) <= MOST_VALUES}
+    return {name: tag for name, tag in tags.items()
+            if len(tag.code) == rows and (len(tag.values) <= MOST_VALUES or NAMED.search(name))}
 
 
-def _parsed(column) -> tuple[np.ndarray, np.ndarray]:
-    values, text = numbers(column)
-    return values.to_numpy().astype(np.float64, copy=False), text.to_numpy().astype(bool, copy=False)
-
-
-def _in_units(values: dict[str, np.ndarray], column_of: dict[str, str]) -> tuple[dict[str, np.ndarray], tuple[Doubt, ...]]:
-    """N, D and C in ones where a column's name says thousands, millions or GFLOPs, and its numbers bear it out."""
-    made, doubts = dict(values), []
-    for part in ("N", "D", "C"):
-        scale = scale_of(column_of[part], part) if part in column_of else 1.0
-        if scale == 1:
+def _resolved(parts: Mapping[str, tuple[str, ...]], cells: Mapping[str, Numbers], flags: Mapping[str, str],
+              source: str) -> tuple[dict[str, str], tuple[Doubt, ...]]:
+    """Part -> the one column that plays it, and what differs a little between several that could. Raises BadTable."""
+    column_of, doubts = {}, []
+    for part, columns in parts.items():
+        if part == "seed":
+            column_of[part] = columns[0]
             continue
-        name = printable(column_of[part])
-        if _borne_out(part, scale, made):
-            made[part] = values[part] * scale
-            doubts.append(Doubt(f"scaled_{part}", f"{part} is {name}: taken times {scale:g}"))
-        else:
-            doubts.append(Doubt(f"not_scaled_{part}", f"{part} is {name}, but its numbers are too large for that unit: taken as ones"))
-    return made, tuple(doubts)
+        numeric = [n for n in columns if np.isfinite(cells[n].values).any()]
+        if not numeric:
+            _refuse_text(part, columns[0], cells, part in flags, source)
+            if part in ("N", "L", "D", "C"):
+                column_of[part] = columns[0]
+            continue
+        apart = _most_apart(part, numeric, cells, source)
+        if apart:
+            doubts.append(Doubt("columns_differ", f"{listed(numeric)} differ by {apart:.2g} at most: {printable(numeric[0])} "
+                                f"is the {PARTS[part].meaning}"))
+        column_of[part] = numeric[0]
+    return column_of, tuple(doubts)
 
 
-def _borne_out(part: str, scale: float, values: dict[str, np.ndarray]) -> bool:
-    """Sizes that stay possible; FLOPs that come nearer to 6 N D, or to those of a usual run where N or D is all there is."""
-    with np.errstate(all="ignore"):
-        if part != "C":
-            return bool(np.nanmedian(values[part]) * scale <= LARGEST[part])
-        N = values.get("N", values.get("D", np.nan) / CHINCHILLA)
-        off = np.log10(values["C"] / (6 * N * values.get("D", N * CHINCHILLA)))
-    off = off[np.isfinite(off)]
-    return bool(len(off) and abs(np.median(off) + np.log10(scale)) < abs(np.median(off)))
+def _refuse_text(part: str, column: str, cells: Mapping[str, Numbers], explicit: bool, source: str) -> None:
+    """Raises BadTable where a column that the fit can't do without has rows, and no number in them."""
+    if len(cells[column].values) and (explicit or part in ("N", "L")):
+        cell = f" (its first cell: {cells[column].first_text!r})" if cells[column].first_text else ""
+        raise BadTable(f"{printable(source)}: column {printable(column)!r} holds no number{cell}; "
+                       f"name the {PARTS[part].meaning} with {PARTS[part].flag}")
 
 
-def _resolve(part: str, columns: tuple[str, ...], parsed: dict, explicit: bool, source: str, nearly: list[Doubt]) -> str | None:
-    """The one column of several that plays the part: the only numeric one, or the first of several that say the same.
-
-    What differs by less than NEARLY is noted in `nearly`.
-    """
-    flag, meaning = PARTS[part].flag, PARTS[part].meaning
-    if part == "seed":
-        return columns[0]
-    numeric = [n for n in columns if np.isfinite(parsed[n][0]).any()]
-    if not numeric:
-        if explicit or part in ("N", "L"):
-            rows = len(parsed[columns[0]][0])
-            if rows:
-                raise BadTable(f"{printable(source)}: column {printable(columns[0])!r} holds no number; "
-                               f"name the {meaning} with {flag}")
-        return columns[0] if part in ("N", "L", "D", "C") else None
-    first = parsed[numeric[0]][0]
-    apart = max((_apart(first, parsed[n][0]) for n in numeric[1:]), default=0.0)
+def _most_apart(part: str, columns: Sequence[str], cells: Mapping[str, Numbers], source: str) -> float:
+    """Largest relative difference between columns of one meaning. Raises BadTable where they are two quantities."""
+    first = cells[columns[0]].values
+    apart = max((_apart(first, cells[n].values) for n in columns[1:]), default=0.0)
     if apart >= (NEARLY if part in ("N", "D", "C", "budget") else 1e-12):
-        raise BadTable(f"{printable(source)}: which column is the {meaning}? {listed(numeric)} differ; "
-                       f"name one with {flag}")
-    if apart:
-        nearly.append(Doubt("columns_differ", f"{listed(numeric)} differ by {apart:.2g} at most: {printable(numeric[0])} "
-                            f"is the {meaning}"))
-    return numeric[0]
+        raise BadTable(f"{printable(source)}: which column is the {PARTS[part].meaning}? {listed(columns)} differ; "
+                       f"name one with {PARTS[part].flag}")
+    return apart
 
 
 def _apart(first: np.ndarray, other: np.ndarray) -> float:
@@ -156,53 +219,31 @@ def _apart(first: np.ndarray, other: np.ndarray) -> float:
     return float(np.max(np.abs(first[differ] - other[differ]) / larger, initial=0.0))
 
 
-def _derive(values: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[Doubt, ...]]:
-    """The one of N, D, C that the table lacks, by C = 6 N D, said out loud."""
-    with np.errstate(all="ignore"):
-        if "C" not in values:
-            return ({"C": 6.0 * values["N"] * values["D"]},
-                    (Doubt("derived_C", "no column of FLOPs: C = 6 N D, which holds for dense language models"),))
-        if "D" not in values:
-            return ({"D": values["C"] / (6.0 * values["N"])},
-                    (Doubt("derived_D", "no column of training examples: D = C / (6 N)"),))
-        if "N" not in values:
-            return ({"N": values["C"] / (6.0 * values["D"])},
-                    (Doubt("derived_N", "no column of model size: N = C / (6 D)"),))
-    return {}, ()
-
-
-def _as_share(accuracy: np.ndarray) -> tuple[np.ndarray, tuple[Doubt, ...]]:
-    """Accuracy in [0, 1]; percent are told by their size, anything else is missing."""
-    finite = accuracy[np.isfinite(accuracy)]
-    percent = len(finite) > 0 and 1.5 < finite.max() <= 100
-    share = accuracy / 100 if percent else accuracy
-    with np.errstate(invalid="ignore"):
-        share = np.where((share >= 0) & (share <= 1), share, np.nan)
-    return share, (Doubt("accuracy_percent", "accuracy was taken as percent and divided by 100"),) if percent else ()
-
-
-def stacked(files: list[Rows]) -> Rows:
+def stacked(files: Sequence[Rows]) -> Rows:
     """The rows of all files; what a file lacks is missing there."""
     if len(files) == 1:
         return files[0]
 
-    def joined(pick, missing) -> dict[str, np.ndarray]:
+    def joined(pick: Callable[[Rows], Mapping[str, np.ndarray]], missing: object) -> dict[str, np.ndarray]:
         names = dict.fromkeys(name for f in files for name in pick(f))
         return {n: np.concatenate([pick(f).get(n, np.full(f.read, missing)) for f in files]) for n in names}
-
-    def labelled(pick) -> dict[str, Labels]:
-        tags = {}
-        for name in dict.fromkeys(n for f in files for n in pick(f)):
-            values = tuple(dict.fromkeys(v for f in files if name in pick(f) for v in pick(f)[name].values))
-            place = {v: i for i, v in enumerate(values)}
-            codes = [np.array([*(place[v] for v in pick(f)[name].values), -1])[pick(f)[name].code]
-                     if name in pick(f) else np.full(f.read, -1) for f in files]
-            tags[name] = Labels(np.concatenate(codes), values)
-        return tags
 
     doubts = tuple(dict.fromkeys(d for f in files for d in f.doubts))
     columns = {part: " / ".join(dict.fromkeys(f.columns[part] for f in files if part in f.columns))
                for part in dict.fromkeys(p for f in files for p in f.columns)}
-    everywhere = {name: tag for name, tag in labelled(lambda f: f.others).items() if all(name in f.others for f in files)}
-    return Rows(joined(lambda f: f.values, np.nan), joined(lambda f: f.text, False), labelled(lambda f: f.labels), everywhere,
-                columns, doubts, sum(f.read for f in files), sum(f.ragged for f in files))
+    everywhere = {name: tag for name, tag in _joined_labels(files, lambda f: f.others).items() if all(name in f.others for f in files)}
+    seeds = _joined_labels(files, lambda f: {} if f.seed is None else {"seed": f.seed})
+    return Rows(joined(lambda f: f.values, np.nan), joined(lambda f: f.extra, np.nan), joined(lambda f: f.text, False),
+                {part: cell for f in reversed(files) for part, cell in f.quoted.items() if cell},
+                seeds.get("seed"), _joined_labels(files, lambda f: f.labels), everywhere, columns, doubts, sum(f.read for f in files), sum(f.ragged for f in files))
+
+
+def _joined_labels(files: Sequence[Rows], pick: Callable[[Rows], Mapping[str, Labels]]) -> dict[str, Labels]:
+    tags = {}
+    for name in dict.fromkeys(n for f in files for n in pick(f)):
+        values = tuple(dict.fromkeys(v for f in files if name in pick(f) for v in pick(f)[name].values))
+        place = {v: i for i, v in enumerate(values)}
+        codes = [np.array([*(place[v] for v in pick(f)[name].values), -1])[pick(f)[name].code]
+                 if name in pick(f) else np.full(f.read, -1) for f in files]
+        tags[name] = Labels(np.concatenate(codes), values)
+    return tags

@@ -6,16 +6,20 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from analysis.estimates.intervals import distinct
 from analysis.estimates.refusal import Doubt
-from analysis.table.columns import OWN_GROUPS, PARTS, is_ours
 from analysis.table.exclusions import Exclusion, chance_limits, cleaned
-from analysis.table.files import BadTable, open_sheet, printable
+from analysis.table.files import BadTable, open_sheet
+from analysis.table.formats.sheet import Dialect, printable
+from analysis.table.groups import MAX_GROUPS, Split, split
 from analysis.table.parts import Rows, rows_of, stacked
 from analysis.table.pooled import FILES, may_group
+from analysis.table.roles import FINGERPRINT, Description, common_description
+from analysis.table.settings import best_of_cells, may_be_settings, setting_doubts, settings
 from analysis.table.units import unit_doubts
-from analysis.table.values import Labels
+from analysis.table.values import Labels, values_as_labels
 
-MAX_GROUPS = 24   # more are a continuous column taken for a label
+REPEATED = 1.05   # D over different examples, from which data were repeated; below, whole batches may have made it
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class Runs:
     seed: np.ndarray              # (n,) int, index of the seed; zeros where the table has none, -1 where a row has none
     cell: np.ndarray              # (n,) int, index of the distinct (N, D)
     budget: np.ndarray | None     # (n,) float64, the isoFLOP budget that a row belongs to
-    extra: Mapping[str, np.ndarray] = field(default_factory=dict)  # other columns, as in OWN_EXTRAS
+    unique: np.ndarray | None = None   # (n,) float64, different examples among the D; None where the table doesn't say
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)  # axes and choices of our own tables
     tags: Mapping[str, np.ndarray] = field(default_factory=dict)   # (n,) codes of columns that may name kinds of run
 
     def __len__(self) -> int:
@@ -43,6 +48,7 @@ class Runs:
             self, N=N, D=D, C=self.C[rows], L=self.L[rows], seed=self.seed[rows], cell=cells(N, D),
             accuracy=None if self.accuracy is None else self.accuracy[rows],
             budget=None if self.budget is None else self.budget[rows],
+            unique=None if self.unique is None else self.unique[rows],
             extra={name: column[rows] for name, column in self.extra.items()},
             tags={name: code[rows] for name, code in self.tags.items()})
 
@@ -66,10 +72,15 @@ class Table:
     sources: tuple[str, ...]
     rows: int                           # read, before anything was left out
     columns: Mapping[str, str]          # part -> where it came from, for people
-    ours: bool                          # every file has the columns of trainers.mnist.results
+    description: Description            # what the files say of their columns; empty for a stranger's
     groups: tuple[Group, ...]
     excluded: tuple[Exclusion, ...]
     doubts: tuple[Doubt, ...]
+
+    @property
+    def ours(self) -> bool:
+        """Whether a sweep of ours wrote every file."""
+        return bool(self.description)
 
 
 def cells(N: np.ndarray, D: np.ndarray) -> np.ndarray:
@@ -84,56 +95,73 @@ def cells(N: np.ndarray, D: np.ndarray) -> np.ndarray:
 
 
 def read_table(sources: Sequence[str], *, flags: Mapping[str, str] | None = None,
-               by: Sequence[str] | None = None, max_loss: float | None = None) -> Table:
+               by: Sequence[str] | None = None, max_loss: float | None = None, dialect: Dialect = Dialect(),
+               best: bool = False) -> Table:
     """Stacks the files, names their columns, leaves out what cannot be fitted, splits into groups.
 
     flags: part (N, D, C, L, accuracy, seed, budget) -> column, over recognition by name.
-    by: grouping columns; None groups our own tables by OWN_GROUPS and others not at all.
+    by: grouping columns; None groups our own tables by what makes laws of their own, others not at all.
     max_loss: rows at or above it count as diverged; None takes 0.95 ln(classes) for our own
     tables, whose data set is known, and no limit for others.
+    dialect: of text whose delimiter or decimal sign can't be told.
+    best: keeps of each (N, D) of a group the runs at the best setting alone.
     Raises BadTable where no row is left to fit, or the columns cannot be told.
     """
-    sheets = [open_sheet(source) for source in sources]
-    ours = all(is_ours(sheet.flat) for sheet in sheets)
-    shared = set.intersection(*(set(sheet.flat) for sheet in sheets))
-    grouping = tuple(dict.fromkeys(by if by is not None else [n for n in OWN_GROUPS if n in shared] if ours else ()))
-    files = [rows_of(sheet, flags or {}, grouping, ours) for sheet in sheets]
+    sheets = [open_sheet(source, dialect) for source in sources]
+    description = common_description([s.description for s in sheets], [s.flat for s in sheets])
+    fixed = tuple(dict.fromkeys(by if by is not None else description.splits or ()))
+    files = [rows_of(sheet, flags or {}, fixed, description) for sheet in sheets]
     rows = stacked(files)
-    if len(files) > 1 and not ours and not grouping:
-        rows.others[FILES] = Labels(np.repeat(np.arange(len(files)), [f.read for f in files]), tuple(map(str, sources)))
+    if len(files) > 1 and not description and not fixed:
+        origin = Labels(np.repeat(np.arange(len(files)), [f.read for f in files]), tuple(map(str, sources)))
+        rows = replace(rows, others={**rows.others, FILES: origin})
     if not rows.read:
         raise BadTable(f"{_names(sources)}: no rows")
-    limit = chance_limits(rows) if max_loss is None and ours else np.full(rows.read, math.inf)
-    keep, excluded = cleaned(rows, limit if max_loss is None else np.full(rows.read, max_loss))
+    keep, excluded = cleaned(rows, _limits(rows, description, max_loss))
     if not keep.any():
         said = "; ".join(f"{e.rows:,} {e.text}" for e in excluded)
         raise BadTable(f"{_names(sources)}: no row can be used: {said}")
-    runs = _runs(rows).take(keep)
-    others = {name: _kept(tag, keep) for name, tag in rows.others.items()}
-    runs = replace(runs, tags={printable(name): tag.code for name, tag in others.items() if may_group(tag, runs.N, runs.D)})
-    groups = _groups(runs, {name: _kept(rows.labels[name], keep) for name in grouping},
-                     explicit=by is not None)
-    doubts = (*rows.doubts, *_left_out(excluded, rows.read), *unit_doubts(runs.N, runs.D, runs.C, runs.L),
-              *_provenance_doubts(rows, keep), *_repeat_doubts(groups, "seed" in rows.columns))
-    return Table(tuple(sources), rows.read, rows.columns, ours, groups, excluded, doubts)
+    runs = _runs(rows, keep, kinds={} if fixed else rows.others)
+    labels, others = ({name: tag.take(keep) for name, tag in tags.items()} for tags in (rows.labels, rows.others))
+    parted = Split(fixed) if by is not None or description.splits is not None else split(
+        description, runs.extra, labels, {"N": runs.N, "D": runs.D, "C": runs.C})
+    tags = {name: labels[name] if name in labels else values_as_labels(runs.extra[name]) for name in parted.columns}
+    cell = distinct(*(tag.code for tag in tags.values()), runs.cell)
+    choices = may_be_settings(description, runs.extra, labels, others)
+    found = settings({name: code for name, code in choices.items() if name not in tags}, cell)
+    if best:
+        kept = best_of_cells(cell, found.code, runs.L)
+        excluded += (Exclusion("not_best", int((~kept).sum()), "runs at another than the best setting of their (N, D)"),)
+        runs, tags, labels = runs.take(kept), {n: t.take(kept) for n, t in tags.items()}, {n: t.take(kept) for n, t in labels.items()}
+    groups = _groups(runs, tags, explicit=by is not None)
+    doubts = (*rows.doubts, *parted.doubts, *_left_out(excluded, rows.read), *unit_doubts(runs.N, runs.D, runs.C, runs.L),
+              *setting_doubts(found.names, kept_best=best), *_repeated_data_doubts(runs), *_provenance_doubts(labels),
+              *_repeat_doubts(groups, rows.seed is not None))
+    return Table(tuple(sources), rows.read, rows.columns, description, groups, excluded, doubts)
+
+
+def _limits(rows: Rows, description: Description, max_loss: float | None) -> np.ndarray:
+    """(n,) loss at which each row counts as diverged."""
+    if max_loss is None and description:
+        return chance_limits(rows)
+    return np.full(rows.read, math.inf if max_loss is None else max_loss)
 
 
 def _names(sources: Sequence[str]) -> str:
     return printable(sources[0]) + (f" and {len(sources) - 1} more" if len(sources) > 1 else "")
 
 
-def _runs(rows: Rows) -> Runs:
+def _runs(rows: Rows, keep: np.ndarray, *, kinds: Mapping[str, Labels]) -> Runs:
+    """The rows kept; kinds: columns that may name kinds of run."""
     get = rows.values
-    extra = {name: column for name, column in get.items() if name not in PARTS}
-    extra |= {name: np.array([*tag.values, ""], object)[tag.code]
-              for name, tag in rows.labels.items() if name in ("lr_rule",)}
-    seed = rows.labels["seed"].code if "seed" in rows.labels else np.zeros(rows.read, np.int64)
-    return Runs(get["N"], get["D"], get["C"], get["L"], get.get("accuracy"), seed,
-                np.zeros(rows.read, np.int64), get.get("budget"), extra)
-
-
-def _kept(tag: Labels, keep: np.ndarray) -> Labels:
-    return Labels(tag.code[keep], tag.values)
+    seed = rows.seed.code if rows.seed is not None else np.zeros(rows.read, np.int64)
+    extra = dict(rows.extra)
+    if "lr_rule" in rows.labels:
+        extra["lr_rule"] = np.array([*rows.labels["lr_rule"].values, ""], object)[rows.labels["lr_rule"].code]
+    runs = Runs(get["N"], get["D"], get["C"], get["L"], get.get("accuracy"), seed,
+                np.zeros(rows.read, np.int64), get.get("budget"), get.get("unique"), extra).take(keep)
+    tags = {printable(name): tag.take(keep) for name, tag in kinds.items()}
+    return replace(runs, tags={name: tag.code for name, tag in tags.items() if may_group(tag, runs.N, runs.D)})
 
 
 def _groups(runs: Runs, tags: dict[str, Labels], *, explicit: bool) -> tuple[Group, ...]:
@@ -156,11 +184,24 @@ def _left_out(excluded: tuple[Exclusion, ...], read: int) -> tuple[Doubt, ...]:
     return tuple(Doubt("excluded_" + e.code, f"left out {e.rows:,} of {read:,} rows: {e.text}") for e in excluded)
 
 
-def _provenance_doubts(rows: Rows, keep: np.ndarray) -> tuple[Doubt, ...]:
-    prints = rows.labels.get("fingerprint")
-    if prints is None or len(np.unique(prints.code[keep])) < 2:
+def _repeated_data_doubts(runs: Runs) -> tuple[Doubt, ...]:
+    """Runs that saw their data more than once, or that say of more data than they processed."""
+    if runs.unique is None:
         return ()
-    return (Doubt("mixed_fingerprints", f"the rows come from {len(np.unique(prints.code[keep]))} versions of the "
+    with np.errstate(invalid="ignore", divide="ignore"):
+        times = runs.D / runs.unique
+    again = times[np.isfinite(times) & (times > REPEATED)]
+    if not len(again):
+        return ()
+    return (Doubt("repeated_data", f"{len(again):,} of {len(runs):,} runs saw their data more than once (up to {again.max():.3g} times): "
+                  "the law takes every example for a fresh one"),)
+
+
+def _provenance_doubts(labels: Mapping[str, Labels]) -> tuple[Doubt, ...]:
+    prints = labels.get(FINGERPRINT)
+    if prints is None or len(np.unique(prints.code)) < 2:
+        return ()
+    return (Doubt("mixed_fingerprints", f"the rows come from {len(np.unique(prints.code))} versions of the "
                   "trainer's code or data; they may not belong to one law"),)
 
 
@@ -176,4 +217,4 @@ def _repeat_doubts(groups: tuple[Group, ...], seeds_known: bool) -> tuple[Doubt,
     if not repeats:
         return ()
     return (Doubt("repeated_cell_seed", f"{repeats:,} rows repeat an (N, D) and seed of their group with another "
-                  "loss: if a search made them, keep the best of each first"),)
+                  "loss: if a search made them, --best keeps the best of each"),)

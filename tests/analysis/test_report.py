@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from worlds.simulated_study import simulated_study
 
 from analysis.estimates.estimate import Estimate
+from analysis.estimates.words import shown
 from analysis.figures import comparison, diagnosis
 from analysis.figures.compute import plot_loss_against_compute
 from analysis.figures.theme import log_axes, log_norm, plain, tidy_log_ticks
 from analysis.fitted import Request, Study, study
 from analysis.report.export import study_json
-from analysis.report.findings import shown
 from analysis.report.page import Picture, report_html
 from analysis.report.terminal import terminal_text
 from analysis.table.runs import read_table

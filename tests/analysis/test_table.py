@@ -10,15 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from worlds.simulated_grids import published
 from worlds.simulated_study import simulated_study
 
 from analysis.approaches.parametric import fit_parametric
-from analysis.table.files import BadTable, printable
+from analysis.table.files import BadTable
+from analysis.table.formats.sheet import printable
 from analysis.table.pooled import pooled_doubts
 from analysis.table.runs import cells, read_table
 from analysis.table.units import unit_doubts
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 LANGUAGE = "N,D,C,loss\n" + "\n".join(
     f"{n},{d},{6 * n * d},{2 + n ** -0.3 * 300 + d ** -0.3 * 500}" for n in (1e7, 3e7, 1e8) for d in (1e9, 3e9, 1e10)) + "\n"
 
@@ -182,7 +183,7 @@ def test_rows_that_repeat_a_cell_and_seed_with_other_losses_are_doubted(tmp_path
 
 @pytest.mark.parametrize("content, said", [
     ("", "empty"), ("N,D,loss\n", "no rows"), ("N,D,loss", "no rows"), (b"PAR1 and no more", "Parquet"), (b"PK\x03\x04....", "Excel"),
-    (b"\xff\xfeN\x00,\x00", "UTF-16"), (b"N,D,lo\xe9ss\n1,2,3\n", "UTF-8"), (b"\x00\x01\x02", "neither"), ("a,b\n1,2\n", "--loss"),
+    (b"\xff\xfeN\x00,\x00", "--loss"), (b"N,D,lo\xe9ss\n1,2,3\n", "UTF-8"), (b"\x00\x01\x02", "neither"), ("a,b\n1,2\n", "--loss"),
     ("loss,b\n1,2\n", "--params"), ("loss,N\n1,2\n", "--samples"), ("N,N,D,loss\n1,2,3,4\n", "two columns"),
     ("N,D,loss\nx,y,z\n", "no number"), ("N,D,loss\n-1,2,3\n", "no row can be used")])
 def test_what_is_no_table_is_refused_in_one_line_that_says_why(tmp_path, content, said):
@@ -233,12 +234,11 @@ def test_printable_text_moves_no_cursor(text):
     assert shown.isprintable() and len(shown) <= 80
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
 @pytest.mark.parametrize("path, flags, rows", [
     ("epoch/svg_extracted_data.csv", {}, 245), ("kyo_takano/df.csv", {}, 234), ("porian/isoflop_points.csv", {}, 1745),
     ("gadre/gadre_104_models.csv", {"L": "loss_c4_val"}, 104)])
 def test_published_tables_are_read_whole(path, flags, rows):
-    table = read_table([str(SHARED / path)], flags=flags)
+    table = read_table([str(published(path))], flags=flags)
     assert sum(len(g.runs) for g in table.groups) == rows
     runs = table.groups[0].runs
     assert 0.2 < np.median(runs.C / (6 * runs.N * runs.D)) < 5
@@ -295,7 +295,7 @@ def test_columns_that_say_nearly_the_same_are_one(tmp_path):
 def test_all_that_is_missing_is_said_at_once_with_what_may_be_meant(tmp_path):
     with pytest.raises(BadTable, match=r"--loss .*--params .*\(nonparam\?\).*--samples or --flops .*\(my tokens seen\?\)"):
         read_table([written(tmp_path, "nonparam,my tokens seen,x\n1,2,3\n")])
-    with pytest.raises(BadTable, match="JSON"):
+    with pytest.raises(BadTable, match="--loss"):
         read_table([written(tmp_path, '[{"N": 1}]')])
 
 

@@ -14,8 +14,7 @@ from scipy.interpolate import LinearNDInterpolator
 from sweeps.carbs.search import Carbs
 from sweeps.carbs.space import Log
 
-ROOT = Path(__file__).resolve().parents[2]
-PORIAN = ROOT.parent / "shared" / "data" / "porian" / "isoflop_points.csv"
+PORIAN = Path(__file__).resolve().parents[1] / "worlds" / "published" / "porian" / "isoflop_points.csv"
 
 
 class Between:
@@ -67,23 +66,18 @@ def porian():
         yield Between(N, D, loss, cost)
 
 
-needs_porian = pytest.mark.skipif(not PORIAN.exists(), reason="the tabulated runs are not beside this checkout")
-
-
 def compared(tables, looks, seeds):
     """Share closed by the search and by chance, (2, tables), means over seeds."""
     pairs = [[(by_carbs(table, looks, seed), by_chance(table, looks, seed)) for seed in range(seeds)] for table in tables]
     return np.mean(pairs, axis=1).T
 
 
-@needs_porian
 def test_language_models_fronts_are_found_in_few_looks():
     ours, chance = compared(list(porian())[::5], looks=20, seeds=1).mean(1)
     print(f"closed {ours:.3f}, by chance {chance:.3f}")
     assert ours > 0.95 and ours > chance
 
 
-@needs_porian
 @pytest.mark.slow
 @pytest.mark.parametrize("looks", [20, 40])
 def test_language_models_fronts_are_found_in_every_sweep(looks, record_testsuite_property):

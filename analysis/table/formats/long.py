@@ -1,0 +1,85 @@
+"""Exports of trackers with a row a value, made wide: a row a run.
+
+MLflow's metrics and parameters and TensorBoard's scalars come as (run, key, value), often at
+every step; a chart of Weights & Biases as a column a run. Of each run the last value of each key
+is kept, which is where its training ended.
+"""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.estimates.refusal import Doubt
+from analysis.table.formats.sheet import MAX_COLUMNS
+
+RUNS = ("run_id", "run_uuid", "run_name", "run", "runid", "dir_name", "trial_id", "trial", "experiment", "model", "name")
+KEYS = ("key", "tag", "metric", "metric_name", "variable", "param", "parameter", "tags")
+VALUES = ("value", "metric_value", "val")
+STEPS = ("step", "_step", "global_step", "iteration", "epoch", "timestamp")
+MOST_CELLS = 20_000_000
+CURVE = re.compile(r"(?P<run>.+) - (?P<metric>[^ ].*?)(?P<range>__MIN|__MAX)?")   # of a chart's column
+SCALARS = ("wall time", "step", "value")   # the header of one curve of one run, as TensorBoard saves it
+
+
+def long_columns(names: Sequence[str]) -> tuple[str, str, str, str | None] | None:
+    """The columns (run, key, value, step or None) of a table with a row a value; None where it is none."""
+    lower = {name.lower(): name for name in names}
+    run, key, value = (next((lower[n] for n in known if n in lower), None) for known in (RUNS, KEYS, VALUES))
+    if None in (run, key, value) or len(names) > 8:
+        return None
+    return run, key, value, next((lower[n] for n in STEPS if n in lower), None)
+
+
+def is_chart(names: Sequence[str]) -> bool:
+    """Whether it is a chart of Weights & Biases: a column of steps, and one a run and metric."""
+    rest = [n for n in names if n.lower() not in STEPS]
+    return 0 < len(rest) < len(names) and all(len(n) < 500 and CURVE.fullmatch(n) for n in rest)
+
+
+def one_curve(names: Sequence[str]) -> bool:
+    return tuple(n.lower() for n in names) == SCALARS
+
+
+def widened(table: pa.Table, columns: tuple[str, str, str, str | None]) -> tuple[pa.Table, Doubt]:
+    """A row a run, a column a key: the value at the last step. Raises OSError where that is no table of sense."""
+    run, key, value, step = columns
+    runs, keys = (pc.dictionary_encode(pc.fill_null(table[name].cast(pa.string()), "")).combine_chunks() for name in (run, key))
+    names = keys.dictionary.to_pylist()
+    if len(names) > MAX_COLUMNS or len(names) * len(runs.dictionary) > MOST_CELLS:
+        raise OSError(f"has {len(runs.dictionary):,} runs of {len(names):,} different keys; write those you need to a table of their own")
+    steps = np.zeros(len(table)) if step is None else _as_numbers(table[step])
+    at_run, at_key = runs.indices.to_numpy(), keys.indices.to_numpy()
+    order = np.argsort(steps, kind="stable")   # ties: the later row, as it was logged
+    last = np.full((len(runs.dictionary), len(names)), -1)
+    last[at_run[order], at_key[order]] = order
+    cells = table[value].combine_chunks()
+    made = {run: runs.dictionary}
+    made |= {name if name != run else name + ".": cells.take(pa.array(np.maximum(rows, 0), mask=rows < 0))
+             for name, rows in zip(names, last.T, strict=True)}
+    said = Doubt("made_wide", f"{len(table):,} rows of one value each are {len(runs.dictionary):,} runs, each with the last value of "
+                 f"{len(names):,} keys")
+    return pa.table(made), said
+
+
+def from_chart(table: pa.Table) -> tuple[pa.Table, Doubt]:
+    """A row a run: each curve's last value; its lowest and highest within a step are left out."""
+    found: dict[str, dict[str, object]] = {}
+    for name in table.column_names:
+        curve = CURVE.fullmatch(name)
+        if curve and not curve["range"]:
+            known = table[name].drop_null()
+            known = known.filter(pc.not_equal(known.cast(pa.string()), ""))
+            found.setdefault(curve["run"], {})[curve["metric"]] = known[-1].as_py() if len(known) else None
+    metrics = list(dict.fromkeys(m for run in found.values() for m in run))
+    columns = {m: pa.array([None if run.get(m) is None else str(run[m]) for run in found.values()], pa.string()) for m in metrics}
+    return pa.table({"run": list(found), **columns}), Doubt("made_wide", f"a chart of {len(found):,} runs: the last value of each curve")
+
+
+def _as_numbers(column: pa.ChunkedArray) -> np.ndarray:
+    try:
+        return pc.fill_null(column.cast(pa.float64()), -np.inf).to_numpy()
+    except pa.ArrowInvalid:
+        return np.zeros(len(column))
