@@ -1,6 +1,7 @@
 """Approach 3 (Hoffmann et al. 2022): the loss surface fitted to every run, with intervals.
 
-L = E + A/N^alpha + B/D^beta by a Huber loss of log L, the global optimum on the data and on
+The additive law L = E + A/N^alpha + B/D^beta by Hoffmann's Huber loss of log L, or the generalised law
+L = E + (A/N^(alpha/g) + B/D^(beta/g))^g by one as wide as the runs scatter: the global optimum on the data and on
 every bootstrap resample. Profiles and predictions follow from the result.
 """
 
@@ -9,74 +10,44 @@ from functools import cached_property
 
 import numpy as np
 
+from analysis.approaches import frontier
 from analysis.approaches.cost import LANGUAGE, CostLaw, fit_cost
+from analysis.approaches.frontier import EffectiveExponents, FrontierBand, FrontierLaw, OptimumEstimate, Range
 from analysis.approaches.global_minimum import Optimum, global_minima, global_minimum
-from analysis.approaches.newton import EXPONENTS, Coordinates, Objective
-from analysis.approaches.profile import Profile, profile_of
+from analysis.approaches.laws.additive import ADDITIVE, EXPONENTS
+from analysis.approaches.laws.generalised import BRACKET, GENERALISED
+from analysis.approaches.newton import Coordinates, Objective
+from analysis.approaches.profile import PARAMETERS, Profile, profile_of
 from analysis.approaches.surface import Surface
-from analysis.approaches.surface_fit import HUBER, SurfaceFit, check_runs, describe
+from analysis.approaches.surface_fit import HUBER, SurfaceFit, check_runs, describe, efficient
 from analysis.estimates import intervals
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.refusal import Doubt
 
 LOOSE, EXACT = 0.1, 1e-6   # rms of the residuals of log L: more is said, and so is less
-NAMES = ("E", "A", "B", "alpha", "beta", "a", "b", "gamma")
+NAMES = ("E", "A", "B", "alpha", "beta", "a", "b", "gamma")   # and g, of the generalised law
 
 
 @dataclass(frozen=True)
-class OptimumEstimate:
-    """The best use of C FLOPs, with intervals."""
+class Sample:
+    """The runs of a fit, arrays (n,)."""
 
-    C: float
-    N: Estimate
-    D: Estimate
-    L: Estimate
-    inside: bool                 # C lies within the table's compute
-    warnings: tuple[Doubt, ...]
-
-    def summary(self) -> str:
-        lines = [f"C = {self.C:.3g} FLOPs: N* = {self.N}, D* = {self.D}, L* = {self.L}"]
-        return "\n".join(lines + [f"  note: {w.text}" for w in self.warnings])
-
-
-@dataclass(frozen=True)
-class FrontierBand:
-    """The compute-efficient frontier with pointwise intervals; arrays (m,)."""
-
-    C: np.ndarray
     N: np.ndarray
-    N_low: np.ndarray
-    N_high: np.ndarray
     D: np.ndarray
-    D_low: np.ndarray
-    D_high: np.ndarray
     L: np.ndarray
-    L_low: np.ndarray
-    L_high: np.ndarray
+    C: np.ndarray
+    weight: np.ndarray
 
 
 @dataclass(frozen=True)
-class FrontierLaw:
-    """L*(C) = E + K C^-gamma."""
+class Resampled:
+    """The fits of R resamples."""
 
-    E: Estimate
-    K: Estimate
-    gamma: Estimate
-
-    def loss(self, C):
-        return self.E.value + self.K.value * np.asarray(C, float) ** -self.gamma.value
-
-    def summary(self) -> str:
-        return f"frontier        L* = E + K C^-gamma, E {self.E}, K {self.K}, gamma {self.gamma}"
-
-
-@dataclass(frozen=True)
-class EffectiveExponents:
-    """Slopes a power law without E would show over the sampled range (Kaplan et al. 2020's exponents)."""
-
-    L_N: Estimate  # smallest to largest N at the largest D
-    L_D: Estimate  # smallest to largest D at the largest N
-    L_C: Estimate  # cheapest to dearest C along the compute-efficient frontier
+    clusters: intervals.Clusters
+    multiplicity: np.ndarray  # (R, n) of each run
+    surfaces: np.ndarray      # (R, k): E, A, B, alpha, beta and, of the generalised law, g
+    values: np.ndarray        # (R,): objective of each resample at its surface
+    costs: np.ndarray         # (R, 2): k, p
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,36 +55,46 @@ class ParametricFit:
     """A fitted surface, its cost law, and the cloud of surfaces that resampling gives."""
 
     point: SurfaceFit
+    law: object                                 # ADDITIVE or GENERALISED
     cost: CostLaw
-    draws: np.ndarray = field(repr=False)       # (R, 5): E, A, B, alpha, beta
-    draw_values: np.ndarray = field(repr=False) # (R,): objective of each resample at its draw
-    cost_draws: np.ndarray = field(repr=False)  # (R, 2): k, p
-    clusters: intervals.Clusters = field(repr=False)
+    sample: Sample = field(repr=False)
+    resampled: Resampled = field(repr=False)
+    optimum_found: Optimum = field(repr=False)
     interval_method: str                        # percentile, bca or profile: of the named estimates
     level: float
-    N: np.ndarray = field(repr=False)
-    D: np.ndarray = field(repr=False)
-    L: np.ndarray = field(repr=False)
-    C: np.ndarray = field(repr=False)
-    weight: np.ndarray = field(repr=False)
-    multiplicity: np.ndarray = field(repr=False)  # (R, n) of the resamples
-    optimum_found: Optimum = field(repr=False)
 
-    @property
-    def surface(self) -> Surface:
-        return self.point.surface
-
-    @property
-    def n(self) -> int:
-        return self.point.n
+    surface = property(lambda self: self.point.surface)
+    n = property(lambda self: self.point.n)
+    N = property(lambda self: self.sample.N)
+    D = property(lambda self: self.sample.D)
+    L = property(lambda self: self.sample.L)
+    C = property(lambda self: self.sample.C)
+    clusters = property(lambda self: self.resampled.clusters)
+    draws = property(lambda self: self.resampled.surfaces)
+    cost_draws = property(lambda self: self.resampled.costs)
 
     @property
     def cells(self) -> int:
+        """What was resampled: (N, D) cells, by default."""
         return self.clusters.count
 
     @property
+    def parameters(self) -> int:
+        return len(self.law.names)
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of a standard error."""
+        return max(self.cells - self.parameters, 1)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Quantities that have an interval."""
+        return NAMES if self.law is ADDITIVE else (*NAMES, "g")
+
+    @cached_property
     def points(self) -> Coordinates:
-        return Coordinates.of(self.N, self.D, self.L, self.weight)
+        return Coordinates.of(self.N, self.D, self.L, self.sample.weight)
 
     @property
     def cloud(self) -> Surface:
@@ -125,14 +106,14 @@ class ParametricFit:
         return CostLaw(*self.cost_draws.T)
 
     def quantity(self, name: str) -> tuple[float, np.ndarray]:
-        """Value and draws (R,) of one of NAMES."""
-        if name not in NAMES:
-            raise ValueError(f"a quantity is one of {', '.join(NAMES)}; got {name!r}")
+        """Value and draws (R,) of one of `names`."""
+        if name not in self.names:
+            raise ValueError(f"a quantity is one of {', '.join(self.names)}; got {name!r}")
         return (float(_quantity(name, self.surface, self.cost)),
                 np.asarray(_quantity(name, self.cloud, self.cost_cloud)))
 
     def interval(self, name: str, method: str | None = None) -> Estimate:
-        """Interval of one of NAMES by "percentile", "bca" or "profile".
+        """Interval of one of `names` by "percentile", "bca" or "profile".
 
         b = 1 - p a has a's profile; gamma has none and falls back on percentiles.
         """
@@ -151,28 +132,32 @@ class ParametricFit:
     def percentile(self, value: float, draws) -> Estimate:
         """Percentile interval of anything computed on the draws (R,)."""
         return intervals.percentile(value, draws, label=self.clusters.label, count=self.cells, n=self.n,
-                                    level=self.level)
+                                    parameters=self.parameters, level=self.level)
 
     @cached_property
     def _left_out(self) -> Surface:
-        weight = intervals.leave_out(self.clusters) * self.weight
-        found = global_minima(self.points, weight, self.point.objective, self.optimum_found)
-        return Surface(*self.points.external(found.theta).T)
+        weight = intervals.leave_out(self.clusters) * self.sample.weight
+        found = global_minima(self.points, weight, self.point.objective, self.optimum_found, law=self.law)
+        return Surface(*self.law.external(self.points, found.theta).T)
 
     def _bca(self, name: str) -> Estimate:
         value, draws = self.quantity(name)
         return intervals.bca(value, draws, _quantity(name, self._left_out, self.cost), label=self.clusters.label,
-                             count=self.cells, n=self.n, level=self.level)
+                             count=self.cells, n=self.n, parameters=self.parameters, level=self.level)
 
     def profile(self, name: str) -> Profile:
-        """Profile of the objective in E, A, B, alpha, beta or a, calibrated by the bootstrap."""
-        if name not in self._profiles:
-            self._profiles[name] = profile_of(self, name)
-        return self._profiles[name]
+        """Profile of the objective in E, A, B, alpha, beta, a or g, calibrated by the bootstrap. Computed once."""
+        if name not in PARAMETERS or name not in self.names:
+            raise ValueError(f"profiles are of {', '.join(n for n in PARAMETERS if n in self.names)}; got {name!r}")
+        return getattr(self, f"_profile_{name}")
 
-    @cached_property
-    def _profiles(self) -> dict[str, Profile]:
-        return {}
+    _profile_E = cached_property(lambda self: profile_of(self, "E"))
+    _profile_A = cached_property(lambda self: profile_of(self, "A"))
+    _profile_B = cached_property(lambda self: profile_of(self, "B"))
+    _profile_alpha = cached_property(lambda self: profile_of(self, "alpha"))
+    _profile_beta = cached_property(lambda self: profile_of(self, "beta"))
+    _profile_a = cached_property(lambda self: profile_of(self, "a"))
+    _profile_g = cached_property(lambda self: profile_of(self, "g"))
 
     E = property(lambda self: self.interval("E"))
     A = property(lambda self: self.interval("A"))
@@ -182,6 +167,7 @@ class ParametricFit:
     a = property(lambda self: self.interval("a"))
     b = property(lambda self: self.interval("b"))
     gamma = property(lambda self: self.interval("gamma"))
+    g = property(lambda self: self.interval("g"))
 
     @property
     def E_identified(self) -> bool:
@@ -196,7 +182,7 @@ class ParametricFit:
     @property
     def scatter(self) -> float:
         """Root mean square of the residuals: what the law leaves of log L."""
-        return float(np.sqrt(np.average(self.residuals**2, weights=self.weight)))
+        return float(np.sqrt(np.average(self.residuals**2, weights=self.sample.weight)))
 
     def loss_draws(self, N, D) -> np.ndarray:
         """Loss (R, ...) at N, D under every draw."""
@@ -210,49 +196,24 @@ class ParametricFit:
 
     def optimum(self, C: float) -> OptimumEstimate:
         """How big a model, on how much data, and how good, for C FLOPs."""
-        if not (np.isfinite(C) and C > 0):
-            raise ValueError(f"a compute budget is a positive number of FLOPs, got {C}")
-        best, cloud = self.surface.optimum(C, self.cost), self.cloud.optimum(C, self.cost_cloud)
-        return OptimumEstimate(float(C), *(self.percentile(float(getattr(best, k)), getattr(cloud, k)) for k in "NDL"),
-                               bool(self.C.min() <= C <= self.C.max()), self._doubts_at(C, best))
-
-    def _doubts_at(self, C, best) -> tuple[Doubt, ...]:
-        doubts = []
-        if not self.C.min() <= C <= self.C.max():
-            away = max(np.log10(self.C.min() / C), np.log10(C / self.C.max()))
-            doubts.append(Doubt("extrapolation", f"C = {C:.3g} lies {away:.1f} decades outside the table's compute"))
-        for name, value, sampled in (("N", best.N, self.N), ("D", best.D, self.D)):
-            if not sampled.min() <= value <= sampled.max():
-                doubts.append(Doubt(f"{name}_outside_grid", f"{name}* = {value:.3g} lies outside the sampled "
-                                    f"{sampled.min():.3g} to {sampled.max():.3g}"))
-        return tuple(doubts)
+        return frontier.optimum_estimate(self, C)
 
     def frontier_band(self, C) -> FrontierBand:
         """Pointwise intervals of N*, D*, L* at C (m,)."""
-        C = np.asarray(C, float)
-        best = self.surface.optimum(C, self.cost)
-        cost = CostLaw(*(c[:, None] for c in self.cost_draws.T))
-        cloud = Surface(*(c[:, None] for c in self.draws.T)).optimum(C, cost)
-        cut = intervals.tail(self.level, self.cells, 5)
-        ends = [np.quantile(getattr(cloud, k), [cut, 1 - cut], axis=0) for k in "NDL"]
-        return FrontierBand(C, best.N, *ends[0], best.D, *ends[1], best.L, *ends[2])
+        return frontier.frontier_band(self, C)
 
     @property
     def frontier(self) -> FrontierLaw:
         """The compute-efficient frontier's own law."""
-        K = self.percentile(float(self.surface.frontier_coefficient(self.cost)),
-                            self.cloud.frontier_coefficient(self.cost_cloud))
-        return FrontierLaw(self.E, K, self.gamma)
+        return frontier.frontier_law(self)
+
+    @property
+    def range(self) -> Range:
+        """Compute over which N* and D* lie inside the sampled sizes and data."""
+        return frontier.exponent_range(self)
 
     def effective_exponents(self) -> EffectiveExponents:
-        def slope(ends, surface, cost):
-            return -np.log(ends[1](surface, cost) / ends[0](surface, cost))
-        N, D, C = ((v.min(), v.max()) for v in (self.N, self.D, self.C))
-        paths = (([lambda s, c, n=n: s.loss(n, D[1]) for n in N], N), ([lambda s, c, d=d: s.loss(N[1], d) for d in D], D),
-                 ([lambda s, c, f=f: s.optimum(f, c).L for f in C], C))
-        return EffectiveExponents(*(
-            self.percentile(float(slope(ends, self.surface, self.cost) / np.log(r[1] / r[0])),
-                            slope(ends, self.cloud, self.cost_cloud) / np.log(r[1] / r[0])) for ends, r in paths))
+        return frontier.effective_exponents(self)
 
     @property
     def warnings(self) -> tuple[Doubt, ...]:
@@ -261,9 +222,12 @@ class ParametricFit:
             doubts.append(Doubt("not_converged", "the optimiser ran out of iterations"))
         if not self.E_identified:
             doubts.append(Doubt("E_not_identified", "the irreducible loss E cannot be told from 0 on this table"))
-        pegged = np.isin(self.draws[:, 3:], EXPONENTS).any(1).mean()
+        pegged = np.isin(self.draws[:, 3:5], EXPONENTS).any(1).mean()
         if pegged > 0.01:
             doubts.append(Doubt("draws_at_bound", f"{pegged:.0%} of the resamples end at a bound of alpha or beta"))
+        if self.law is GENERALISED and (loose := np.isin(self.draws[:, 5], BRACKET).mean()) > 0.01:
+            doubts.append(Doubt("g_not_identified", f"{loose:.0%} of the resamples end at a bound of g: the maximum of two terms, "
+                                "or their product, describes them as well"))
         if self.scatter > LOOSE:
             doubts.append(Doubt("large_scatter", f"the runs stray from the law by {self.scatter:.0%} (rms of log L)"))
         if self.scatter < EXACT:
@@ -275,7 +239,7 @@ class ParametricFit:
 
     def summary(self) -> str:
         lines = [self.point.summary(), f"intervals: {self.level:.0%}, {self.a.method}, {len(self.draws)} resamples"]
-        lines += [f"  {name:6s} {self.interval(name)}" for name in NAMES]
+        lines += [f"  {name:6s} {self.interval(name)}" for name in self.names]
         lines += [f"  note: {doubt.text}" for doubt in self.warnings]
         return "\n".join(lines)
 
@@ -287,24 +251,44 @@ def _quantity(name: str, surface: Surface, cost: CostLaw):
 def fit_parametric(N, D, L, *, C=None, cost: CostLaw | None = None, objective: Objective = HUBER, weight=None,
                    cell=None, seed=None, cluster: str = "cell", interval_method: str = "profile",
                    level: float = 0.95, resamples: int = 1000, rng=0, multiplicity=None) -> ParametricFit:
-    """Approach 3 with its cloud of resampled surfaces, each at its own global optimum.
+    """Approach 3 as the literature has it: the additive law, each resample at its own global optimum.
 
     The cost law is measured where C is given, and C = 6 N D where neither is.
     multiplicity (R, n) replaces the resampling by the caller's own.
     """
     N, D, L, weight = check_runs(N, D, L, weight)
+    return _fitted(ADDITIVE, objective, (N, D, L, weight), C, cost, (cluster, cell, seed), interval_method, level, resamples,
+                   np.random.default_rng(rng), multiplicity)
+
+
+def fit_generalised(N, D, L, *, C=None, cost: CostLaw | None = None, objective: Objective | None = None, weight=None,
+                    cell=None, seed=None, cluster: str = "cell", interval_method: str = "profile",
+                    level: float = 0.95, resamples: int = 1000, rng=0, multiplicity=None) -> ParametricFit:
+    """Approach 3 by the generalised law; its objective is that of `efficient` where none is given.
+
+    Raises TooFewPoints where there are fewer than 7 distinct (N, D).
+    """
+    N, D, L, weight = check_runs(N, D, L, weight, parameters=6)
+    objective = objective or efficient(Coordinates.of(N, D, L, weight), weight)
+    return _fitted(GENERALISED, objective, (N, D, L, weight), C, cost, (cluster, cell, seed), interval_method, level, resamples,
+                   np.random.default_rng(rng), multiplicity)
+
+
+def _fitted(law, objective, table, C, cost, drawn, interval_method, level, resamples, rng, multiplicity) -> ParametricFit:
+    N, D, L, weight = table
     cost = cost or (LANGUAGE if C is None else fit_cost(N, D, C, level=level))
     C = cost.flops(N, D) if C is None else np.asarray(C, float)
-    rng = np.random.default_rng(rng)
-    chosen = intervals.clusters(cluster, N, D, cell=cell, seed=seed)
+    scheme, cell, seed = drawn
+    chosen = intervals.clusters(scheme, N, D, cell=cell, seed=seed)
     if multiplicity is None:
         multiplicity = intervals.resample(chosen, resamples, rng)
     points = Coordinates.of(N, D, L, weight)
-    found = global_minimum(points, weight, objective)
-    cloud = global_minima(points, multiplicity * weight, objective, found)
-    return ParametricFit(describe(points, found, objective), cost, points.external(cloud.theta), cloud.value,
-                         _cost_draws(cost, N, len(multiplicity), rng), chosen, interval_method, level, N, D, L, C,
-                         weight, multiplicity, found)
+    found = global_minimum(points, weight, objective, law=law)
+    cloud = global_minima(points, multiplicity * weight, objective, found, law=law)
+    resampled = Resampled(chosen, multiplicity, law.external(points, cloud.theta), cloud.value,
+                          _cost_draws(cost, N, len(multiplicity), rng))
+    return ParametricFit(describe(points, found, objective, law), law, cost, Sample(N, D, L, C, weight), resampled, found,
+                         interval_method, level)
 
 
 def _cost_draws(cost: CostLaw, N, count: int, rng) -> np.ndarray:

@@ -3,7 +3,7 @@
 2 log LR is chi-square only where the noise is what the objective is the likelihood of:
 Laplace for small Huber deltas, Gaussian for least squares, independent in both. So the rise
 of the objective is scaled by its mean under resampling, where the truth is the fit itself
-(Rao and Scott's first-order correction), and compared with F(1, clusters - 5).
+(Rao and Scott's first-order correction), and compared with F(1, clusters - parameters).
 """
 
 from dataclasses import dataclass, field
@@ -12,10 +12,12 @@ import numpy as np
 from scipy import stats
 
 from analysis.approaches.global_minimum import lowest
-from analysis.approaches.newton import EXPONENTS, Coordinates, Restriction, Solution
+from analysis.approaches.laws.additive import ADDITIVE, EXPONENTS
+from analysis.approaches.laws.generalised import BRACKET, LOG2
+from analysis.approaches.newton import Coordinates, Restriction, Solution
 from analysis.estimates.estimate import Estimate
 
-PARAMETERS = ("E", "A", "B", "alpha", "beta", "a")
+PARAMETERS = ("E", "A", "B", "alpha", "beta", "a", "g")
 CALIBRATION = 200  # resamples that scale the statistic: its mean is then known to a tenth
 STEPS = 33
 NEAREST = 2        # draws of about the held value that a held fit starts from, besides the fit itself
@@ -36,79 +38,78 @@ class Profile:
         return f"{self.name:6s} {self.estimate} ({self.estimate.method})"
 
 
-def restriction_to(name: str, value, points: Coordinates, p: float) -> Restriction:
-    """Surfaces on which the named parameter has the values (m,)."""
+def restriction_to(name: str, value, points: Coordinates, p: float, law) -> Restriction:
+    """Surfaces of the law on which the named parameter has the values (m,). Affine in theta for every name:
+
+    log A = (u + alpha x0 + log scale)/g - log 2 (of the additive law g = 1 and there is no log 2), so that A is
+    held where u = g (log A + log 2) - alpha x0 - log scale; a = beta / (alpha + p beta) is the line
+    beta (1 - p a) = a alpha.
+    """
     value = np.atleast_1d(np.asarray(value, float))
-    origin, m = np.zeros((len(value), 5)), len(value)
-    unit = np.eye(5)
-    if name == "E":
-        origin[:, 0] = value / points.scale
-        columns = unit[[1, 2, 3, 4]]
-    elif name in ("A", "B"):
-        size, exponent, centre = (1, 3, points.x0) if name == "A" else (2, 4, points.y0)
-        origin[:, size] = np.log(value / points.scale)
-        columns = unit[[i for i in range(5) if i != size]].copy()
-        columns[[i for i, c in enumerate(columns) if c[exponent]][0], size] = -centre
-    elif name in ("alpha", "beta"):
-        i = 3 if name == "alpha" else 4
-        origin[:, i] = value
-        columns = unit[[j for j in range(5) if j != i]]
-    elif name == "a":
-        # a = beta / (alpha + p beta) is the line beta (1 - p a) = a alpha
-        line = np.stack([1 - p * value, value], 1)
-        columns = np.concatenate([np.broadcast_to(unit[:3], (m, 3, 5)), np.zeros((m, 1, 5))], 1)
-        columns[:, 3, 3:] = line / np.linalg.norm(line, axis=1, keepdims=True)
-    else:
+    place = {part: i for i, part in enumerate(law.names)}
+    if name != "a" and name not in place:
         raise ValueError(f"profiles are of {', '.join(PARAMETERS)}; got {name!r}")
-    basis = np.broadcast_to(columns, (m, *columns.shape[-2:])).transpose(0, 2, 1)
-    return Restriction(origin, basis)
+    m, k = len(value), len(place)
+    origin, columns = np.zeros((m, k)), {i: np.tile(np.eye(k)[i], (m, 1)) for i in range(k)}
+    if name == "a":
+        line = np.stack([1 - p * value, value], 1)
+        columns[place["alpha"]][:, [place["alpha"], place["beta"]]] = line / np.linalg.norm(line, axis=1, keepdims=True)
+        del columns[place["beta"]]
+    elif name in ("A", "B"):
+        exponent, centre = ("alpha", points.x0) if name == "A" else ("beta", points.y0)
+        origin[:, place[name]] = -np.log(points.scale) + (np.log(value) if law is ADDITIVE else 0.0)
+        columns[place[exponent]][:, place[name]] = -centre
+        if law is not ADDITIVE:
+            columns[place["g"]][:, place[name]] = np.log(value) + LOG2
+        del columns[place[name]]
+    else:
+        origin[:, place[name]] = value / (points.scale if name == "E" else 1.0)
+        del columns[place[name]]
+    return Restriction(origin, np.stack(list(columns.values()), 2))
 
 
 def _held(fit, name: str, value, weight, starts) -> Solution:
-    """Fits with the named parameter held at value (m,), under weight (m, n) or (n,), from starts (m, S, 5)."""
-    points = fit.points
-    restriction = restriction_to(name, value, points, fit.cost.p)
-    moved = np.stack([_carry(name, value, start, points, fit.cost.p) for start in np.moveaxis(starts, 1, 0)], 1)
-    return lowest(points, weight, moved, fit.point.objective, restriction=restriction, spread=fit.optimum_found.spread)
-
-
-def _carry(name, value, start, points, p):
-    """Starts (m, 5) moved to where the parameter has its value (m,), with everything else at the table's centre kept."""
-    moved = start.copy()
-    if name == "A":
-        moved[:, 3] = (np.log(value / points.scale) - moved[:, 1]) / points.x0
-    elif name == "B":
-        moved[:, 4] = (np.log(value / points.scale) - moved[:, 2]) / points.y0
-    elif name == "a":
-        total = moved[:, 3] + p * moved[:, 4]
-        moved[:, 4] = value * total
-        moved[:, 3] = (1 - p * value) * total
-    else:
-        i = {"E": 0, "alpha": 3, "beta": 4}[name]
-        moved[:, i] = value / (points.scale if name == "E" else 1)
-    moved[:, 3:] = np.clip(moved[:, 3:], *EXPONENTS)
-    return moved
+    """Fits with the named parameter held at value (m,), under weight (m, n) or (n,), from starts (m, S, k)."""
+    restriction = restriction_to(name, value, fit.points, fit.cost.p, fit.law)
+    return lowest(fit.points, weight, starts, fit.point.objective, law=fit.law, restriction=restriction,
+                  spread=fit.optimum_found.spread)
 
 
 def unit_of(fit, name: str) -> float:
-    """The objective's rise that one degree of freedom is worth on average, from the first resamples."""
-    points, count = fit.points, min(CALIBRATION, len(fit.draws))
-    weight = fit.multiplicity[:count] * fit.weight
+    """The objective's rise that one degree of freedom is worth on average: of the named parameter by the first
+    resamples, or of all of them together by every resample, whichever is more.
+
+    A parameter at its bound costs resamples nothing to hold there, which says nothing of what it costs elsewhere.
+    """
+    count = min(CALIBRATION, len(fit.draws))
+    weight = fit.resampled.multiplicity[:count] * fit.sample.weight
     # every resample starts at the fit, which has the held value
     held = _held(fit, name, np.full(count, fit.quantity(name)[0]), weight,
                  np.tile(fit.optimum_found.solution.theta, (count, 1, 1)))
-    rise = np.maximum(held.value - fit.draw_values[:count], 0)
-    left = max(fit.cells - 5, 1)
-    return float(rise.mean() * fit.cells / left)
+    rises = np.maximum(held.value - fit.resampled.values[:count], 0)
+    return float(max(rises.mean(), _joint_rise(fit) / fit.parameters) * fit.cells / fit.freedom)
+
+
+def _joint_rise(fit) -> float:
+    """Mean over resamples of the objective at the fit less that at the resample's own optimum."""
+    objective = fit.point.objective
+    residual = (np.log(fit.surface.loss(fit.N, fit.D) / fit.L) if objective.space == "log"
+                else fit.surface.loss(fit.N, fit.D) - fit.L)
+    size = np.abs(residual)
+    inner = np.minimum(size, objective.delta)
+    each = inner * (size - inner / 2)
+    at_fit = fit.resampled.multiplicity @ (objective.tilted(fit.sample.weight, residual) * each)
+    return float(np.maximum(at_fit - fit.resampled.values, 0).mean())
 
 
 def rise(fit, name: str, value) -> np.ndarray:
     """Rise of the objective (m,) with the named parameter held at value (m,), the others at their best."""
-    points, draws = fit.points, fit.quantity(name)[1]
+    draws = fit.quantity(name)[1]
     nearest = np.argsort(np.abs(draws[None, :] - value[:, None]), axis=1)[:, :NEAREST]
-    starts = np.concatenate([np.broadcast_to(fit.optimum_found.solution.theta, (len(value), 1, 5)),
-                             points.internal(fit.draws[nearest])], 1)
-    return np.maximum(_held(fit, name, value, fit.weight, starts).value - fit.point.value, 0)
+    theta = fit.optimum_found.solution.theta
+    starts = np.concatenate([np.broadcast_to(theta, (len(value), *theta.shape)),
+                             fit.law.internal(fit.points, fit.draws[nearest])], 1)
+    return np.maximum(_held(fit, name, value, fit.sample.weight, starts).value - fit.point.value, 0)
 
 
 def p_value(fit, name: str, value: float) -> float:
@@ -116,16 +117,16 @@ def p_value(fit, name: str, value: float) -> float:
     low, high = reach(fit, name)
     if not low <= value <= high:
         return 0.0
-    return float(stats.f.sf(rise(fit, name, np.array([value]))[0] / fit.profile(name).unit, 1, max(fit.cells - 5, 1)))
+    return float(stats.f.sf(rise(fit, name, np.array([value]))[0] / fit.profile(name).unit, 1, fit.freedom))
 
 
 def profile_of(fit, name: str) -> Profile:
     """Interval of the values that the likelihood-ratio test does not reject."""
     value, draws = fit.quantity(name)
-    threshold = float(stats.f.ppf(fit.level, 1, max(fit.cells - 5, 1)))
+    threshold = float(stats.f.ppf(fit.level, 1, fit.freedom))
     unit = unit_of(fit, name)
     low_end, high_end = reach(fit, name)
-    logarithmic = name in ("A", "B")
+    logarithmic = name in ("A", "B", "g")
     forth, back = (np.log, np.exp) if logarithmic else (np.asarray, np.asarray)
     centre, sd = float(forth(value)), max(float(np.std(forth(draws))), 1e-9)
     for widths in (4, 12, 36):  # of the bootstrap's standard error
@@ -140,6 +141,8 @@ def profile_of(fit, name: str) -> Profile:
             break
     low, high = _crossing(grid[::-1], height[::-1], centre, threshold), _crossing(grid, height, centre, threshold)
     low, high = float(back(low)), float(back(high))
+    if name == "g":   # at the ends of its reach the law is the maximum, or the product, and so is every g beyond
+        low, high = 0.0 if low <= low_end * (1 + 1e-9) else low, np.inf if high >= high_end * (1 - 1e-9) else high
     if name == "a" and fit.cost.p_estimate:
         # a moves by -a^2 with p, whose error is independent of the losses'
         blur = np.sqrt(threshold) * value**2 * fit.cost.p_estimate.se
@@ -152,9 +155,11 @@ def profile_of(fit, name: str) -> Profile:
 def reach(fit, name: str) -> tuple[float, float]:
     """Values the parameter can take at all."""
     if name == "E":
-        return 0.0, float(fit.L.min()) * (1 - 1e-9)
+        return 0.0, float(fit.L.max())   # noise may put the lowest run below E
     if name in ("A", "B"):
         return 1e-300, 1e300
+    if name == "g":
+        return BRACKET
     return EXPONENTS if name in ("alpha", "beta") else (1e-4 / fit.cost.p, (1 - 1e-4) / fit.cost.p)
 
 

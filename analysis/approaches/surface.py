@@ -1,7 +1,9 @@
-"""The loss surface L = E + A/N^alpha + B/D^beta and what follows from it in closed form.
+"""The loss surface L = E + (A/N^(alpha/g) + B/D^(beta/g))^g and what follows from it in closed form.
 
-Hoffmann et al. 2022, equation 2. With C = k N^p D the optimum moves as
-N* ~ C^a, a = beta / (alpha + p beta): the textbook beta / (alpha + beta) is p = 1.
+g = 1 is Hoffmann et al. 2022, equation 2. Along C = k N^p D the loss is lowest where the bracket is, for E and g
+change nothing in the order of losses: alpha A/N^(alpha/g) = p beta B/D^(beta/g). Hence N* ~ C^a is a power of C
+exactly, with a = beta / (alpha + p beta), whatever E and g, and so is L* - E ~ C^-gamma, gamma = alpha a. L* itself is
+no power of C where E > 0: its local exponent is gamma (1 - E/L*). The textbook a = beta / (alpha + beta) is p = 1.
 """
 
 from dataclasses import dataclass
@@ -31,16 +33,24 @@ class LocalExponents:
 
 @dataclass(frozen=True)
 class Surface:
-    """L = E + A/N^alpha + B/D^beta. Fields may be arrays: a cloud of surfaces."""
+    """L = E + (A/N^(alpha/g) + B/D^(beta/g))^g. Fields may be arrays: a cloud of surfaces."""
 
     E: float
     A: float
     B: float
     alpha: float
     beta: float
+    g: float = 1.0
+
+    def _terms(self, N, D):
+        """Logs of A/N^(alpha/g) and B/D^(beta/g)."""
+        return (np.log(self.A) - self.alpha / self.g * np.log(np.asarray(N, float)),
+                np.log(self.B) - self.beta / self.g * np.log(np.asarray(D, float)))
 
     def loss(self, N, D):
-        return self.E + self.A / np.asarray(N, float) ** self.alpha + self.B / np.asarray(D, float) ** self.beta
+        if np.all(np.asarray(self.g) == 1):
+            return self.E + self.A / np.asarray(N, float) ** self.alpha + self.B / np.asarray(D, float) ** self.beta
+        return self.E + np.exp(self.g * np.logaddexp(*self._terms(N, D)))
 
     def a(self, cost: CostLaw):
         """Exponent of N*(C)."""
@@ -55,11 +65,11 @@ class Surface:
         return self.alpha * self.a(cost)
 
     def optimum(self, C, cost: CostLaw) -> Optimum:
-        """Where dL = 0 on the curve C = k N^p D: p beta B / D^beta = alpha A / N^alpha."""
+        """Where dL = 0 on the curve C = k N^p D: p beta B / D^(beta/g) = alpha A / N^(alpha/g)."""
         C = np.asarray(C, float)
-        log_ratio = (np.log(self.alpha * self.A) - np.log(cost.p * self.beta * self.B)
-                     + self.beta * (np.log(C) - np.log(cost.k)))
-        N = np.exp(log_ratio / (self.alpha + cost.p * self.beta))
+        log_ratio = (np.log(self.alpha) + np.log(self.A) - np.log(cost.p * self.beta) - np.log(self.B)
+                     + self.beta / self.g * (np.log(C) - np.log(cost.k)))
+        N = np.exp(log_ratio * self.g / (self.alpha + cost.p * self.beta))
         D = cost.samples(N, C)
         return Optimum(C, N, D, self.loss(N, D))
 
@@ -69,6 +79,8 @@ class Surface:
         return unit.L - self.E
 
     def local_exponents(self, N, D) -> LocalExponents:
-        N, D = np.asarray(N, float), np.asarray(D, float)
-        L = self.loss(N, D)
-        return LocalExponents(self.alpha * self.A / N**self.alpha / L, self.beta * self.B / D**self.beta / L)
+        """The reducible share of L times alpha, or beta, times the term's share of the bracket."""
+        size, data = self._terms(N, D)
+        reducible = 1 - self.E / self.loss(N, D)
+        share = 1 / (1 + np.exp(data - size))
+        return LocalExponents(self.alpha * share * reducible, self.beta * (1 - share) * reducible)

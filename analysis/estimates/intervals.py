@@ -115,9 +115,3 @@ def bca(value: float, draws, left_out, *, label: str, count: int, n: int, parame
     return Estimate(float(value), float(low), float(high), float(np.std(draws, ddof=1)),
                     f"BCa bootstrap {label}", n, level)
 
-
-def two_sided(draws, null: float = 0.0) -> float:
-    """Bootstrap p-value: twice the smaller share of draws beyond the null, never below 2/(R + 1)."""
-    draws = np.asarray(draws, float)
-    beyond = min((draws <= null).sum(), (draws >= null).sum())
-    return float(min(1.0, 2 * (beyond + 1) / (len(draws) + 1)))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from worlds.coverage import within_92_and_98
 from worlds.simulated_grids import grid
 
 from analysis.approaches.envelope import fit_envelope
@@ -111,7 +112,6 @@ def test_three_approaches_agree_on_clean_grids_and_the_missing_are_left_out(fitt
 
 @pytest.mark.slow
 def test_paired_differences_cover_zero_95_times_in_100():
-    from worlds.test_intervals import within_92_and_98
     hits, tries = 0, 150
     for s in range(tries):
         N, D, L, group, C = two_groups(0.0, shared=0.02, seed=s)

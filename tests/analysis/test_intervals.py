@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
+from worlds.coverage import told, within_92_and_98
 from worlds.simulated_grids import grid
 
 from analysis.approaches.envelope import fit_envelope
@@ -116,11 +117,6 @@ def test_test_and_interval_are_two_sides_of_one_thing(fitted):
     assert p_value(fitted, "a", 5.0) == 0
 
 
-def within_92_and_98(hits: int, tries: int) -> bool:
-    """Whether a binomial test at 1% leaves room for a coverage between 92% and 98%."""
-    return stats.binom.sf(hits - 1, tries, 0.98) > 0.01 and stats.binom.cdf(hits, tries, 0.92) > 0.01
-
-
 SCENARIOS = {
     "three seeds": dict(noise=0.03, seeds=3),
     "one seed": dict(noise=0.02, seeds=1),
@@ -131,11 +127,6 @@ SCENARIOS = {
     "like the study": dict(noise=0.05, cell_noise=0.05, seeds=3, widths=11, alpha=0.9, beta=0.95, p=1.13),
 }
 METHODS = ("profile", "percentile", "bca")
-
-
-def told(scenario, what: dict, tries: int) -> None:
-    """For the README: pytest -s."""
-    print(f"\n{scenario}: " + ", ".join(f"{' '.join(k) if isinstance(k, tuple) else k} {h / tries:.3f}" for k, h in what.items()))
 
 
 @pytest.mark.slow

@@ -147,7 +147,7 @@ def test_kyo_takanos_asymmetric_fit_comes_back():
         error = E + A / N**alpha + B / D**beta - L
         return np.where(error > 0, 10, 1) @ np.abs(error)
 
-    assert their_objective(*astuple(fit.surface)) <= their_objective(1.7004438, 185.38809, 1627.00125, .2892327, .3556021)
+    assert their_objective(*astuple(fit.surface)[:5]) <= their_objective(1.7004438, 185.38809, 1627.00125, .2892327, .3556021)
     assert_allclose([fit.surface.E, fit.surface.alpha, fit.surface.beta], [1.7004, .2892, .3556], rtol=2e-3)
 
 

@@ -40,14 +40,17 @@ class Grid:
         return float(self.surface.a(self.cost))
 
 
-def grid(*, alpha=0.6, beta=0.4, E=0.02, noise=0.0, cell_noise=0.0, seeds=3, widths=10, fractions=8, p=0.85,
+def grid(*, alpha=0.6, beta=0.4, E=0.02, g=1.0, noise=0.0, cell_noise=0.0, seeds=3, widths=10, fractions=8, p=0.85,
          shift=0.0, rng=0) -> Grid:
-    """widths x fractions x seeds; the two reducible terms are equal in the middle, but for 2^shift."""
+    """widths x fractions x seeds; the two terms of the bracket are equal in the middle, but for 2^shift, and the
+    reducible loss is 0.3 there."""
     random = np.random.default_rng(rng)
     sizes, samples = 700 * 2.0 ** (0.8 * np.arange(widths)), 60_000 * 0.5 ** np.arange(fractions)
     cell = np.repeat(np.arange(widths * fractions), seeds)
     N, D = np.repeat(sizes, fractions)[cell], np.tile(samples, widths)[cell]
-    surface = Surface(E, 0.15 * sizes[widths // 2] ** alpha, 0.15 * 2.0**shift * samples[fractions // 2] ** beta, alpha, beta)
+    term = 0.3 ** (1 / g) / 2
+    surface = Surface(E, term * sizes[widths // 2] ** (alpha / g), term * 2.0 ** (shift / g) * samples[fractions // 2] ** (beta / g),
+                      alpha, beta, g)
     cost = CostLaw(30.0, p)
     wobble = noise * random.standard_normal(len(N)) + cell_noise * random.standard_normal(cell.max() + 1)[cell]
     return Grid(N, D, surface.loss(N, D) * np.exp(wobble), cost.flops(N, D), np.tile(np.arange(seeds), widths * fractions),

@@ -1,0 +1,100 @@
+"""What a fit minimises: a sum of Huber losses of log L or of L, and the points it is summed over."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Sum of Huber losses of log L or of L; delta = infinity is least squares (half the sum)."""
+
+    space: str    # log or raw
+    delta: float  # where the loss turns from square to absolute, in units of the residual
+    over: float = 1.0  # weight of runs whose loss the law overstates, relative to the others
+
+    def __post_init__(self):
+        if self.space not in ("log", "raw"):
+            raise ValueError(f"an objective's space is log or raw, got {self.space!r}")
+        if not self.delta > 0:
+            raise ValueError(f"Huber's delta is positive, got {self.delta}")
+        if not self.over > 0:
+            raise ValueError(f"the weight of overstated runs is positive, got {self.over}")
+
+    def __str__(self) -> str:
+        where = "log L" if self.space == "log" else "L"
+        tilt = "" if self.over == 1 else f", overstated runs x{self.over:g}"
+        name = f"least squares on {where}" if np.isinf(self.delta) else f"Huber, delta {self.delta:.3g}, on {where}"
+        return name + tilt
+
+    def tilted(self, weight, residual):
+        """Weights after the tilt against overstated runs."""
+        return weight if self.over == 1 else weight * np.where(residual > 0, self.over, 1.0)
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """Centred logs and scaled loss: in raw coordinates the Hessian's condition number is about 3.5e11 (Czech 2026).
+
+    theta of the additive law is (E, log A, log B, alpha, beta) in these units.
+    """
+
+    x: np.ndarray        # log N - x0
+    y: np.ndarray        # log D - y0
+    loss: np.ndarray     # L / scale
+    x0: float
+    y0: float
+    scale: float
+
+    @classmethod
+    def of(cls, N, D, L, weight) -> "Coordinates":
+        x, y, z = np.log(N), np.log(D), np.log(L)
+        x0, y0, z0 = (float(np.average(v, weights=weight)) for v in (x, y, z))
+        return cls(x - x0, y - y0, np.exp(z - z0), x0, y0, float(np.exp(z0)))
+
+    def external(self, theta):
+        """The additive law's theta in natural units: E, A, B, alpha, beta along the last axis."""
+        E, u, v, alpha, beta = np.moveaxis(np.asarray(theta), -1, 0)
+        return np.stack([E * self.scale, self.scale * np.exp(u + alpha * self.x0),
+                         self.scale * np.exp(v + beta * self.y0), alpha, beta], -1)
+
+    def internal(self, natural):
+        """Inverse of external."""
+        E, A, B, alpha, beta = np.moveaxis(np.asarray(natural, float), -1, 0)
+        return np.stack([E / self.scale, np.log(A / self.scale) - alpha * self.x0,
+                         np.log(B / self.scale) - beta * self.y0, alpha, beta], -1)
+
+
+@dataclass(frozen=True)
+class Derivatives:
+    """Of the objective in theta, for each fit of a stack of M."""
+
+    value: np.ndarray     # (M,)
+    gradient: np.ndarray  # (M, k)
+    hessian: np.ndarray   # (M, k, k)
+    diagonal: np.ndarray  # (M, k) of Gauss and Newton's matrix under reweighting: positive whatever the curvature
+
+
+def huber(weight, residual, delta, psi, curve, softened, term):
+    """Weighted sum (M,) of Huber's losses; fills psi with the weighted first derivative, curve with the second,
+    softened with the weights that least squares would need for the same first derivative."""
+    if np.isinf(delta):
+        np.multiply(weight, residual, out=psi)
+        np.copyto(curve, weight)
+        np.copyto(softened, weight)
+        return row_dot(psi, residual) / 2
+    np.clip(residual, -delta, delta, out=term)
+    np.multiply(weight, term, out=psi)
+    np.equal(term, residual, out=curve)
+    curve *= weight
+    np.maximum(np.abs(residual, out=softened), delta, out=softened)
+    np.divide(delta, softened, out=softened)
+    softened *= weight
+    term *= -0.5
+    term += residual
+    return row_dot(psi, term)
+
+
+def row_dot(one, other):
+    """Sum of products along each row (M,)."""
+    return np.einsum("ij,ij->i", one, other)
