@@ -115,7 +115,7 @@ class FunctionTask(Task):
             self.row = _row_type(self.cell, found)
         wanted = {c.name: c.kind for c in columns(self.row) if c.name not in fixed}
         if found != wanted:
-            differ = sorted(set(found.items()) ^ set(wanted.items()))[0][0]
+            differ = min(name for name, _ in set(found.items()) ^ set(wanted.items()))
             raise FunctionError(f"the function returned {', '.join(sorted(found)) or 'nothing'}, and in the table it returned "
                                 f"{', '.join(sorted(wanted))} (see {differ}): return the same keys, with values of the same kind, each time")
         return self.row

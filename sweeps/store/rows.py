@@ -173,7 +173,7 @@ def from_parquet(data: bytes, kind: Kind, row_type: type | None) -> Table:
 def _told_by_first_row(table: pa.Table, kind: Kind) -> type | None:
     if not len(table):
         return None
-    missing = [name for name in identity_type(kind.cell)._fields if name not in table.column_names]
+    missing = [c.name for c in columns(kind.cell) if c.name not in table.column_names and c.default is MISSING]
     if missing:
         raise NotOurTable(f"another schema: it lacks {', '.join(missing[:4])}")
     return kind.row_type(table.slice(0, 1).to_pylist()[0])

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from worlds.store_cases import PROVENANCE, failure, result, sweep, tables
+from worlds.store_cases import PROVENANCE, TASK, failure, result, sweep, tables
 
+from sweeps.store.rows import TableKind
 from sweeps.store.store import open_store, read_store
-from trainers.mnist.cell import column
-from trainers.mnist.results import Result
+from trainers.columns import measured
+from trainers.mnist.cell import Result
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def shard(path, rows, fingerprint="f", trials=(), failures=()):
-    with open_store(path, provenance={"shard": path.name}, fingerprint=fingerprint) as keeping:
+    with open_store(path, task=TASK, provenance={"shard": path.name}, fingerprint=fingerprint) as keeping:
         for row in rows:
             keeping.append(row)
         for row in trials:
@@ -48,9 +49,9 @@ def test_shards_make_the_table_of_one_sweep_whatever_their_order_and_overlap(tmp
         (tmp_path / name).mkdir()
         run = merge(tmp_path / name / "all.parquet", *parts)
         assert run.returncode == 0, run.stderr
-    found = read_store(tmp_path / "ab" / "all.parquet")
+    found = read_store(tmp_path / "ab" / "all.parquet", task=TASK)
     assert {row.seed for row in found.results.values()} == set(range(100)) == {
-        row.seed for row in read_store(tmp_path / "ba" / "all.parquet").results.values()}
+        row.seed for row in read_store(tmp_path / "ba" / "all.parquet", task=TASK).results.values()}
     assert len(found.results) == 100 and len(found.tuning) == 2
     (left,) = found.failures.values()
     assert left == failure(200, time=2e9, attempts=9)
@@ -64,14 +65,14 @@ def test_merging_again_adds_what_came_since_and_changes_nothing_else(tmp_path):
     before = tables(tmp_path)
     assert merge(out, a).returncode == 0
     assert tables(tmp_path) == before
-    with open_store(a, provenance=PROVENANCE) as running:   # not folded, and held: read all the same
+    with open_store(a, task=TASK, provenance=PROVENANCE) as running:   # not folded, and held: read all the same
         running.append(result(10))
         assert merge(out, a).returncode == 0
-    assert len(read_store(out).results) == 11
+    assert len(read_store(out, task=TASK).results) == 11
 
 
 def test_the_merged_table_equals_the_single_sweeps(tmp_path):
-    with open_store(tmp_path / "one.parquet", provenance=PROVENANCE, fingerprint="f") as keeping:
+    with open_store(tmp_path / "one.parquet", task=TASK, provenance=PROVENANCE, fingerprint="f") as keeping:
         sweep(keeping, 40)
     parts = [shard(tmp_path / f"{k}.parquet", map(result, range(k, 40, 3))) for k in range(3)]
     assert merge(tmp_path / "all.parquet", *parts).returncode == 0
@@ -94,10 +95,10 @@ def test_rows_that_contradict_each_other_are_refused_and_named(tmp_path):
 def test_tables_of_other_versions_schemas_or_none_are_refused(tmp_path):
     @dataclass(frozen=True, order=True, kw_only=True)
     class Suggested(Result):
-        surprise: float = column("1", "of the tuner")
+        surprise: float = measured("1", "of the tuner")
 
     a, b = shard(tmp_path / "a.parquet", [result(1)]), shard(tmp_path / "b.parquet", [result(2, fingerprint="g")], "g")
-    with open_store(tmp_path / "c.parquet", provenance=PROVENANCE, row_type=Suggested) as keeping:
+    with open_store(tmp_path / "c.parquet", task=TableKind(Suggested, "mnist"), provenance=PROVENANCE) as keeping:
         keeping.append(Suggested(**vars(result(3)), surprise=0.5))
     (tmp_path / "d.parquet").write_text("no Parquet")
     out = tmp_path / "all.parquet"

@@ -15,19 +15,24 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds.store_cases import PROVENANCE, failure, result, sweep, tables
+from worlds.store_cases import PROVENANCE, TASK, failure, result, sweep, tables
 
 from sweeps.store.journal import decode, encode
-from sweeps.store.rows import differing, from_parquet, identity, identity_of, to_parquet
+from sweeps.store.rows import TableKind, differing, from_parquet, to_parquet
 from sweeps.store.store import StoreError, open_store, read_store
-from trainers.mnist.cell import Cell, Recipe, column
-from trainers.mnist.results import SCHEMA, Result
+from trainers.columns import identity_of, measured, schema_of
+from trainers.mnist.cell import Cell, Result
 
 ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = schema_of(Result)
 
 
 def opened(path, **options):
-    return open_store(path, **{"provenance": PROVENANCE, "fingerprint": "f"} | options)
+    return open_store(path, **{"task": TASK, "provenance": PROVENANCE, "fingerprint": "f"} | options)
+
+
+def read(path):
+    return read_store(path, task=TASK)
 
 
 def any_result():
@@ -49,7 +54,7 @@ def test_any_row_comes_back_from_the_journal_bit_for_bit(row):
 @given(st.lists(any_result(), max_size=5))
 @settings(max_examples=50)
 def test_any_rows_come_back_from_parquet_bit_for_bit(rows):
-    found = from_parquet(to_parquet(rows, Result, [PROVENANCE]).to_pybytes(), Result)
+    found = from_parquet(to_parquet(rows, Result, [PROVENANCE], "mnist").to_pybytes(), TASK, Result)
     assert sorted(map(repr, found.rows)) == sorted(map(repr, rows))
     assert found.runs == [PROVENANCE]
 
@@ -60,8 +65,8 @@ def test_a_row_survives_the_store_itself(tmp_path_factory, row):
     out = tmp_path_factory.mktemp("store") / "results.parquet"
     with opened(out, fingerprint=None) as keeping:
         keeping.append(row)
-        assert [repr(r) for r in read_store(out).results.values()] == [repr(row)]
-    assert [repr(r) for r in read_store(out).results.values()] == [repr(row)]
+        assert [repr(r) for r in read(out).results.values()] == [repr(row)]
+    assert [repr(r) for r in read(out).results.values()] == [repr(row)]
 
 
 @pytest.mark.parametrize("changes", [dict(width=math.nan), dict(params=2**63), dict(device="\udcff"), dict(steps=1.5),
@@ -73,7 +78,7 @@ def test_a_row_that_could_not_be_read_back_is_refused_and_spoils_nothing(tmp_pat
         with pytest.raises(ValueError):
             keeping.append(result(2, **changes))
         keeping.append(result(3))
-    assert len(read_store(tmp_path / "results.parquet").results) == 2
+    assert len(read(tmp_path / "results.parquet").results) == 2
 
 
 def test_the_final_files_do_not_depend_on_the_order_of_finishing(tmp_path):
@@ -99,14 +104,14 @@ def test_a_rerun_with_nothing_to_do_changes_no_byte(tmp_path):
 
 def test_planned_work_is_found_among_finished_rows_after_a_reopening(tmp_path):
     """An int where the schema has a float (width 1, dropout 0) must not train its cell for ever."""
-    cell, recipe = Cell(width=1, fraction=1, dropout=0, seed=3), Recipe(lr=1, batch_size=64)
+    cell = Cell(width=1, fraction=1, dropout=0, seed=3, lr=1, batch_size=64)
     with opened(tmp_path / "r.parquet") as keeping:
         keeping.append(result(0, width=1, fraction=1, dropout=0, seed=3, lr=1))
-        assert identity(cell, recipe, "per-budget") in keeping.results
+        assert identity_of(cell) in keeping.results
     with opened(tmp_path / "r.parquet") as keeping:
-        assert identity(cell, recipe, "per-budget") in keeping.results
-        assert identity(cell, recipe, "another protocol") not in keeping.results
-        assert identity(cell, replace(recipe, beta2=0.999), "per-budget") not in keeping.results
+        assert identity_of(cell) in keeping.results
+        assert identity_of(replace(cell, protocol="another")) not in keeping.results
+        assert identity_of(replace(cell, beta2=0.999)) not in keeping.results
 
 
 def test_a_row_that_comes_twice_is_kept_once_and_a_difference_is_told(tmp_path):
@@ -115,7 +120,7 @@ def test_a_row_that_comes_twice_is_kept_once_and_a_difference_is_told(tmp_path):
         assert not keeping.append(result(1, train_seconds=9.0)) and not keeping.notices
         assert not keeping.append(result(1, val_loss=9.0)) and "val_loss" in keeping.notices[0]
         assert list(keeping.results.values()) == [result(1)]
-    assert list(read_store(tmp_path / "r.parquet").results.values()) == [result(1)]
+    assert list(read(tmp_path / "r.parquet").results.values()) == [result(1)]
 
 
 def test_a_finished_row_clears_its_failure_and_the_newest_failure_stays(tmp_path):
@@ -149,15 +154,15 @@ def test_units_meanings_and_provenance_of_every_run_are_in_the_file(tmp_path):
 def test_a_study_keeps_columns_of_its_own(tmp_path):
     @dataclass(frozen=True, order=True, kw_only=True)
     class Suggested(Result):
-        surprise: float = column("1", "of the tuner")
+        surprise: float = measured("1", "of the tuner")
 
-    out = tmp_path / "r.parquet"
+    out, task = tmp_path / "r.parquet", TableKind(Suggested, "mnist")
     row = Suggested(**vars(result(1)), surprise=0.1)
-    with opened(out, row_type=Suggested) as keeping:
+    with opened(out, task=task) as keeping:
         keeping.append(row)
         with pytest.raises(TypeError):
             keeping.append(result(2))
-    with opened(out, row_type=Suggested) as keeping:
+    with opened(out, task=task) as keeping:
         assert list(keeping.results.values()) == [row]
     with pytest.raises(StoreError, match="surprise"):
         opened(out)
@@ -242,7 +247,7 @@ def test_rows_of_another_fingerprint_are_refused_one_by_one_too(tmp_path):
         with pytest.raises(StoreError):
             keeping.append(result(2, fingerprint="g"))
     with pytest.raises(StoreError):
-        read_store(tmp_path / "absent.parquet")
+        read(tmp_path / "absent.parquet")
 
 
 @pytest.mark.parametrize("out", ["", "absent/r.parquet", "/dev/null", "nul\0byte", "ftp://host/r.parquet", "x" * 300,
@@ -256,22 +261,26 @@ def test_an_impossible_out_is_one_line(tmp_path, monkeypatch, out):
     assert "\n" not in str(refusal.value)
 
 
+OPEN = ("from sweeps.store.rows import TableKind; from sweeps.store.store import open_store; from trainers.mnist.cell import Result; "
+        "TASK = TableKind(Result, 'mnist')")
+
+
 def test_a_second_sweep_is_refused_by_whatever_path_and_told_who_holds_the_table(tmp_path):
     (tmp_path / "link.parquet").symlink_to(tmp_path / "r.parquet")
-    code = f"from sweeps.store.store import open_store; open_store({str(tmp_path / 'link.parquet')!r}, provenance={{}})"
+    code = f"{OPEN}; open_store({str(tmp_path / 'link.parquet')!r}, task=TASK, provenance={{}})"
     with opened(tmp_path / "r.parquet") as keeping:
         keeping.append(result(1))
         second = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
         assert second.returncode and f"process {os.getpid()} on " in second.stderr
         keeping.append(result(2))
     assert not subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True).returncode
-    assert len(read_store(tmp_path / "r.parquet").results) == 2
+    assert len(read(tmp_path / "r.parquet").results) == 2
 
 
 def test_the_lock_dies_with_its_process_even_where_a_child_lives_on(tmp_path):
     """Ray's processes outlive a killed driver: a lock that they inherited would bar the rerun."""
     out = tmp_path / "r.parquet"
-    code = (f"import os, subprocess, sys; from sweeps.store.store import open_store; s = open_store({str(out)!r}, provenance={{}});"
+    code = (f"import os, subprocess, sys; {OPEN}; s = open_store({str(out)!r}, task=TASK, provenance={{}});"
             "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], close_fds=False, stdout=subprocess.DEVNULL);"
             "print(child.pid, flush=True); os.kill(os.getpid(), 9)")
     dead = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from worlds.store_cases import PROVENANCE, die_at_call, result, sweep, tables
+from worlds.store_cases import PROVENANCE, TASK, result, sweep, tables
 
 from sweeps.store.journal import encode
 from sweeps.store.store import StoreError, open_store, read_store
@@ -28,7 +28,11 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
 
 
 def opened(path):
-    return open_store(path, provenance=PROVENANCE, fingerprint="f")
+    return open_store(path, task=TASK, provenance=PROVENANCE, fingerprint="f")
+
+
+def read(path):
+    return read_store(path, task=TASK)
 
 
 def undisturbed(folder, n):
@@ -87,7 +91,7 @@ def kill_while_appending(folder, kills):
     acknowledged = set()
     with Reader(out) as reader:
         for kill in range(kills):
-            process = subprocess.Popen([sys.executable, "-m", "store_cases", str(out), str(clock.choice([0.001, 0.005]))],
+            process = subprocess.Popen([sys.executable, "-m", "worlds.store_cases", str(out), str(clock.choice([0.001, 0.005]))],
                                        env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
             if kill % 4:   # every fourth is killed at any moment of its start, the recovery included
                 process.stdout.readline()
@@ -98,7 +102,7 @@ def kill_while_appending(folder, kills):
             told = process.communicate()[0].splitlines()
             acknowledged |= {int(line) for line in told[:-1] if line != "open"}   # the last may be half a line
             if acknowledged:
-                rows = list(read_store(out).results.values())
+                rows = list(read(out).results.values())
                 assert {result(i) for i in acknowledged} <= set(rows)
                 assert sorted(row.seed for row in rows) == list(range(len(rows)))
     assert not reader.wrong and reader.reads
@@ -123,7 +127,7 @@ def test_sigkill_at_fifty_random_moments_loses_and_doubles_nothing(tmp_path, cap
 def crash_at_every_call(folder, n, fold_rows, half_write):
     """For k = 1, 2, ...: vanish at the k-th system call, look, run again, compare with an undisturbed run."""
     expected = undisturbed(folder / "undisturbed", n)
-    with subprocess.Popen([sys.executable, "-m", "store_cases"], env=ENVIRONMENT, text=True,
+    with subprocess.Popen([sys.executable, "-m", "worlds.store_cases"], env=ENVIRONMENT, text=True,
                           stdin=subprocess.PIPE, stdout=subprocess.PIPE) as dying:
         for k in itertools.count(1):
             case = folder / str(k)
@@ -146,7 +150,7 @@ def mended_by_a_rerun(case, n, expected):
         pq.read_table(path).validate(full=True)
     acknowledged = {int(line) for line in (case / "results.parquet.acks").read_text().split()}
     if acknowledged:
-        assert {result(i) for i in acknowledged} <= set(read_store(out).results.values())
+        assert {result(i) for i in acknowledged} <= set(read(out).results.values())
     assert rerun(case, n) == expected, f"differs after a crash at call {case.name}"
     left = {path.name for path in case.iterdir()} - set(expected)
     assert left <= {"results.parquet.lock", "results.parquet.acks"}
@@ -224,7 +228,7 @@ def test_a_journal_cut_at_any_byte_keeps_every_whole_line(journal, tmp_path):
     data = journal.read_bytes()
     for length in range(0, len(data), 97):
         journal.write_bytes(data[:length])
-        found = read_store(journal.with_suffix(""))
+        found = read(journal.with_suffix(""))
         whole = data[:length].count(b"\n")
         assert len(found.results) + len(found.tuning) + len(found.failures) == 40 + 14 + 1 + _new(data[:length], whole)
         assert bool(found.notices) == (length > 0 and data[length - 1:length] != b"\n")
@@ -246,7 +250,7 @@ def test_flipped_bits_cost_the_lines_they_hit_and_are_told(journal, tmp_path):
         position = dice.randrange(len(data))
         damaged[position] ^= 1 << dice.randrange(8)
         journal.write_bytes(damaged)
-        found = read_store(journal.with_suffix(""))
+        found = read(journal.with_suffix(""))
         assert found.notices
         assert set(found.results.values()) <= {result(i) for i in range(60)}
         assert len(found.results) >= 58   # a flipped line end joins two lines
@@ -303,7 +307,7 @@ def test_a_full_disk_is_told_keeps_every_row_and_is_mended_by_freeing_space(smal
             keeping.append(result(i))
             kept.append(i)
     assert {result(i) for i in range(20)} <= set(pq_rows(out))
-    assert {result(i) for i in kept} <= set(read_store(out).results.values())
+    assert {result(i) for i in kept} <= set(read(out).results.values())
     ballast.unlink()
     assert rerun(small_disk, 400) == expected
 
@@ -329,7 +333,7 @@ def test_half_a_line_on_a_full_disk_does_not_spoil_the_next(tmp_path, monkeypatc
             keeping.append(result(2))
         full = False
         keeping.append(result(3))
-        found = read_store(tmp_path / "results.parquet")
+        found = read(tmp_path / "results.parquet")
         assert not found.notices and set(found.results.values()) == {result(1), result(3)}
 
 
@@ -343,7 +347,7 @@ def test_a_read_only_folder_is_told_and_left_as_it_is(small_disk):
         with pytest.raises(StoreError, match="change its rights") as refusal:
             opened(path)
         assert "\n" not in str(refusal.value)
-    assert tables(small_disk) == before and len(read_store(out).results) == 1
+    assert tables(small_disk) == before and len(read(out).results) == 1
 
 
 def test_a_disk_that_fails_to_sync_stops_the_sweep_with_its_reason(tmp_path, monkeypatch):
@@ -358,4 +362,4 @@ def test_a_disk_that_fails_to_sync_stops_the_sweep_with_its_reason(tmp_path, mon
             keeping.append(result(2))
             keeping._keeper.join(timeout=30)
         keeping.append(result(3))
-    assert set(read_store(tmp_path / "results.parquet").results.values()) == {result(1), result(2)}
+    assert set(read(tmp_path / "results.parquet").results.values()) == {result(1), result(2)}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from worlds.store_cases import PROVENANCE, failure, result, sweep
+from worlds.store_cases import PROVENANCE, TASK, failure, result, sweep
 
 from sweeps.store import bucket as objects
 from sweeps.store.store import StoreError, open_store, read_store
@@ -67,7 +67,11 @@ def hasty(monkeypatch):
 
 
 def opened(uri, **options):
-    return open_store(uri, **{"provenance": PROVENANCE, "fingerprint": "f"} | options)
+    return open_store(uri, **{"task": TASK, "provenance": PROVENANCE, "fingerprint": "f"} | options)
+
+
+def read(uri):
+    return read_store(uri, task=TASK)
 
 
 @pytest.mark.parametrize("address", ["{uri}", "{uri}?endpoint_override={endpoint}&scheme=http&region=us-east-1"])
@@ -93,7 +97,7 @@ def test_rows_reach_the_bucket_while_the_sweep_runs_and_outlive_sigkill(bucket, 
     uri, dice, told = f"s3://{bucket.name}/results.parquet", random.Random(1), set()
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
     for _ in range(2):
-        process = subprocess.Popen([sys.executable, "-m", "store_cases", uri, "0.02"], env=environment,
+        process = subprocess.Popen([sys.executable, "-m", "worlds.store_cases", uri, "0.02"], env=environment,
                                    stdout=subprocess.PIPE, text=True)
         seen = []
         for line in process.stdout:
@@ -103,7 +107,7 @@ def test_rows_reach_the_bucket_while_the_sweep_runs_and_outlive_sigkill(bucket, 
                 break
         process.communicate()
         told |= {int(line) for when, line in seen if line != "open\n" and seen[-1][0] - when > 4}
-        rows = list(read_store(uri).results.values())
+        rows = list(read(uri).results.values())
         assert told and {result(i) for i in told} <= set(rows)
         assert sorted(row.seed for row in rows) == list(range(len(rows)))
     with opened(uri) as keeping:   # the dead process's lease is no obstacle
@@ -161,11 +165,11 @@ def test_an_outage_is_waited_out(bucket, hasty, monkeypatch):
             for i in range(200):
                 keeping.append(result(i))
             time.sleep(0.6)
-            assert not read_store(uri).results
+            assert not read(uri).results
             keeping.append(result(200))
         assert objects.ObjectPlace._put is real
         keeping.flush()
-        assert len(read_store(uri).results) == 201
+        assert len(read(uri).results) == 201
     assert bucket.table("results.parquet").num_rows == 201
 
 
@@ -205,7 +209,7 @@ def test_ctrl_c_in_the_middle_of_an_upload_leaves_a_whole_table(bucket, hasty):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
     assert interrupted > 10
-    assert set(read_store(f"s3://{bucket.name}/results.parquet").results.values()) == {result(i) for i in range(60)}
+    assert set(read(f"s3://{bucket.name}/results.parquet").results.values()) == {result(i) for i in range(60)}
 
 
 @pytest.mark.parametrize("key", ["absent-bucket/results.parquet", "{bucket}/table.csv"])

@@ -1,30 +1,28 @@
 """A cell's row is the cell's alone: whatever ran before, beside it, or where."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds.sweep_cases import Log, PlacedJob, assert_same_rows, digits, nodes_seen, real_cluster, trained
+from worlds.sweep_cases import Log, PlacedMnist, assert_same_rows, digits, nodes_seen, real_cluster, trained
 
+from sweeps.jobs.job import Job
 from sweeps.jobs.source import JobList
 from sweeps.running.connect import connect
 from sweeps.running.ray_tune import Trials, run_jobs
-from sweeps.store.rows import differing, identity_of
+from sweeps.store.rows import differing
 from sweeps.store.store import open_store, read_store
-from trainers.fingerprint import fingerprint
-from trainers.mnist.cell import Cell, Recipe
-from trainers.mnist.train import Run, attempt, put_on, steps_of, train
+from trainers.columns import identity_of
+from trainers.mnist.cell import Cell
+from trainers.mnist.task import TASK
+from trainers.mnist.train import Run, steps_of, train
 
-CELLS = [Cell(width=width, fraction=fraction, dropout=dropout, seed=seed)
+CELLS = [Cell(width=width, fraction=fraction, dropout=dropout, seed=seed, lr=0.01, batch_size=16)
          for width in (0.25, 0.5) for fraction in (0.25, 0.125) for dropout in (0.0, 0.2) for seed in (0, 1)]
-LR = 0.01
-
-
-def batch(fraction: float) -> int:
-    return 16
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +32,13 @@ def arrays():
 
 @pytest.fixture(scope="module")
 def images(arrays):
-    return put_on(arrays, "cpu")
+    return TASK.place(arrays, "cpu")
 
 
 @pytest.fixture(scope="module")
-def rows(images):
+def rows(arrays):
     """Of the undisturbed: each cell alone, in the grid's order."""
-    return trained(CELLS, lr=LR, batch=batch, images=images)
+    return trained(TASK, CELLS, arrays)
 
 
 DISTURBANCES = {
@@ -48,10 +46,9 @@ DISTURBANCES = {
     "torch's generator moved on": lambda images: torch.rand(7),
     "torch seeded": lambda images: torch.manual_seed(1),
     "numpy and random seeded": lambda images: (np.random.seed(3), random.seed(3)),
-    "a run that diverged": lambda images: attempt(CELLS[0], Recipe(lr=1e30, batch_size=16), images),
-    "a wider run with dropout": lambda images: train(Cell(width=1.0, fraction=0.125, dropout=0.5, seed=9),
-                                                     Recipe(lr=LR, batch_size=8), images),
-    "a run broken off half-way": lambda images: Run(CELLS[3], Recipe(lr=LR, batch_size=16), images).advance([1.0] * 5),
+    "a run that diverged": lambda images: train(replace(CELLS[0], lr=1e30), images),
+    "a wider run with dropout": lambda images: train(replace(CELLS[0], width=1.0, dropout=0.5, seed=9, batch_size=8), images),
+    "a run broken off half-way": lambda images: Run(CELLS[3], images).advance([1.0] * 5),
     "no gradients": lambda images: torch.zeros(3, requires_grad=True).sum().backward(),
 }
 
@@ -65,7 +62,7 @@ def test_a_row_does_not_depend_on_what_ran_before_it(images, rows, order, distur
     try:
         for cell, name in zip(order, disturbed):
             DISTURBANCES[name](images)
-            row = train(cell, Recipe(lr=LR, batch_size=batch(cell.fraction)), images)
+            row = train(cell, images)
             assert not differing(row, rows[identity_of(row)]), f"{cell} after {name}"
     finally:
         torch.set_num_threads(threads)
@@ -78,19 +75,17 @@ def test_a_row_does_not_depend_on_concurrency_reused_actors_nodes_or_resumption(
         notes.mkdir()
         for part in parts:
             with connect(address) as cluster, \
-                    open_store(tmp_path / f"{name}.parquet", provenance={}, fingerprint=fingerprint(arrays)) as store:
-                jobs = [PlacedJob(cell, Recipe(lr=LR, batch_size=batch(cell.fraction)), notes=str(notes), nodes=nodes)
-                        for cell in part]
-                missing = [job for job in jobs if job.identities()[0] not in store.results]
-                outcome = run_jobs(JobList(missing, seconds=seconds), images=arrays, store=store, cluster=cluster,
-                                   watcher=Log(), trials=Trials(cpus=cpus))
+                    open_store(tmp_path / f"{name}.parquet", task=TASK, provenance={}, fingerprint=TASK.fingerprint(arrays)) as store:
+                missing = [Job((cell,)) for cell in part if identity_of(cell) not in store.results]
+                outcome = run_jobs(JobList(missing, seconds=seconds), task=PlacedMnist(notes, nodes=nodes), data=arrays, store=store,
+                                   cluster=cluster, watcher=Log(), trials=Trials(cpus=cpus))
                 assert outcome.finished == len(missing) and not outcome.failed
-        return read_store(tmp_path / f"{name}.parquet").results
+        return read_store(tmp_path / f"{name}.parquet", task=TASK).results
 
     with real_cluster(num_cpus=1) as cluster:
-        one = table("alone", cluster.address, lambda job: job.cell.seed, CELLS[:5], CELLS, cpus=1)
+        one = table("alone", cluster.address, lambda job: job.cells[0].seed, CELLS[:5], CELLS, cpus=1)
         cluster.add_node(num_cpus=1)
-        many = table("crowd", cluster.address, lambda job: -job.cell.seed, CELLS, cpus=0.5, nodes=2)
+        many = table("crowd", cluster.address, lambda job: -job.cells[0].seed, CELLS, cpus=0.5, nodes=2)
     assert_same_rows(one, rows)
     assert_same_rows(many, rows)
     assert len(nodes_seen(tmp_path / "crowd")) == 2, "the case is void on one node"
@@ -105,7 +100,7 @@ def test_a_smaller_fraction_holds_a_part_of_a_larger_ones_images(images, seed, s
     small, large = max(small, large + 1), large
 
     def subset(fraction, width):
-        run = Run(Cell(width=width, fraction=fraction, dropout=0.0, seed=seed), Recipe(lr=LR, batch_size=2), images)
+        run = Run(Cell(width=width, fraction=fraction, seed=seed, batch_size=2), images)
         taken = 2 * steps_of(fraction, 2, len(images.train_images))
         return run.order[:taken].tolist()
 
@@ -116,7 +111,6 @@ def test_a_smaller_fraction_holds_a_part_of_a_larger_ones_images(images, seed, s
 
 def test_seeds_give_other_subsets_and_other_weights(images):
     """A seed that changed nothing would make the spread over seeds a lie."""
-    one, other = (Run(Cell(width=0.5, fraction=0.25, dropout=0.0, seed=seed), Recipe(lr=LR, batch_size=16), images)
-                  for seed in (0, 1))
+    one, other = (Run(replace(CELLS[0], seed=seed), images) for seed in (0, 1))
     assert not torch.equal(one.order, other.order)
     assert not torch.equal(one.network.classifier.weight, other.network.classifier.weight)

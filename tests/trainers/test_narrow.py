@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from trainers.mnist import narrow
-from trainers.mnist.cell import Cell, Recipe
+from trainers.mnist.cell import Cell
 from trainers.mnist.images import load_images
 from trainers.mnist.network import ConvNet
 from trainers.mnist.train import Run, put_on
@@ -32,10 +32,10 @@ def test_scores_and_gradients_are_the_plain_networks(width, images, classes, dro
 
 def test_a_narrow_run_ends_where_the_plain_network_does(monkeypatch):
     """Catches weights whose layout in memory the optimiser misreads, and a validation that skips images."""
-    images, ends = put_on(load_images(), "cpu"), []
+    images, ends = put_on(load_images(), "cpu", "f"), []
     for most in (0, narrow.MOST_CHANNELS):
         monkeypatch.setattr(narrow, "MOST_CHANNELS", most)
-        run = Run(Cell(width=0.5, fraction=1.0, dropout=0.2, seed=0), Recipe(lr=0.01, batch_size=16), images)
+        run = Run(Cell(width=0.5, fraction=1.0, dropout=0.2, seed=0, lr=0.01, batch_size=16), images)
         run.advance([0.5] * 30)
         ends.append(run.evaluate())
     assert ends[0] != ends[1] and ends[0].loss == pytest.approx(ends[1].loss, rel=1e-3)

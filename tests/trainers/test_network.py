@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from sweeps.jobs.grid import half_octaves
 from trainers.mnist.network import ConvNet, channels, count_params, flops_per_image
+from trainers.mnist.presets import half_octaves
 
 
 def network(width, classes=10):

@@ -10,59 +10,58 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from trainers.mnist.cell import Cell, Recipe
+from trainers.mnist.cell import Cell
 from trainers.mnist.images import load_images
 from trainers.mnist.network import fan_ins
-from trainers.mnist.train import Diverged, Run, attempt, put_on, steps_of, train
+from trainers.mnist.train import Run, put_on, steps_of, train
 from trainers.schedule import SHAPES, decay_factors, rate_factors
+from trainers.task import Diverged
 
-CELL = Cell(width=0.5, fraction=1 / 256, dropout=0.2, seed=3)
-RECIPE = Recipe(lr=0.02, batch_size=4)
+CELL = Cell(width=0.5, fraction=1 / 256, dropout=0.2, seed=3, lr=0.02, batch_size=4)
 TIMINGS = {"train_seconds": 0.0}
 
 
 @pytest.fixture(scope="module")
 def images():
     torch.set_num_threads(1)
-    return put_on(load_images(), "cpu")
+    return put_on(load_images(), "cpu", "f")
 
 
 @pytest.fixture(scope="module")
 def result(images):
-    return train(CELL, RECIPE, images)
+    return train(CELL, images)
 
 
 def test_the_same_cell_is_the_same_row_whatever_ran_before(images, result):
     torch.manual_seed(99)
     torch.rand(7)
-    train(replace(CELL, width=1.0, seed=8), RECIPE, images)
-    assert replace(train(CELL, RECIPE, images), **TIMINGS) == replace(result, **TIMINGS)
+    train(replace(CELL, width=1.0, seed=8), images)
+    assert replace(train(CELL, images), **TIMINGS) == replace(result, **TIMINGS)
 
 
 def test_read_only_arrays_as_from_rays_store_give_the_same_bits(result):
     arrays = load_images()
     for array in (arrays.train_images, arrays.val_images, arrays.train_labels, arrays.val_labels):
         array.setflags(write=False)
-    assert train(CELL, RECIPE, put_on(arrays, "cpu")).val_loss == result.val_loss
+    assert train(CELL, put_on(arrays, "cpu", "f")).val_loss == result.val_loss
 
 
 def test_training_touches_no_global_random_state(images):
     before = torch.random.get_rng_state()
-    train(CELL, RECIPE, images)
+    train(CELL, images)
     assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_seed_dropout_and_rate_matter(images, result):
-    assert all(train(cell, recipe, images).val_loss != result.val_loss for cell, recipe in (
-        (replace(CELL, seed=4), RECIPE), (replace(CELL, dropout=0.0), RECIPE), (CELL, replace(RECIPE, lr=0.01))))
+    assert all(train(replace(CELL, **change), images).val_loss != result.val_loss for change in ({"seed": 4}, {"dropout": 0.0}, {"lr": 0.01}))
 
 
 def test_the_subset_is_random_and_nested(images):
-    run = Run(CELL, RECIPE, images)
+    run = Run(CELL, images)
     assert sorted(run.order.tolist()) == list(range(60_000))
-    wider = Run(replace(CELL, width=2.0, dropout=0.0), replace(RECIPE, batch_size=32), images)
+    wider = Run(replace(CELL, width=2.0, dropout=0.0, batch_size=32), images)
     assert torch.equal(run.order, wider.order)  # a fraction is a prefix, of one order for all cells of a seed
-    assert not torch.equal(run.order, Run(replace(CELL, seed=4), RECIPE, images).order)
+    assert not torch.equal(run.order, Run(replace(CELL, seed=4), images).order)
 
 
 def test_the_row_counts_what_was_processed(images, result):
@@ -72,7 +71,7 @@ def test_the_row_counts_what_was_processed(images, result):
 
 
 def test_a_run_in_two_parts_is_the_run_in_one(images, result):
-    run, factors = Run(CELL, RECIPE, images), rate_factors(58, shape="cosine", warmup=0.1)
+    run, factors = Run(CELL, images), rate_factors(58, shape="cosine", warmup=0.1)
     run.advance(factors[:20])
     run.evaluate()
     run.advance(factors[20:])
@@ -81,7 +80,7 @@ def test_a_run_in_two_parts_is_the_run_in_one(images, result):
 
 def test_a_branch_leaves_its_trunk_alone(images):
     factors = [1.0] * 40
-    alone, trunk = Run(CELL, RECIPE, images), Run(CELL, RECIPE, images)
+    alone, trunk = Run(CELL, images), Run(CELL, images)
     alone.advance(factors)
     trunk.advance(factors[:20])
     branch = trunk.branch()
@@ -93,14 +92,13 @@ def test_a_branch_leaves_its_trunk_alone(images):
 def test_adam_is_torchs_own_under_both_rules(images):
     """Against plain torch.optim.AdamW, a parameter group a layer, driven by hand."""
     for rule in ("uniform", "fan_in"):
-        recipe = replace(RECIPE, lr_rule=rule, lr=0.1 if rule == "fan_in" else 0.02, weight_decay=0.01)
-        cell = replace(CELL, dropout=0.0)
-        ours, peer = Run(cell, recipe, images), Run(cell, recipe, images)
+        cell = replace(CELL, dropout=0.0, lr_rule=rule, lr=0.1 if rule == "fan_in" else 0.02, weight_decay=0.01)
+        ours, peer = Run(cell, images), Run(cell, images)
         ours.advance([0.5] * 5)
         shares = [n**-0.5 if rule == "fan_in" else 1.0 for n in fan_ins(cell.width)]
         plain = torch.optim.AdamW(
-            [{"params": layer.parameters(), "lr": 0.5 * recipe.lr * share} for layer, share in zip(peer.network.layers(), shares)],
-            betas=(recipe.beta1, recipe.beta2), weight_decay=recipe.weight_decay, fused=False, foreach=False)
+            [{"params": layer.parameters(), "lr": 0.5 * cell.lr * share} for layer, share in zip(peer.network.layers(), shares)],
+            betas=(cell.beta1, cell.beta2), weight_decay=cell.weight_decay, fused=False, foreach=False)
         for k in range(5):
             batch = peer.order[4 * k:4 * k + 4]
             plain.zero_grad()
@@ -110,11 +108,14 @@ def test_adam_is_torchs_own_under_both_rules(images):
             assert_allclose(mine.detach().numpy(), theirs.detach().numpy(), rtol=1e-3, atol=1e-5)
 
 
-def test_divergence_is_an_error_to_the_grid_and_a_row_to_tuning(images):
-    wild = replace(RECIPE, lr=1e30)
+def test_a_run_that_diverges_is_told_and_its_row_has_infinite_losses(images):
+    """Catches NaN in a row, which equals nothing, and a run that goes on from weights that are no numbers."""
+    wild = replace(CELL, lr=1e30)
+    run = Run(wild, images)
     with pytest.raises(Diverged, match="lr 1e"):
-        train(CELL, wild, images)
-    assert math.isinf(attempt(CELL, wild, images).val_loss)
+        run.advance([1.0] * 20)
+    row = train(wild, images)
+    assert (row.val_loss, row.train_loss, row.val_accuracy) == (math.inf, math.inf, 0.0) and row.steps > 0
 
 
 def test_too_small_a_fraction_is_refused_with_both_numbers():
@@ -123,7 +124,7 @@ def test_too_small_a_fraction_is_refused_with_both_numbers():
 
 
 def test_bfloat16_is_close_to_float32_but_not_it(images, result):
-    rough = train(CELL, replace(RECIPE, precision="bfloat16"), images)
+    rough = train(replace(CELL, precision="bfloat16"), images)
     assert rough.val_loss != result.val_loss and abs(rough.val_loss - result.val_loss) < 0.2
 
 

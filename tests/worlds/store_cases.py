@@ -10,10 +10,12 @@ from pathlib import Path
 
 from sweeps.store import files as places
 from sweeps.store import store
-from sweeps.store.rows import Failure
+from sweeps.store.rows import TableKind, failure_type
 from sweeps.store.store import Store, open_store
-from trainers.mnist.cell import Cell, Recipe
-from trainers.mnist.results import Result
+from trainers.columns import identity_of
+from trainers.mnist.cell import Result
+
+TASK = TableKind(Result, "mnist")   # what the store needs of a task; trainers.mnist.task would import torch into every process
 
 PROVENANCE = {"command": "a sweep"}
 
@@ -28,25 +30,23 @@ def result(i: int, **changes: object) -> Result:
     return Result(**other | row | changes)
 
 
-def failure(i: int, **changes: object) -> Failure:
+def failure(i: int, **changes: object) -> object:
     """The failure of the cell whose finished row is result(i)."""
-    row = result(i)
-    cell = Cell(width=row.width, fraction=row.fraction, dropout=row.dropout, seed=row.seed)
     details = dict(kind="raised", error="ValueError: no", traceback="Traceback ...", host="h", attempts=3, time=1e9 + i)
-    return Failure.of(cell, Recipe(lr=row.lr, batch_size=row.batch_size), row.protocol, **details | changes)
+    return failure_type(TASK.cell)(**identity_of(result(i))._asdict(), **details | changes)
 
 
 def sweep(opened: Store, n: int, acknowledge: object = lambda i: None) -> None:
     """What the store lacks of n results, n // 3 tuning trials and a lasting failure; some fail first."""
     for i in range(n):
         row = result(i)
-        if store.identity_of(row) not in opened.results:
+        if identity_of(row) not in opened.results:
             if i % 4 == 0:
                 opened.fail(failure(i))
             opened.append(row)
             acknowledge(i)
         trial = result(1000 + i)
-        if i % 3 == 0 and store.identity_of(trial) not in opened.tuning:
+        if i % 3 == 0 and identity_of(trial) not in opened.tuning:
             opened.append_tuning(trial)
     opened.fail(failure(5000))
 
@@ -57,7 +57,7 @@ def tables(folder: Path) -> dict[str, bytes]:
 
 def append_until_killed(out: str, pause: float) -> None:
     """Append rows for ever, printing each one's number when the store has it."""
-    with open_store(out, provenance=PROVENANCE, fingerprint="f") as opened:
+    with open_store(out, task=TASK, provenance=PROVENANCE, fingerprint="f") as opened:
         start = len(opened.results)
         print("open", flush=True)
         for i in itertools.count(start):
@@ -95,7 +95,7 @@ def die_at_call(out: str, n: int, fold_rows: int, k: int, half_write: bool) -> N
     for name in ("open", "write", "fsync", "replace", "unlink", "ftruncate", "close"):
         setattr(os, name, fatal(name))
     places.LocalPlace.sync_seconds = 3600.0   # calls from a clock's thread could not be counted
-    with open_store(out, provenance=PROVENANCE, fingerprint="f") as opened:
+    with open_store(out, task=TASK, provenance=PROVENANCE, fingerprint="f") as opened:
         sweep(opened, n, acknowledge)
     os._exit(0)
 
