@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         "cell": lambda: cells.section(args.widths, batch_size=args.batch_size, seconds=args.seconds, repeats=args.repeats, images=images),
         "sweep": lambda: orchestration.section(args.kinds, cells=args.cells, seconds=args.cell_seconds, tune_cells=args.tune_cells,
                                                cpus=args.cpus, images=images),
-        "growth": lambda: orchestration.growth_section(args.sizes, cpus=args.cpus, images=images),
+        "growth": lambda: orchestration.growth_section(args.sizes, cpus=args.cpus),
         "start": lambda: processes.start_section(cpus=args.cpus),
         "packs": lambda: packs.section(args.pack_widths, args.packs, batch_size=args.batch_size, seconds=args.seconds,
                                        repeats=args.repeats, images=images, device=args.device),

@@ -9,17 +9,17 @@ import torch
 from sweeps.bench.cells import endless, seconds_each
 from sweeps.bench.tables import Section
 from sweeps.bench.usual import UsualScript
-from trainers.mnist.cell import Cell, Recipe
+from trainers.mnist.cell import Cell
 from trainers.mnist.images import Images
 from trainers.mnist.network import ConvNet, flops_per_image
-from trainers.mnist.packed import Member, Pack
+from trainers.mnist.packed import Pack
 from trainers.mnist.train import DeviceImages, Run, put_on
 
 
 def section(widths: Sequence[float], sizes: Sequence[int], *, batch_size: int, seconds: float, repeats: int,
             images: Images, device: str) -> Section:
     torch.set_num_threads(1)
-    device_images = put_on(images, "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    device_images = put_on(images, "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu", "")
     where = device_images.train_images.device
     rows = []
     for width in widths:
@@ -43,11 +43,10 @@ def section(widths: Sequence[float], sizes: Sequence[int], *, batch_size: int, s
 
 def seconds_of_step(width: float, size: int, *, batch_size: int, seconds: float, repeats: int, images: DeviceImages) -> float:
     """Of a pack of `size`; of a cell alone where size is 0."""
-    recipe = Recipe(lr=1e-3, batch_size=batch_size)
-    members = [Member(Cell(width=width, fraction=1.0, dropout=0.0, seed=seed), recipe) for seed in range(max(1, size))]
-    run = Pack(members, images) if size else Run(members[0].cell, recipe, images)
+    cells = [Cell(width=width, fraction=1.0, seed=seed, lr=1e-3, batch_size=batch_size) for seed in range(max(1, size))]
+    run = Pack(cells, images) if size else Run(cells[0], images)
     clock = _clock(images.train_images.device)
-    return median(seconds_each(endless(run, images), seconds=seconds, clock=clock) for _ in range(repeats))
+    return median(seconds_each(endless(run, batch_size=batch_size, images=images), seconds=seconds, clock=clock) for _ in range(repeats))
 
 
 def _clock(device: torch.device):

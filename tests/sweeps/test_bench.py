@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -13,11 +14,10 @@ from sweeps.bench import cells, packs
 from sweeps.bench.processes import memory_below, private_bytes
 from sweeps.bench.tables import Target
 from sweeps.bench.usual import DEVIATION, MEAN, UsualDataset, UsualScript, pixels_of
-from sweeps.bench.work import Spin
-from sweeps.store.rows import identity_of
+from sweeps.bench.work import core_seconds, run_alone, spun, trained, untrained
+from trainers.columns import identity_of
 from trainers.mnist.images import _torchvision_datasets, load_images, normalised
 from trainers.mnist.network import ConvNet
-from trainers.mnist.train import put_on
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +72,29 @@ def test_a_target_knows_which_way_is_good():
     assert Target("memory", 3.1, 3.0, "GB", False).line().startswith("MISSED")
 
 
-def test_an_empty_cell_yields_the_row_that_it_announced(images):
-    job = Spin(3, 0.0)
-    assert [identity_of(row) for row in job.run(put_on(images, "cpu"))] == list(job.identities())
+@pytest.mark.parametrize("work, least", [(lambda images: spun(1, 0.02), 0.5), (lambda images: trained(1, images), 0.5),
+                                         (lambda images: untrained(1, images), 0.0)], ids=["spun", "trained", "untrained"])
+def test_a_cell_yields_a_row_of_its_task_and_knows_what_it_took(images, work, least):
+    """Catches a benchmark of cells that no sweep would keep, or whose own time counts as the sweep's."""
+    made = work(images)
+    cell, = made.cells
+    placed = made.task.place(made.data, "cpu")
+    began = time.thread_time()
+    values = run_alone(made.task, cell, placed)
+    took = time.thread_time() - began
+    assert identity_of(made.task.row_type(values)(**values)) == identity_of(cell)
+    assert least * took <= core_seconds(values) <= took
+
+
+def test_bfloat16_is_compared_only_where_the_processor_has_it(images, monkeypatch):
+    """Catches a benchmark that waits for an arithmetic which nobody should use there, or leaves it out unsaid."""
+    found = {}
+    for native in (True, False, None):
+        monkeypatch.setattr(cells, "native_bfloat16", lambda: native)
+        found[native] = cells.section([2.0], batch_size=8, seconds=0.01, repeats=1, images=images)
+    assert len(found[True].targets) == len(found[False].targets) + 1
+    assert found[False].targets[0].value > 0 and len(found[False].notes) == len(found[True].notes) + 1
+    assert len(found[None].notes) == len(found[False].notes)
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="needs Linux's /proc")
