@@ -16,11 +16,11 @@ import numpy as np
 from analysis.carbs.law import LawPoint, TunedLaw
 from analysis.estimates.estimate import Estimate
 from analysis.table.files import BadTable, open_sheet, read_columns
-from analysis.table.formats.sheet import Dialect, printable
+from analysis.table.formats.sheet import Dialect, Sheet, printable
 from analysis.table.roles import is_mnist
 from analysis.table.values import labels, numbers
 
-PROTOCOL = "carbs"
+SEARCH, PROTOCOL = "search", "carbs"   # what a search's table says of itself; before November 2026, by its protocol
 MOST_BYTES = 16 << 20     # of NAME.laws.json: hundreds of times what a search writes
 
 
@@ -60,6 +60,8 @@ class Tuned:
 def is_tuned(source: str, dialect: Dialect = Dialect()) -> bool:
     """Whether the file is a table of ours whose every row is of a CARBS search. Raises BadTable."""
     sheet = open_sheet(source, dialect)
+    if sheet.description.study == SEARCH:
+        return read_columns(sheet, sheet.description.lettered("L")).rows > 0
     if not is_mnist(sheet.flat) or "protocol" not in sheet.flat:
         return False
     block = read_columns(sheet, ["protocol"])
@@ -81,7 +83,7 @@ def read_tuned(source: str) -> Tuned:
         spent, observations = _positive(document["spent"]), int(document["runs"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BadTable(f"{printable(path)}: not the laws of a CARBS search ({printable(error)}): run "
-                       f"sweeps/mnist_carbs.py --out {printable(source)} once more, which writes them anew") from None
+                       f"the search with --out {printable(source)} once more, which writes them anew") from None
     if not laws or len(loss) < 2 or not low < high:
         raise BadTable(f"{printable(path)}: holds no law")
     sheet = open_sheet(source)
@@ -100,7 +102,7 @@ def _document(path: Path, source: str) -> dict:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise BadTable(f"{printable(source)}: a CARBS search, whose laws {printable(path.name)} are not beside it: run "
-                       f"sweeps/mnist_carbs.py --out {printable(source)} once more, which writes them") from None
+                       f"the search with --out {printable(source)} once more, which writes them") from None
     except (OSError, ValueError, RecursionError) as error:
         raise BadTable(f"{printable(path)}: {printable(error)}") from None
 

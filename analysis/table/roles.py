@@ -35,6 +35,7 @@ class Description:
     task: str = ""
     columns: Mapping[str, Column] = field(default_factory=dict)
     splits: tuple[str, ...] | None = None   # columns whose every value has a law of its own; None: judged by the data
+    study: str = ""   # how its runs were chosen, where that was no grid: "search"
 
     def __bool__(self) -> bool:
         return bool(self.columns)
@@ -69,7 +70,8 @@ def described(schema: pa.Schema) -> Description:
             law = said.get("law", "")
             columns[f.name] = Column(said["role"], law if law in LETTERS else "", _is_text(f.type), said.get("unit", ""),
                                      said.get("meaning", ""))
-    return Description(_text((schema.metadata or {}).get(b"task", b"")), columns) if columns else Description()
+    about = schema.metadata or {}
+    return Description(_text(about.get(b"task", b"")), columns, study=_text(about.get(b"study", b""))) if columns else Description()
 
 
 def _text(said: bytes) -> str:

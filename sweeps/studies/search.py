@@ -106,7 +106,7 @@ def run_search(plan: SearchPlan, *, out: str, machines: Machines, dry_run: bool 
 
     design = {"space": plan.space.to_json(), "budget": plan.budget, "cost": plan.cost, "max_cost": plan.max_cost}
     return conduct(plan.task, plan.data, out=out, machines=machines,
-                   provenance=provenance(task=plan.task.name, search=design, settings=dict(plan.settings)),
+                   provenance=provenance(task=plan.task.name, study="search", search=design, settings=dict(plan.settings)),
                    source_of=source_of, closing=lambda store, source, outcome: closing(plan, store, source, outcome, out))
 
 
