@@ -92,7 +92,7 @@ def typed(name: str, kind: type, value: object) -> object:
         return int(value)
     if kind is float and number:
         return float(value)
-    if isinstance(value, kind):
+    if isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
         return value
     raise ColumnError(f"{name}={value}: {name} is {_article(kind)}: give one")
 

@@ -2,7 +2,8 @@
 
 import ast
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 DIGITS = 12
@@ -11,6 +12,42 @@ DIGITS = 12
 def fingerprint(data_digest: str, code_digest: str) -> str:
     """Of digests of the data and of the code."""
     return hashlib.sha256(f"{data_digest} {code_digest}".encode()).hexdigest()[:DIGITS]
+
+
+def data_digest(data: object) -> str:
+    """Of arrays, text and numbers, in tuples, lists, dicts and dataclasses; of its `digest`, where the data has one.
+
+    Of anything else only the type counts: give data of your own classes a `digest`.
+    """
+    if isinstance(told := getattr(data, "digest", None), str):
+        return told
+    digest = hashlib.sha256()
+    _add(digest, data)
+    return digest.hexdigest()
+
+
+def _add(digest, data: object) -> None:
+    """Each part by its type, its shape and its bytes, so that no two of them run into one another."""
+    if hasattr(data, "detach") and hasattr(data, "numpy"):   # a torch tensor, without importing torch
+        data = data.detach().cpu().numpy()
+    digest.update(f"<{type(data).__name__}".encode())
+    if hasattr(data, "tobytes") and hasattr(data, "dtype"):
+        digest.update(f" {data.dtype} {data.shape} ".encode() + data.tobytes())
+    elif isinstance(data, (bytes, bytearray)):
+        digest.update(data)
+    elif isinstance(data, (str, int, float, bool, type(None))):
+        digest.update(repr(data).encode())
+    elif is_dataclass(data) and not isinstance(data, type):
+        for f in fields(data):
+            _add(digest, getattr(data, f.name))
+    elif isinstance(data, Mapping):
+        for key, value in data.items():
+            _add(digest, key)
+            _add(digest, value)
+    elif isinstance(data, (tuple, list)):
+        for part in data:
+            _add(digest, part)
+    digest.update(b">")
 
 
 def code_digest(files: Iterable[Path]) -> str:

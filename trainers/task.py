@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from trainers.cost import Cost, Speed
-from trainers.fingerprint import code_digest, fingerprint
+from trainers.fingerprint import code_digest, data_digest, fingerprint
 from trainers.source import Source, source_of
 
 
@@ -147,10 +147,10 @@ class Task:
     def fingerprint(self, data: Any) -> str:
         """Of the code and the data that decide a row: rows of two fingerprints never share a table.
 
-        By default of the task's file and what it imports beside it, and of the data's `digest`, if it has one.
+        By default of the task's file and what it imports beside it, and of the data (trainers.fingerprint.data_digest).
         """
         files = self.shipped[0] if self.shipped else source_of(Path(inspect.getfile(type(self))))
-        return fingerprint(getattr(data, "digest", ""), code_digest(files.paths()))
+        return fingerprint(data_digest(data), code_digest(files.paths()))
 
     def row_type(self, values: Mapping[str, object]) -> type:
         """The class of a row with these values: `row`, unless only running tells."""

@@ -114,7 +114,8 @@ def describe(plan: GridPlan) -> str:
     """The plan, before anything runs."""
     cells, trials = plan.cells(), plan.trials()
     cost = total_cost(plan.task, cells, plan.data)
-    spent = f", {cost.flops:.2g} training FLOPs, {cost.steps:,} steps" if cost else ""
+    steps = f", {cost.steps:,} steps" if cost and cost.steps else ""
+    spent = f", {cost.flops:.2g} training FLOPs{steps}" if cost else ""
     lines = [f"{plan.task.name}{f', {plan.name}' if plan.name else ''}: {plan.grid} = {len(cells)} cells{spent}"]
     if plan.tuning:
         tuning = plan.tuning.tuning
