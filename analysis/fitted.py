@@ -5,25 +5,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.approaches.calibration import Calibrated, calibrated
 from analysis.approaches.cost import LANGUAGE
 from analysis.approaches.envelope import EnvelopeFit, fit_envelope
+from analysis.approaches.frontier import LocalExponent, OptimumEstimate, local_exponents
 from analysis.approaches.isoflop import IsoflopFit, fit_isoflop
-from analysis.approaches.parametric import OptimumEstimate, ParametricFit, Profile, fit_parametric
+from analysis.approaches.parametric import ParametricFit, fit_generalised, fit_parametric
+from analysis.approaches.profile import Profile
 from analysis.estimates.refusal import Doubt
-from analysis.questions import alternatives, sensitivity
+from analysis.questions import sensitivity
 from analysis.questions.accuracy import AccuracyFit, fit_accuracy
 from analysis.questions.agreement import Agreement, agreement
-from analysis.questions.alternatives import LawScore
+from analysis.questions.alternatives import compare_laws
 from analysis.questions.claims import Verdict, judge
 from analysis.questions.differences import Difference, compare_groups
+from analysis.questions.lack_of_fit import lack_of_fit
+from analysis.questions.law_choice import ADDITIVE, LawChoice, choose_law
 from analysis.questions.learning_rate import LearningRateFit, best_rates, fit_learning_rate, rates_of_study
+from analysis.questions.nested import nested_tests
 from analysis.questions.sensitivity import Row
-from analysis.table.condense import condense
+from analysis.table.condense import Condensed, condense
 from analysis.table.pooled import pooled_doubts
 from analysis.table.runs import Group, Runs, Table
 from analysis.table.tuning import given_rates, tuning_of
 
-PROFILED = ("E", "A", "B", "alpha", "beta", "a")
+PROFILED = ("E", "A", "B", "alpha", "beta", "g", "a")
 MAX_COMPARED = 6      # groups: 15 pairs of them; more differences are noise to a reader
 CURVES = {             # of approach 2, beside the chosen one: what other people draw through a budget
     "parabola, within a factor of 10 of the lowest": dict(curve="parabola"),
@@ -47,35 +53,61 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Approaches:
+    """The three approaches to a group's exponents; None where refused."""
+
+    envelope: EnvelopeFit | None              # approach 1
+    isoflop: IsoflopFit | None                # approach 2
+    curves: Mapping[str, IsoflopFit]          # approach 2 by CURVES, those that bracket enough
+    law: LawChoice | None                     # approach 3: both laws, and which of them is quoted
+    calibrations: Mapping[str, Calibrated]    # "approach 1", "approach 2" -> its bias on this grid under the quoted law
+    agreement: Agreement | None
+
+    @property
+    def additive(self) -> ParametricFit | None:
+        """Approach 3 as the literature has it."""
+        return self.law and self.law.additive
+
+    @property
+    def quoted(self) -> ParametricFit | None:
+        """Approach 3 by the law that speaks."""
+        return self.law and self.law.quoted
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What else is asked of a group; empty or None where refused."""
+
+    accuracy: AccuracyFit | None
+    profiles: tuple[Profile, ...]             # of the quoted law, as all below
+    claims: tuple[Verdict, ...]
+    sensitivity: tuple[Row, ...]
+    optima: tuple[OptimumEstimate, ...]
+    local: tuple[LocalExponent, ...]
+
+    def optimum(self, C: float) -> OptimumEstimate | None:
+        """Of the budgets that were asked for; None where it was refused."""
+        return next((o for o in self.optima if o.C == C), None)
+
+
+@dataclass(frozen=True)
 class GroupFit:
-    """All fits to one group; None where refused, and then `refused` says why."""
+    """All that was estimated of one group; where something is None, `refused` says why."""
 
     group: Group
     seen: Runs                          # at most SAMPLE rows, for figures
     note: str                           # how the rows were condensed, or ""
-    envelope: EnvelopeFit | None        # approach 1
-    isoflop: IsoflopFit | None          # approach 2
-    curves: Mapping[str, IsoflopFit]    # approach 2 by CURVES, those that bracket enough
-    parametric: ParametricFit | None    # approach 3
-    agreement: Agreement | None
-    accuracy: AccuracyFit | None
-    profiles: tuple[Profile, ...]
-    claims: tuple[Verdict, ...]
-    sensitivity: tuple[Row, ...]
-    laws: tuple[LawScore, ...]
-    optima: tuple[OptimumEstimate, ...]
+    approaches: Approaches
+    answers: Answers
     pooled: tuple[Doubt, ...]           # of kinds of run that nobody told apart
     refused: Mapping[str, str]          # name of an analysis -> why
 
-    def optimum(self, C: float) -> OptimumEstimate | None:
-        """Approach 3's, of the budgets that were asked for; None where it was refused."""
-        return next((o for o in self.optima if o.C == C), None)
-
     @property
     def doubts(self) -> tuple[Doubt, ...]:
-        fits = (self.envelope, self.isoflop, self.parametric, self.agreement, self.accuracy, *self.optima)
+        of, answers = self.approaches, self.answers
+        fits = (of.envelope, of.isoflop, of.law, of.agreement, answers.accuracy, *answers.optima)
         return tuple(dict.fromkeys([*(d for fit in fits if fit is not None for d in fit.warnings),
-                                    *self.pooled, *sensitivity.doubts(self.sensitivity), *alternatives.doubts(self.laws)]))
+                                    *self.pooled, *sensitivity.doubts(answers.sensitivity)]))
 
 
 @dataclass(frozen=True)
@@ -92,7 +124,7 @@ class Study:
     @property
     def estimated(self) -> bool:
         """Whether any approach gave an exponent for any group."""
-        return any(fit is not None for g in self.groups for fit in (g.envelope, g.isoflop, g.parametric))
+        return any(fit is not None for g in self.groups for fit in (g.approaches.envelope, g.approaches.isoflop, g.approaches.law))
 
 
 def study(table: Table, request: Request, *, trials: Table | None = None,
@@ -106,7 +138,7 @@ def study(table: Table, request: Request, *, trials: Table | None = None,
     differences = ()
     if len(groups) > 1:
         tell("differences between groups")
-        differences = _attempt("differences", refused, lambda: _differences(table, request)) or ()
+        differences = _attempt("differences", refused, lambda: _differences(table, groups, request)) or ()
     rates = None
     if table.ours:
         rates = _attempt("learning rate", refused, lambda: _learning_rate(table, trials, request))
@@ -136,43 +168,87 @@ def _fit_group(group: Group, table: Table, request: Request, tell: Callable[[str
     few = condense(runs.N, runs.D, runs.L, runs.C, budget=runs.budget, cell=runs.cell,
                    seed=_seeds(table, runs))
     seen = _sample(runs, request.rng)
-    shared = dict(weight=few.weight, cell=few.cell, level=request.level, rng=request.rng)
-    drawn = shared | dict(resamples=request.resamples)
     tell(name + "approach 3")
+    law = _law(few, _cost(table), request, refused)
+    approaches = _approaches(few, law, request, refused, lambda step: tell(name + step))
+    tell(name + "accuracy, claims, profiles, sensitivity")
+    answers = _answers(few, seen, law, _cost(table), request, refused)
+    pooled = pooled_doubts(law.quoted.residuals, runs.tags) if law and not few.note else ()
+    return GroupFit(group, seen, few.note, approaches, answers, pooled, refused)
+
+
+def _law(few: Condensed, cost, request: Request, refused: dict[str, str]) -> LawChoice | None:
+    """Both laws, the tests between them, and which speaks."""
     chosen = {} if request.cluster is None else {"cluster": request.cluster}
-    parametric = _attempt("approach3", refused, lambda: fit_parametric(
-        few.N, few.D, few.L, C=few.C, cost=_cost(table), seed=few.seed, **chosen, **drawn))
-    tell(name + "approach 2")
-    isoflop = _attempt("approach2", refused, lambda: _with_intervals(fit_isoflop(
-        few.N, few.D, few.L, few.C, budget=few.budget, **drawn)))
+    drawn = dict(C=few.C, cost=cost, weight=few.weight, cell=few.cell, seed=few.seed, level=request.level, rng=request.rng,
+                 resamples=request.resamples, **chosen)
+    additive = _attempt("approach3", refused, lambda: fit_parametric(few.N, few.D, few.L, **drawn))
+    generalised = _attempt("generalised law", refused, lambda: fit_generalised(few.N, few.D, few.L, **drawn))
+    if additive is None and generalised is None:
+        return None
+    tests = () if generalised is None else _attempt("nested laws", refused, lambda: nested_tests(generalised)) or ()
+    scores = _attempt("alternatives", refused, lambda: compare_laws(
+        few.N, few.D, few.L, C=few.C, cost=(additive or generalised).cost, weight=few.weight, cell=few.cell, rng=request.rng)) or ()
+    misfits = tuple(_attempt("lack of fit", refused, lambda fit=fit: _misfit(fit, few)) if fit else None
+                    for fit in (additive, generalised))
+    return choose_law(additive, generalised, tests=tests, scores=scores, misfits=misfits,
+                      untested=refused.get("generalised law", ""))
+
+
+def _misfit(fit: ParametricFit, few: Condensed):
+    if few.note:
+        raise ValueError("repeats were merged")
+    return lack_of_fit(fit.residuals, few.N, few.D, parameters=fit.parameters, cell=few.cell)
+
+
+def _approaches(few: Condensed, law: LawChoice | None, request: Request, refused: dict[str, str], tell) -> Approaches:
+    def second(L, resamples: int, **choice):
+        return fit_isoflop(few.N, few.D, L, few.C, budget=few.budget, weight=few.weight, cell=few.cell, level=request.level,
+                           rng=request.rng, resamples=resamples, **choice)
+
+    def first(L, resamples: int):
+        return fit_envelope(few.N, few.D, L, few.C, weight=few.weight, cell=few.cell, level=request.level, rng=request.rng,
+                            resamples=resamples)
+
+    tell("approach 2")
+    isoflop = _attempt("approach2", refused, lambda: _with_intervals(second(few.L, request.resamples)))
     curves = {} if isoflop is None else {kind: fit for kind, choice in CURVES.items() if (fit := _attempt(
-        f"approach 2, {kind}", {}, lambda choice=choice: _with_intervals(fit_isoflop(
-            few.N, few.D, few.L, few.C, budget=few.budget, resamples=min(CURVE_RESAMPLES, request.resamples), **choice, **shared))))}
-    tell(name + "approach 1")
-    envelope = _attempt("approach1", refused, lambda: _with_intervals(
-        fit_envelope(few.N, few.D, few.L, few.C, **drawn)))
-    tell(name + "accuracy")
+        f"approach 2, {kind}", {}, lambda choice=choice: _with_intervals(
+            second(few.L, min(CURVE_RESAMPLES, request.resamples), **choice))))}
+    tell("approach 1")
+    envelope = _attempt("approach1", refused, lambda: _with_intervals(first(few.L, request.resamples)))
+    tell("bias of approaches 1 and 2 under the law")
+    calibrations = {} if law is None else {name: found for name, fit, approach in (
+        ("approach 1", envelope, first), ("approach 2", isoflop, second)) if fit and (found := _attempt(
+            f"bias of {name}", refused, lambda fit=fit, approach=approach: calibrated(
+                fit.a, approach, law.quoted, rng=request.rng)))}
+    return Approaches(envelope, isoflop, curves, law, calibrations,
+                      _attempt("agreement", refused, lambda: agreement(envelope, isoflop, law, calibrations=calibrations)))
+
+
+def _answers(few: Condensed, seen: Runs, law: LawChoice | None, cost, request: Request, refused: dict[str, str]) -> Answers:
     accuracy = None
     if seen.accuracy is not None:
         accuracy = _attempt("accuracy", refused, lambda: fit_accuracy(
             seen.N, seen.D, seen.L, seen.C, seen.accuracy, cell=seen.cell, level=request.level,
-            resamples=request.resamples, rng=request.rng))
-    tell(name + "claims, profiles, sensitivity")
-    return GroupFit(
-        group, seen, few.note, envelope, isoflop, curves, parametric,
-        _attempt("agreement", refused, lambda: agreement(envelope, isoflop, parametric)),
+            fit_law=_fitter(law), resamples=request.resamples, rng=request.rng))
+    if law is None:
+        return Answers(accuracy, (), (), (), (), ())
+    fit = law.quoted
+    return Answers(
         accuracy,
-        tuple(p for q in PROFILED if parametric and (p := _attempt(
-            f"profile of {q}", refused, lambda q=q: parametric.profile(q)))),
-        _attempt("claims", refused, lambda: judge(parametric)) or () if parametric else (),
+        tuple(p for q in PROFILED if q in fit.names and (p := _attempt(f"profile of {q}", refused, lambda q=q: fit.profile(q)))),
+        _attempt("claims", refused, lambda: judge(fit, beside=law.other)) or (),
         _attempt("sensitivity", refused, lambda: sensitivity.sensitivity(
-            few.N, few.D, few.L, C=few.C, cost=_cost(table), fit=parametric, weight=few.weight)) or () if parametric else (),
-        _attempt("alternatives", refused, lambda: alternatives.compare_laws(
-            few.N, few.D, few.L, C=few.C, weight=few.weight, cell=few.cell, rng=request.rng)) or () if parametric else (),
-        tuple(o for C in request.budgets if parametric and (o := _attempt(
-            f"prediction at {C:.3g} FLOPs", refused, lambda C=C: parametric.optimum(C)))),
-        pooled_doubts(parametric.residuals, runs.tags) if parametric and not few.note else (),
-        refused)
+            few.N, few.D, few.L, C=few.C, cost=cost, fit=fit, weight=few.weight)) or (),
+        tuple(o for C in request.budgets if (o := _attempt(
+            f"prediction at {C:.3g} FLOPs", refused, lambda C=C: law.optimum(C)))),
+        _attempt("local exponents", refused, lambda: local_exponents(fit)) or ())
+
+
+def _fitter(law: LawChoice | None) -> Callable:
+    """The additive law's fit where it speaks alone; else the generalised law's, which contains it."""
+    return fit_parametric if law is None or law.speaks == ADDITIVE else fit_generalised
 
 
 def _cost(table: Table):
@@ -190,15 +266,18 @@ def _sample(runs: Runs, rng: int) -> Runs:
     return runs.take(np.sort(np.random.default_rng(rng).choice(len(runs), SAMPLE, replace=False)))
 
 
-def _differences(table: Table, request: Request) -> tuple[Difference, ...]:
+def _differences(table: Table, groups: tuple[GroupFit, ...], request: Request) -> tuple[Difference, ...]:
+    """By the generalised law, unless the additive speaks alone in some group."""
     if len(table.groups) > MAX_COMPARED:
         raise ValueError(f"{len(table.groups)} groups make {len(table.groups) * (len(table.groups) - 1) // 2} "
                          f"differences; at most {MAX_COMPARED} groups are compared")
     runs = [_sample(group.runs, request.rng) for group in table.groups]
     label = np.repeat([group.label for group in table.groups], [len(r) for r in runs])
     N, D, L, C, seed = (np.concatenate([getattr(r, name) for r in runs]) for name in ("N", "D", "L", "C", "seed"))
-    return compare_groups(N, D, L, label, C=C, seed=seed if "seed" in table.columns else None,
-                          level=request.level, resamples=request.resamples, rng=request.rng)
+    fitters = {_fitter(g.approaches.law) for g in groups}
+    return compare_groups(N, D, L, label, fit_law=fit_parametric if fit_parametric in fitters else fit_generalised, C=C,
+                          seed=seed if "seed" in table.columns else None, level=request.level, resamples=request.resamples,
+                          rng=request.rng)
 
 
 def _learning_rate(table: Table, trials: Table | None, request: Request) -> LearningRateFit | None:

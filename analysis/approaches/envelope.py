@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from analysis.approaches.wild_bootstrap import USABLE, Cells, basic_interval, copies, design_ratio, reduce_to_cells, slopes
+from analysis.approaches.wild_bootstrap import (
+    USABLE, Cells, Stack, basic_interval, copies, design_ratio, reduce_to_cells, slopes, stacked)
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.intervals import tail
 from analysis.estimates.refusal import Doubt, NoFrontier
@@ -75,34 +76,32 @@ def fit_envelope(N, D, L, C, *, weight=None, cell=None, level: float = 0.95, res
     if len(groups) < 4:
         raise NoFrontier(f"{len(groups)} sizes were run at 4 compute budgets or more, need 4 to compare their curves")
     copy = copies(cells, resamples, rng)
-    stack = np.concatenate([cells.log_L[None], copy.smooth[None], copy.noisy])
+    log_L = stacked(cells, copy)
     pairs = _pairs([float(cells.N[g[0]]) for g in groups])
-    crossings = np.stack([_crossing(cells, stack, groups[i], groups[j]) for i, j in pairs], 1)
-    kept = np.isfinite(crossings[0]) & (np.isfinite(crossings[1:]).mean(0) > 0.5)
-    if kept.sum() < 3:
-        raise NoFrontier(f"{kept.sum()} of {len(pairs)} pairs of sizes cross once inside the table, need 3: "
+    crossings = Stack(np.stack([_crossing(cells, log_L.rows, groups[i], groups[j]) for i, j in pairs], 1))
+    kept = np.flatnonzero(crossings.borne_out)
+    if len(kept) < 3:
+        raise NoFrontier(f"{len(kept)} of {len(pairs)} pairs of sizes cross once inside the table, need 3: "
                          "one size is best throughout, or noise hides where the next takes over")
-    log_C = crossings[:, kept]
-    ends = [(cells.N[groups[i][0]], cells.N[groups[j][0]]) for (i, j), k in zip(pairs, kept) if k]
-    log_N = np.array([np.log(n * m) / 2 for n, m in ends])
-    log_D = np.stack([(_samples(cells, groups[i], at) + _samples(cells, groups[j], at)) / 2
-                      for (i, j), at in zip([p for p, k in zip(pairs, kept) if k], log_C.T)], 1)
+    log_C, crossed = crossings.columns(kept), [pairs[k] for k in kept]
+    log_N = np.array([np.log(cells.N[groups[i][0]] * cells.N[groups[j][0]]) / 2 for i, j in crossed])
+    log_D = Stack(np.stack([(_samples(cells, groups[i], at) + _samples(cells, groups[j], at)) / 2
+                            for (i, j), at in zip(crossed, log_C.rows.T)], 1))
     # N is exact and C carries the noise: regress log C, log D on log N and invert
-    rate = slopes(log_N, log_C, 1.0)
-    a, b = 1 / rate, slopes(log_N, log_D, 1.0) / rate
-    errors = np.stack([a, b], 1)
-    usable = np.isfinite(errors[2:]).all(1) & (rate[2:] > 0)
-    if usable.mean() < USABLE or not np.isfinite(errors[1]).all():
-        raise NoFrontier(f"{kept.sum()} pairs of sizes cross, but with fresh noise only {usable.mean():.0%} of the table's "
+    rate = Stack(slopes(log_N, log_C.rows, 1.0))
+    found = Stack(np.stack([1 / rate.rows, slopes(log_N, log_D.rows, 1.0) / rate.rows], 1))
+    usable = np.isfinite(found.copies).all(1) & (rate.copies > 0)
+    if usable.mean() < USABLE or not np.isfinite(found.surface).all():
+        raise NoFrontier(f"{len(kept)} pairs of sizes cross, but with fresh noise only {usable.mean():.0%} of the table's "
                          "copies have 3 that do: noise decides where the next size takes over")
-    centred = errors[2:][usable] - errors[1]
+    errors = found.copies[usable] - found.surface
     cut = tail(level, len(cells.N), copy.terms)
-    estimates = [Estimate(float(errors[0, i]), *basic_interval(errors[0, i], centred[:, i], 0.0, cut),
-                          float(centred[:, i].std(ddof=1)), "wild bootstrap by (N, C) cell, basic", cells.runs, level)
+    estimates = [Estimate(float(found.table[i]), *basic_interval(found.table[i], errors[:, i], 0.0, cut),
+                          float(errors[:, i].std(ddof=1)), "wild bootstrap by (N, C) cell, basic", cells.runs, level)
                  for i in (0, 1)]
-    curve_C, curve_L, at_crossing = _envelope(cells, groups, log_C[0])
-    points = EnvelopePoints(np.exp(log_C[0]), np.exp(log_N), np.exp(log_D[0]), at_crossing)
-    return EnvelopeFit(*estimates, points, len(pairs), curve_C, curve_L, centred, design_ratio(cells.N, cells.C),
+    curve_C, curve_L, at_crossing = _envelope(cells, groups, log_C.table)
+    points = EnvelopePoints(np.exp(log_C.table), np.exp(log_N), np.exp(log_D.table), at_crossing)
+    return EnvelopeFit(*estimates, points, len(pairs), curve_C, curve_L, errors, design_ratio(cells.N, cells.C),
                        naive_slope(N, L, C))
 
 
@@ -134,17 +133,17 @@ def _smoother(cells: Cells, group, at) -> np.ndarray:
     return W @ np.linalg.pinv(V)
 
 
-def _crossing(cells, stack, small, large) -> np.ndarray:
+def _crossing(cells, log_L, small, large) -> np.ndarray:
     """log C (R,) at which the larger size's curve passes below the smaller's; nan unless it does so just once."""
     low = max(np.log(cells.C[small]).min(), np.log(cells.C[large]).min())
     high = min(np.log(cells.C[small]).max(), np.log(cells.C[large]).max())
     if low >= high:
-        return np.full(len(stack), np.nan)
+        return np.full(len(log_L), np.nan)
     at = np.linspace(low, high, GRID)
-    gap = (stack[:, large] @ _smoother(cells, large, at).T) - (stack[:, small] @ _smoother(cells, small, at).T)
+    gap = (log_L[:, large] @ _smoother(cells, large, at).T) - (log_L[:, small] @ _smoother(cells, small, at).T)
     turns = np.diff(np.sign(gap), axis=1) != 0
     once = (turns.sum(1) == 1) & (gap[:, 0] > 0) & (gap[:, -1] < 0)
-    i, rows = turns.argmax(1), np.arange(len(stack))
+    i, rows = turns.argmax(1), np.arange(len(log_L))
     before, after = gap[rows, i], gap[rows, i + 1]
     with np.errstate(invalid="ignore", divide="ignore"):
         place = at[i] + (at[1] - at[0]) * before / (before - after)

@@ -8,26 +8,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.interpolate import Akima1DInterpolator
 
-from analysis.approaches.vertex import CURVES, FINE, REACH, vertices
-from analysis.approaches.wild_bootstrap import USABLE, Cells, SmoothSurface, basic_interval, copies, reduce_to_cells, slopes
+from analysis.approaches.sections import IsoflopPoints, Section, common_budgets, interpolated_sections, labels, own_sections
+from analysis.approaches.vertex import CURVES, FINE, REACH, Vertices, vertices
+from analysis.approaches.wild_bootstrap import (
+    USABLE, Cells, SmoothSurface, Stack, basic_interval, copies, reduce_to_cells, slopes, stacked)
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.intervals import tail
 from analysis.estimates.refusal import Doubt, NoMinimum
-
-OCTAVES = 0.5       # spacing of common budgets: half of what a width step of sqrt 2 or a halving of the data makes
-LEAST_BUDGETS = 12  # on grids of few octaves
-GAP = 0.05          # log C within a budget that the table doesn't label differ by less
-
-
-@dataclass(frozen=True)
-class IsoflopPoints:
-    """Sizes and losses along one budget."""
-
-    N: np.ndarray
-    D: np.ndarray
-    L: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -126,43 +114,38 @@ def fit_isoflop(N, D, L, C, *, budget=None, budgets=None, curve: str = "cubic", 
         raise ValueError(f"an isoFLOP curve is one of {', '.join(CURVES)}; got {curve!r}")
     if weighting not in ("even", "precision"):
         raise ValueError(f"budgets are weighted by even or precision; got {weighting!r}")
-    label = _labels(N, C) if budget is None and budgets is None else budget
+    label = labels(N, C) if budget is None and budgets is None else budget
     cells = reduce_to_cells(N, D, L, C, weight=weight, cell=cell, budget=label)
     copy = copies(cells, resamples, rng)
-    stack = np.concatenate([cells.log_L[None], copy.smooth[None], copy.noisy])
+    log_L = stacked(cells, copy)
     if label is None:
-        sections = _interpolated(cells, stack, _common_budgets(cells) if budgets is None else np.asarray(budgets, float))
+        sections = interpolated_sections(cells, log_L, common_budgets(cells) if budgets is None else np.asarray(budgets, float))
     else:
-        sections = _own(cells, stack)
-    found = [vertices(np.log(s.N), s.log_L, curve, reach) for s in sections]
-    kept = [i for i, v in enumerate(found) if not v.reason and np.isfinite(v.log_N[1:]).mean() > 0.5]
+        sections = own_sections(cells, log_L)
+    found = [vertices(np.log(s.N), s.log_L.rows, curve, reach) for s in sections]
+    told = [not v.reason and bool(np.isfinite(v.log_N[1:]).mean() > 0.5) for v in found]
     refused = tuple(RefusedBudget(s.C, v.reason or "most copies of it with fresh noise have no bracketed minimum",
-                                  s.points()) for i, (s, v) in enumerate(zip(sections, found)) if i not in kept)
-    if len(kept) < 3:
+                                  s.points()) for s, v, good in zip(sections, found, told, strict=True) if not good)
+    if sum(told) < 3:
         why = f"; of most, {commonest_reason(refused)}" if refused else ""
-        raise NoMinimum(f"{len(kept)} of {len(sections)} compute budgets bracket a minimum, need 3{why}")
-    return _regress([sections[i] for i in kept], [found[i] for i in kept], refused, curve, weighting, label is None,
-                    level, cells, copy)
+        raise NoMinimum(f"{sum(told)} of {len(sections)} compute budgets bracket a minimum, need 3{why}")
+    kept = [(s, v) for s, v, good in zip(sections, found, told, strict=True) if good]
+    path = _path(kept, copy.surface)
+    weight = _weights(path.log_N, weighting)
+    lines = [_line(path.log_C, values, weight) for values in (path.log_N, path.log_D)]
+    return _described(kept, path, lines, IsoflopChoice(curve, label is None, level), refused, cells, copy.terms)
 
 
 @dataclass(frozen=True)
-class _Section:
-    """One budget through a stack of copies."""
+class IsoflopChoice:
+    """How the minima were looked for."""
 
-    C: float
-    N: np.ndarray      # (m,) increasing
-    D: np.ndarray      # (m,)
-    log_L: np.ndarray  # (R, m)
-
-    def points(self) -> IsoflopPoints:
-        return IsoflopPoints(self.N, self.D, np.exp(self.log_L[0]))
-
-    def samples(self, log_N):
-        """log D at log N along the budget."""
-        return np.interp(log_N, np.log(self.N), np.log(self.D))
+    curve: str
+    interpolated: bool
+    level: float
 
 
-def _truth(section: _Section, surface: SmoothSurface) -> float:
+def _truth(section: Section, surface: SmoothSurface) -> float:
     """log N of the smooth surface's own minimum along the budget; nan where it lies at an end."""
     log_N = np.linspace(np.log(section.N[0]), np.log(section.N[-1]), FINE)
     height = surface(log_N, np.full(FINE, np.log(section.C)))
@@ -170,38 +153,66 @@ def _truth(section: _Section, surface: SmoothSurface) -> float:
     return float(log_N[lowest]) if 0 < lowest < FINE - 1 else np.nan
 
 
-def _regress(sections, found, refused, curve, weighting, interpolated, level, cells, copy) -> IsoflopFit:
-    log_C = np.log([s.C for s in sections])
-    log_N = np.stack([v.log_N for v in found], 1)
-    # errors are counted from where the copies' surface has its minimum, not from where the curve puts it:
-    # what the curve's shape costs then moves the interval (by up to a standard error on wide grids)
-    truth = np.array([_truth(s, copy.surface) for s in sections])
-    log_N[1] = np.where(np.isfinite(truth), truth, log_N[1])
-    log_D = np.stack([np.where(np.isfinite(v.log_N), s.samples(v.log_N), np.nan) for s, v in zip(sections, found)], 1)
-    sd = np.array([_robust_sd(column) for column in log_N[2:].T])
-    if weighting == "precision":
-        weight = 1 / np.maximum(sd, max(1e-3, 0.25 * np.median(sd))) ** 2  # no budget outweighs a median one 16-fold
-    else:
-        weight = np.ones(len(sd))
+@dataclass(frozen=True)
+class _Path:
+    """The minima of the budgets: log_C (b,), log_N and log_D stacks of rows (b,), nan where a copy has no minimum."""
+
+    log_C: np.ndarray
+    log_N: Stack
+    log_D: Stack
+
+
+def _path(kept: list[tuple[Section, Vertices]], surface: SmoothSurface) -> _Path:
+    """Errors are counted from where the copies' surface has its minimum, not from where the curve puts it:
+    what the curve's shape costs then moves the interval (by up to a standard error on wide grids)."""
+    log_N = Stack(np.stack([v.log_N for _, v in kept], 1)).with_surface(np.array([_truth(s, surface) for s, _ in kept]))
+    log_D = Stack(np.stack([np.where(np.isfinite(at), s.samples(at), np.nan) for (s, _), at in zip(kept, log_N.rows.T)], 1))
+    return _Path(np.log([s.C for s, _ in kept]), log_N, log_D)
+
+
+def _weights(log_N: Stack, weighting: str) -> np.ndarray:
+    """Of the budgets (b,)."""
+    sd = _sds(log_N)
+    # no budget outweighs a median one 16-fold
+    return np.ones(len(sd)) if weighting == "even" else 1 / np.maximum(sd, max(1e-3, 0.25 * np.median(sd))) ** 2
+
+
+def _sds(log_N: Stack) -> np.ndarray:
+    return np.array([_robust_sd(column) for column in log_N.copies.T])
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Regression of log N* or log D* on log C: stacks of numbers."""
+
+    middle: float   # log C that heights are at
+    height: Stack
+    slope: Stack
+
+
+def _line(log_C: np.ndarray, values: Stack, weight: np.ndarray) -> _Line:
     middle = float(np.average(log_C, weights=weight))
-    slope = np.stack([slopes(log_C, v, weight) for v in (log_N, log_D)], 1)
-    height = np.stack([_weighted_mean(v - s[:, None] * (log_C - middle), weight)
-                       for v, s in zip((log_N, log_D), slope.T)], 1)
-    usable = np.isfinite(slope[2:]).all(1)
-    if usable.mean() < USABLE or not np.isfinite(slope[1]).all():
-        raise NoMinimum(f"{len(sections)} budgets bracket a minimum, but with fresh noise only {usable.mean():.0%} of the "
+    slope = slopes(log_C, values.rows, weight)
+    return _Line(middle, Stack(_weighted_mean(values.rows - slope[:, None] * (log_C - middle), weight)), Stack(slope))
+
+
+def _described(kept, path: _Path, lines: list[_Line], choice: IsoflopChoice, refused, cells: Cells, terms: int) -> IsoflopFit:
+    usable = np.isfinite(np.stack([line.slope.copies for line in lines])).all(0)
+    if usable.mean() < USABLE or not all(np.isfinite(line.slope.surface) for line in lines):
+        raise NoMinimum(f"{len(kept)} budgets bracket a minimum, but with fresh noise only {usable.mean():.0%} of the "
                         "table's copies have 3 that do")
-    errors = np.concatenate([height, slope], 1)[2:][usable] - np.concatenate([height, slope], 1)[1]
-    cut = tail(level, len(cells.N), copy.terms)
-    method = "wild bootstrap by (N, C) cell, basic"
-    a, b = (Estimate(float(slope[0, i]), *basic_interval(slope[0, i], errors[:, 2 + i], 0.0, cut),
-                     float(errors[:, 2 + i].std(ddof=1)), method, cells.runs, level) for i in (0, 1))
+    errors = np.stack([part.copies[usable] - part.surface for part in (*(i.height for i in lines), *(i.slope for i in lines))], 1)
+    cut = tail(choice.level, len(cells.N), terms)
+    a, b = (Estimate(float(line.slope.table), *basic_interval(line.slope.table, error, 0.0, cut), float(error.std(ddof=1)),
+                     "wild bootstrap by (N, C) cell, basic", cells.runs, choice.level)
+            for line, error in zip(lines, errors[:, 2:].T, strict=True))
     minima = tuple(
         Minimum(s.C, float(np.exp(v.log_N[0])), float(np.exp(s.samples(v.log_N[0]))), float(np.exp(v.log_L[0])), float(e),
                 s.points(), IsoflopPoints(np.exp(v.grid), np.exp(s.samples(v.grid)), np.exp(v.line)))
-        for s, v, e in zip(sections, found, sd))
-    lines = [(float(height[0, i] - slope[0, i] * middle), float(slope[0, i])) for i in (0, 1)]
-    return IsoflopFit(a, b, *lines, curve, interpolated, minima, refused, errors[:, 2:], errors, middle, cut)
+        for (s, v), e in zip(kept, _sds(path.log_N), strict=True))
+    N_line, D_line = ((float(i.height.table - i.slope.table * i.middle), float(i.slope.table)) for i in lines)
+    return IsoflopFit(a, b, N_line, D_line, choice.curve, choice.interpolated, minima, refused, errors[:, 2:], errors,
+                      lines[0].middle, cut)
 
 
 def _weighted_mean(v, weight):
@@ -213,61 +224,3 @@ def _weighted_mean(v, weight):
 def _robust_sd(v) -> float:
     v = v[np.isfinite(v)]
     return float(1.4826 * np.median(np.abs(v - np.median(v))))
-
-
-def _labels(N, C):
-    """Budgets that the table's C falls into without being labelled, or None: at least 3 of 4 sizes, 4 rows in 5."""
-    log_C, N = np.log(np.asarray(C, float)), np.asarray(N, float)
-    order = np.argsort(log_C)
-    group = np.empty(len(N), int)
-    group[order] = np.cumsum(np.diff(log_C[order], prepend=log_C[order][0]) > GAP)
-    ends = [np.ptp(log_C[group == g]) < 2 * GAP and len(np.unique(N[group == g])) >= 4 for g in range(group.max() + 1)]
-    member = np.asarray(ends)[group]
-    if sum(ends) < 3 or member.mean() < 0.8:
-        return None
-    centres = np.array([np.exp(log_C[group == g].mean()) for g in range(group.max() + 1)])
-    return centres[group]
-
-
-def _own(cells: Cells, stack) -> list[_Section]:
-    sections = []
-    for label in np.unique(cells.budget[np.isfinite(cells.budget)]):
-        rows = np.flatnonzero(cells.budget == label)
-        sizes, member = np.unique(cells.N[rows], return_inverse=True)
-        mean = np.equal.outer(member, np.arange(len(sizes))) / np.bincount(member)
-        sections.append(_Section(float(np.exp(np.log(cells.C[rows]).mean())), sizes, np.exp(np.log(cells.D[rows]) @ mean),
-                                 stack[:, rows] @ mean))
-    return sections
-
-
-def _by_size(cells: Cells) -> list[np.ndarray]:
-    """Rows of each size that has at least 3 distinct C, C increasing."""
-    groups = [np.flatnonzero(cells.N == size) for size in np.unique(cells.N)]
-    groups = [g[np.unique(cells.C[g], return_index=True)[1]] for g in groups]
-    return [g for g in groups if len(g) >= 3]
-
-
-def _common_budgets(cells: Cells) -> np.ndarray:
-    """Octaves of C over the range that at least 4 sizes cover."""
-    spans = np.array([[cells.C[g[0]], cells.C[g[-1]]] for g in _by_size(cells)])
-    if len(spans) < 4:
-        raise NoMinimum(f"{len(spans)} sizes were run at 3 compute budgets or more, need 4: "
-                        "the table is no grid, and no column labels its budgets of equal compute")
-    low, high = np.sort(spans[:, 0])[3], np.sort(spans[:, 1])[-4]
-    if low >= high:
-        raise NoMinimum("no compute budget is covered by 4 sizes")
-    count = max(LEAST_BUDGETS, int(np.log2(high / low) / OCTAVES) + 1)
-    return np.geomspace(low, high, count)
-
-
-def _interpolated(cells: Cells, stack, budgets) -> list[_Section]:
-    groups = _by_size(cells)
-    curves = [Akima1DInterpolator(np.log(cells.C[g]), stack[:, g].T) for g in groups]
-    sections = []
-    for C in budgets:
-        at = [i for i, g in enumerate(groups) if cells.C[g[0]] * (1 - 1e-9) <= C <= cells.C[g[-1]] * (1 + 1e-9)]
-        N = np.array([cells.N[groups[i][0]] for i in at])
-        D = np.array([np.exp(np.interp(np.log(C), np.log(cells.C[groups[i]]), np.log(cells.D[groups[i]]))) for i in at])
-        values = [curves[i](np.clip(np.log(C), curves[i].x[0], curves[i].x[-1])) for i in at]
-        sections.append(_Section(float(C), N, D, np.stack(values, 1) if at else np.empty((len(stack), 0))))
-    return sections

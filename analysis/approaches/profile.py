@@ -87,11 +87,11 @@ def unit_of(fit, name: str) -> float:
     held = _held(fit, name, np.full(count, fit.quantity(name)[0]), weight,
                  np.tile(fit.optimum_found.solution.theta, (count, 1, 1)))
     rises = np.maximum(held.value - fit.resampled.values[:count], 0)
-    return float(max(rises.mean(), _joint_rise(fit) / fit.parameters) * fit.cells / fit.freedom)
+    return max(float(rises.mean()) * fit.cells / fit.freedom, joint_unit(fit))
 
 
-def _joint_rise(fit) -> float:
-    """Mean over resamples of the objective at the fit less that at the resample's own optimum."""
+def joint_unit(fit) -> float:
+    """The rise of the objective from a resample's own optimum to the fit, a degree of freedom, averaged over resamples."""
     objective = fit.point.objective
     residual = (np.log(fit.surface.loss(fit.N, fit.D) / fit.L) if objective.space == "log"
                 else fit.surface.loss(fit.N, fit.D) - fit.L)
@@ -99,7 +99,8 @@ def _joint_rise(fit) -> float:
     inner = np.minimum(size, objective.delta)
     each = inner * (size - inner / 2)
     at_fit = fit.resampled.multiplicity @ (objective.tilted(fit.sample.weight, residual) * each)
-    return float(np.maximum(at_fit - fit.resampled.values, 0).mean())
+    rises = np.maximum(at_fit - fit.resampled.values, 0)
+    return float(rises.mean() / fit.parameters * fit.cells / fit.freedom)
 
 
 def rise(fit, name: str, value) -> np.ndarray:

@@ -16,6 +16,7 @@ HUBER = Objective("log", 1e-3)  # Hoffmann et al. 2022, appendix D.2
 LOG_SQUARES = Objective("log", np.inf)
 RAW_SQUARES = Objective("raw", np.inf)
 TUNING = 1.345   # of the residuals' scale: Huber 1981's delta, 95% as efficient as least squares under normal errors
+SPAN = 0.1       # of log N and log D: a table that varies less has no exponents
 PILOT = Objective("log", 0.1)
 
 
@@ -54,6 +55,8 @@ def check_runs(N, D, L, weight=None, *, parameters: int = 5) -> tuple[np.ndarray
     for name, v in (("N", N), ("D", D)):
         if len(np.unique(v)) < 3:
             raise TooFewPoints(f"approach 3 needs at least 3 distinct {name}, got {len(np.unique(v))}")
+        if np.log(v.max() / v.min()) < SPAN:
+            raise NotIdentified(f"{name} varies by {v.max() / v.min() - 1:.2%} only: no exponent can be told from that")
     cells = distinct(N, D).max() + 1
     if cells <= parameters:
         raise TooFewPoints(f"approach 3 has {parameters} parameters and needs more distinct (N, D) than that, got {cells}")

@@ -52,6 +52,45 @@ class Copies:
     noisy: np.ndarray    # (R, m) with fresh noise about it
 
 
+@dataclass(frozen=True)
+class Stack:
+    """One quantity of the table, of the surface behind the copies, and of every copy: rows of one array, so that they go
+    through the arithmetic together."""
+
+    rows: np.ndarray   # (2 + R, ...)
+
+    @property
+    def table(self) -> np.ndarray:
+        return self.rows[0]
+
+    @property
+    def surface(self) -> np.ndarray:
+        """What the copies scatter about."""
+        return self.rows[1]
+
+    @property
+    def copies(self) -> np.ndarray:
+        """(R, ...)"""
+        return self.rows[2:]
+
+    def columns(self, kept) -> "Stack":
+        return Stack(self.rows[:, kept])
+
+    def with_surface(self, values) -> "Stack":
+        """The surface's row replaced where the values are finite."""
+        return Stack(np.concatenate([self.rows[:1], np.where(np.isfinite(values), values, self.surface)[None], self.copies]))
+
+    @property
+    def borne_out(self) -> np.ndarray:
+        """Which columns are finite in the table and in most of the copies."""
+        return np.isfinite(self.table) & (np.isfinite(self.rows[1:]).mean(0) > 0.5)
+
+
+def stacked(cells: Cells, copy: Copies) -> Stack:
+    """log L of every cell."""
+    return Stack(np.concatenate([cells.log_L[None], copy.smooth[None], copy.noisy]))
+
+
 def reduce_to_cells(N, D, L, C, *, weight=None, cell=None, budget=None) -> Cells:
     """Medians over the runs of each cell; raises ValueError for values that no run can have."""
     N, D, L, C = (np.atleast_1d(np.asarray(v, float)) for v in (N, D, L, C))

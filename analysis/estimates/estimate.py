@@ -1,6 +1,6 @@
 """A number with its interval: what every fit returns."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -21,3 +21,11 @@ class Estimate:
 
     def __str__(self) -> str:
         return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
+
+
+def spanning(one: Estimate, other: Estimate | None) -> Estimate:
+    """One's value with an interval that spans both; one itself where there is no other."""
+    if other is None:
+        return one
+    return replace(one, low=min(one.low, other.low), high=max(one.high, other.high), se=max(one.se, other.se),
+                   method=f"spanning both laws' intervals; {one.method}")

@@ -36,24 +36,23 @@ def plot_learning_rate(fit: LearningRateFit, ax: Axes) -> Axes:
     return ax
 
 
-def plot_exponents(approaches: Sequence[Estimate | None], claims: Sequence[Verdict], ax: Axes) -> Axes:
-    """Exponent a by approaches 1, 2 and 3 (None: refused), above the published values."""
+def plot_exponents(estimates: Sequence[tuple[int, str, Estimate | None]], claims: Sequence[Verdict], ax: Axes) -> Axes:
+    """Exponent a by each (approach, name, estimate; None: refused), above the published values; the last one is shaded."""
     published = [v.claim for v in claims if v.claim.quantity == "a"]
-    names = [f"approach {i}" for i in (1, 2, 3)] + [plain(c.source) for c in published]
-    made = [(i, e) for i, e in enumerate(approaches, start=1) if e is not None]
-    for i, e in made:
-        ax.plot([e.low, e.high], [i - 1, i - 1], color=APPROACH[i], lw=1.6)
-        ax.plot(e.value, i - 1, MARKER[i], color=APPROACH[i], ms=4.5)
-    i, best = made[-1]
-    ax.axvspan(best.low, best.high, color=APPROACH[i], alpha=0.12, lw=0)
-    for row, claim in enumerate(published, start=len(approaches)):
+    made = [(row, approach, e) for row, (approach, _, e) in enumerate(estimates) if e is not None]
+    for row, approach, e in made:
+        ax.plot([e.low, e.high], [row, row], color=APPROACH[approach], lw=1.6)
+        ax.plot(e.value, row, MARKER[approach], color=APPROACH[approach], ms=4.5)
+    _, approach, best = made[-1]
+    ax.axvspan(best.low, best.high, color=APPROACH[approach], alpha=0.12, lw=0)
+    for row, claim in enumerate(published, start=len(estimates)):
         if claim.se:
             ax.plot([claim.value - 1.96 * claim.se, claim.value + 1.96 * claim.se], [row, row], color=GREY, lw=1)
         ax.plot(claim.value, row, "o", color=GREY, mfc="white", ms=4)
-    ax.axhline(len(approaches) - 0.5, color=PALE, lw=0.8)
-    for row in {0, 1, 2} - {i - 1 for i, _ in made}:
+    ax.axhline(len(estimates) - 0.5, color=PALE, lw=0.8)
+    for row in set(range(len(estimates))) - {row for row, _, _ in made}:
         ax.annotate("refused", (0.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=6, color=GREY)
-    _rows(ax, names)
+    _rows(ax, [name for _, name, _ in estimates] + [plain(c.source) for c in published])
     ax.set_xlabel("exponent $a$ of $N^*(C) \\propto C^{\\,a}$")
     return ax
 

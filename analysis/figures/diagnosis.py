@@ -3,7 +3,8 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from analysis.approaches.parametric import ParametricFit, Profile
+from analysis.approaches.parametric import ParametricFit
+from analysis.approaches.profile import Profile
 from analysis.figures.theme import BLUE, GREY, INK, RED, SEQUENCE, log_axes, short, tidy_log_ticks
 
 RASTER = 1_500
@@ -66,7 +67,7 @@ def plot_profile(profile: Profile, ax: Axes) -> Axes:
     ax.axvline(e.value, color=INK, lw=0.8)
     ax.axhline(profile.threshold, color=GREY, lw=0.8, ls="--")
     ax.set_ylim(0, 3 * profile.threshold)
-    if profile.name in ("A", "B"):
+    if profile.name in ("A", "B", "g"):
         log_axes(ax, letter(profile.name))
         tidy_log_ticks(ax)
     else:
@@ -78,7 +79,7 @@ def plot_profile(profile: Profile, ax: Axes) -> Axes:
 
 def plot_exponent_cloud(fit: ParametricFit, ax: Axes) -> Axes:
     """Bootstrap draws of (alpha, beta), with the lines on which a is 0.5 and 0.73."""
-    _, _, _, alpha, beta = fit.draws.T
+    alpha, beta = fit.draws[:, 3], fit.draws[:, 4]
     ax.scatter(alpha, beta, s=3, color=BLUE, alpha=0.3, lw=0, rasterized=len(alpha) > RASTER)
     ax.plot(fit.surface.alpha, fit.surface.beta, "D", color=INK, ms=4)
     (x0, x1), (y0, y1) = (_reach(v, p) for v, p in ((alpha, fit.surface.alpha), (beta, fit.surface.beta)))

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from analysis.estimates.estimate import Estimate
 from analysis.estimates.words import shown
 from analysis.figures import comparison, compute, diagnosis
 from analysis.figures.theme import COLUMN, HEIGHT, colour_bar, heading, log_norm, settle, sheet, themed, tidy_log_ticks
@@ -81,10 +82,10 @@ def _of(groups: Sequence[GroupFit], text: Callable[[GroupFit], str]) -> str:
 
 def _loss(study: Study) -> Plate:
     norm = _sizes(study.groups)
-    figure = _panels(study.groups, lambda g, ax: compute.plot_loss_against_compute(g.seen, g.parametric, ax, norm=norm))
+    figure = _panels(study.groups, lambda g, ax: compute.plot_loss_against_compute(g.seen, g.approaches.law, ax, norm=norm))
     colour_bar(figure, norm, "parameters $N$")
-    fitted = [g for g in study.groups if g.parametric is not None]
-    law = _of(fitted, lambda g: f"gamma {shown(g.parametric.gamma)}, E {shown(g.parametric.E)}")
+    fitted = [g for g in study.groups if g.approaches.law is not None]
+    law = _of(fitted, lambda g: f"gamma {shown(g.approaches.law.gamma)}, E {shown(g.approaches.law.E)}")
     return Plate("loss", "Loss against compute",
                  "A line a model size, a point a run; the black line is the lowest loss that compute can buy, "
                  f"L* = E + K C^-gamma, with its interval ({law})." if fitted else
@@ -92,43 +93,53 @@ def _loss(study: Study) -> Plate:
 
 
 def _optima(study: Study) -> Plate | None:
-    groups = [g for g in study.groups if g.parametric or g.isoflop or g.envelope][:MOST_GROUPS]
+    groups = [g for g in study.groups if g.approaches.law or g.approaches.isoflop or g.approaches.envelope][:MOST_GROUPS]
     if not groups:
         return None
     figure = sheet(2, len(groups))
     for row, g in zip(figure.axes[::2], groups, strict=True):
-        compute.plot_optimal_params(g.envelope, g.isoflop, g.parametric, g.claims, row)
+        compute.plot_optimal_params(g.approaches.envelope, g.approaches.isoflop, g.approaches.law, g.answers.claims, row)
         _title(row, g)
     for row, g in zip(figure.axes[1::2], groups, strict=True):
-        compute.plot_optimal_samples(g.envelope, g.isoflop, g.parametric, g.claims, row)
+        compute.plot_optimal_samples(g.approaches.envelope, g.approaches.isoflop, g.approaches.law, g.answers.claims, row)
     return Plate("optimum", "The best model and the best amount of data",
                  "The compute-optimal N* and D* by each approach: the steeper the line, the larger the share of new "
                  "compute that should go into it; dashed lines are published exponents through the same middle.", figure)
 
 
 def _exponents(study: Study) -> Plate | None:
-    groups = [g for g in study.groups if g.parametric or g.isoflop or g.envelope]
+    groups = [g for g in study.groups if g.approaches.law or g.approaches.isoflop or g.approaches.envelope]
     if not groups:
         return None
 
-    claims = next((g.claims for g in groups if g.claims), ())   # the same in every group
+    claims = next((g.answers.claims for g in groups if g.answers.claims), ())   # the same in every group
 
     def draw(g: GroupFit, ax: Axes) -> None:
-        fits = (g.envelope, g.isoflop, g.parametric)
-        comparison.plot_exponents([None if f is None else f.a for f in fits], claims, ax)
+        comparison.plot_exponents(_exponents_of(g), claims, ax)
 
     return Plate("exponents", "The exponent a beside the published ones",
                  "Filled marks are this table's estimates of a with intervals (shaded), hollow ones are published: "
-                 "a published value whose interval lies outside the shade is not this table's.", _panels(groups, draw, height=2.2, share_x=True))
+                 "a published value whose interval lies outside the shade is not this table's; approaches 1 and 2 have their bias "
+                 "on this grid taken off where it is known.", _panels(groups, draw, height=2.2, share_x=True))
+
+
+def _exponents_of(g: GroupFit) -> list[tuple[int, str, Estimate | None]]:
+    """(approach, name, a), the quoted law's last."""
+    of, rows = g.approaches, []
+    for i, name, fit in ((1, "approach 1", of.envelope), (2, "approach 2", of.isoflop)):
+        rows.append((i, name, of.calibrations[name].corrected if name in of.calibrations else fit and fit.a))
+    if of.additive is not None and (of.quoted is not of.additive or of.law.other is not None):
+        rows.append((4, "approach 3, additive law", of.additive.a))
+    return [*rows, (3, "approach 3", of.law and of.law.a)]
 
 
 def _isoflops(study: Study) -> Plate | None:
-    groups = [g for g in study.groups if g.isoflop is not None]
+    groups = [g for g in study.groups if g.approaches.isoflop is not None]
     if not groups:
         return None
-    counts = _of(groups, lambda g: f"{len(g.isoflop.minima)} budgets over {g.isoflop.decades:.1f} decades")
-    norm = log_norm([m.C for g in groups[:MOST_GROUPS] for m in g.isoflop.minima])
-    figure = _panels(groups, lambda g, ax: compute.plot_isoflops(g.isoflop, ax, norm=norm))
+    counts = _of(groups, lambda g: f"{len(g.approaches.isoflop.minima)} budgets over {g.approaches.isoflop.decades:.1f} decades")
+    norm = log_norm([m.C for g in groups[:MOST_GROUPS] for m in g.approaches.isoflop.minima])
+    figure = _panels(groups, lambda g, ax: compute.plot_isoflops(g.approaches.isoflop, ax, norm=norm))
     colour_bar(figure, norm, "budget $C$ (FLOPs)")
     return Plate("isoflop", "IsoFLOP curves",
                  "Along equal compute, loss against size: each curve's minimum (star) is the best size for that budget, "
@@ -136,37 +147,37 @@ def _isoflops(study: Study) -> Plate | None:
 
 
 def _errors(study: Study) -> Plate | None:
-    groups = [g for g in study.groups if g.accuracy is not None]
+    groups = [g for g in study.groups if g.answers.accuracy is not None]
     if not groups:
         return None
-    fitted = [g for g in groups if g.accuracy.of_compute is not None]
-    law = _of(fitted, lambda g: f"gamma {shown(g.accuracy.of_compute.gamma)}")
+    fitted = [g for g in groups if g.answers.accuracy.of_compute is not None]
+    law = _of(fitted, lambda g: f"gamma {shown(g.answers.accuracy.of_compute.gamma)}")
     norm = _sizes(groups)
-    figure = _panels(groups, lambda g, ax: compute.plot_error_against_compute(g.seen, g.accuracy.of_compute, ax, norm=norm))
+    figure = _panels(groups, lambda g, ax: compute.plot_error_against_compute(g.seen, g.answers.accuracy.of_compute, ax, norm=norm))
     colour_bar(figure, norm, "parameters $N$")
     return Plate("error", "Error rate against compute",
                  f"The error rate falls with compute as the loss does, by a law of its own ({law or 'none fitted'}).", figure)
 
 
 def _error_of_loss(study: Study) -> Plate | None:
-    groups = [g for g in study.groups if g.accuracy is not None and g.accuracy.of_loss is not None]
+    groups = [g for g in study.groups if g.answers.accuracy is not None and g.answers.accuracy.of_loss is not None]
     if not groups:
         return None
-    scatter = _of(groups, lambda g: f"scatter {g.accuracy.of_loss.scatter:.1%} against "
-                  f"{g.accuracy.of_loss.power_scatter:.1%}")
+    scatter = _of(groups, lambda g: f"scatter {g.answers.accuracy.of_loss.scatter:.1%} against "
+                  f"{g.answers.accuracy.of_loss.power_scatter:.1%}")
     return Plate("error_of_loss", "Error rate against loss",
                  f"Loss predicts the error rate: exponential law and power law ({scatter}).",
-                 _panels(groups, lambda g, ax: compute.plot_error_against_loss(g.seen, g.accuracy.of_loss, ax)))
+                 _panels(groups, lambda g, ax: compute.plot_error_against_loss(g.seen, g.answers.accuracy.of_loss, ax)))
 
 
 def _differences(study: Study) -> Plate | None:
-    groups = [g for g in study.groups if g.parametric is not None][:6]
+    groups = [g for g in study.groups if g.approaches.law is not None][:6]
     if len(groups) < 2:
         return None
     first = [d for d in study.differences if (d.first, d.second) == (study.differences[0].first,
                                                                      study.differences[0].second)]
     figure = sheet(2 if first else 1, height=2.4)
-    comparison.plot_group_exponents([(g.group.label, {q: getattr(g.parametric, q) for q in
+    comparison.plot_group_exponents([(g.group.label, {q: getattr(g.approaches.law, q) for q in
                                                       ("alpha", "beta", "a", "b", "gamma")}) for g in groups],
                                     figure.axes[0])
     if not first:
@@ -190,41 +201,41 @@ def _learning_rate(study: Study) -> Plate | None:
                  f"The tuned {tuned} goes as {fit.against}^{shown(fit.exponent)}{rule}.", figure)
 
 
-def _parametric(study: Study) -> list[GroupFit]:
-    return [g for g in study.groups if g.parametric is not None]
+def _with_law(study: Study) -> list[GroupFit]:
+    return [g for g in study.groups if g.approaches.law is not None]
 
 
 def _surface(study: Study) -> Plate | None:
-    groups = _parametric(study)
+    groups = _with_law(study)
     if not groups:
         return None
     return Plate("surface", "The fitted surface",
                  "Contours of the fitted loss over size and data with the runs as dots: the red path is the "
                  "best use of compute, and where it leaves the dots the law extrapolates.",
-                 _panels(groups, lambda g, ax: diagnosis.plot_surface(g.parametric, ax)))
+                 _panels(groups, lambda g, ax: diagnosis.plot_surface(g.approaches.quoted, ax)))
 
 
 def _residuals(study: Study) -> Plate | None:
-    groups = _parametric(study)
+    groups = _with_law(study)
     if not groups:
         return None
     return Plate("residuals", "What the surface misses",
                  "Residuals of log loss against compute, coloured by size (pale is large): a trend or a fan here is a "
                  "misfit that no interval shows.",
-                 _panels(groups, lambda g, ax: diagnosis.plot_residuals(g.parametric, ax), height=2.2))
+                 _panels(groups, lambda g, ax: diagnosis.plot_residuals(g.approaches.quoted, ax), height=2.2))
 
 
 def _profiles(study: Study) -> Plate | None:
-    groups = [g for g in study.groups if g.profiles][:MOST_GROUPS]
+    groups = [g for g in study.groups if g.answers.profiles][:MOST_GROUPS]
     if not groups:
         return None
-    columns = max(len(g.profiles) for g in groups)
+    columns = max(len(g.answers.profiles) for g in groups)
     figure = sheet(columns, len(groups), width=1.35, height=1.5)
     axes = np.reshape(figure.axes, (len(groups), columns))
     for row, g in zip(axes, groups, strict=True):
-        for ax, profile in zip(row, g.profiles, strict=False):
+        for ax, profile in zip(row, g.answers.profiles, strict=False):
             diagnosis.plot_profile(profile, ax)
-        for ax in row[len(g.profiles):]:
+        for ax in row[len(g.answers.profiles):]:
             ax.set_axis_off()
         row[0].set_ylabel("rise of objective")
         _title(row[0], g)
@@ -234,15 +245,15 @@ def _profiles(study: Study) -> Plate | None:
 
 
 def _clouds(study: Study) -> Plate | None:
-    groups = _parametric(study)[:MOST_GROUPS]
+    groups = _with_law(study)[:MOST_GROUPS]
     if not groups:
         return None
     figure = sheet(2, len(groups), height=2.4)
     for ax, g in zip(figure.axes[::2], groups, strict=True):
-        diagnosis.plot_exponent_cloud(g.parametric, ax)
+        diagnosis.plot_exponent_cloud(g.approaches.quoted, ax)
         _title(ax, g)
     for ax, g in zip(figure.axes[1::2], groups, strict=True):
-        diagnosis.plot_floor_cloud(g.parametric, ax)
+        diagnosis.plot_floor_cloud(g.approaches.quoted, ax)
     return Plate("clouds", "Bootstrap clouds",
                  "Each dot is the fit to one resampled table: a cloud across the dashed line cannot tell a from 0.5, "
                  "and a slanted cloud at right shows how far a hangs on the irreducible loss.", figure)

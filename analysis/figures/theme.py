@@ -22,8 +22,8 @@ HEIGHT = 2.7
 # Okabe and Ito 2008: told apart by every common kind of colour vision, and in grey.
 BLUE, ORANGE, GREEN, RED, PINK, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 INK, GREY, PALE = "#222222", "#777777", "#DDDDDD"
-APPROACH = {1: ORANGE, 2: GREEN, 3: BLUE}
-MARKER = {1: "s", 2: "o", 3: "D"}
+APPROACH = {1: ORANGE, 2: GREEN, 3: BLUE, 4: SKY}   # 4: approach 3 by the additive law, where another speaks
+MARKER = {1: "s", 2: "o", 3: "D", 4: "d"}
 GROUPS = (BLUE, RED, GREEN, PINK, ORANGE, SKY)
 
 # Cividis without its palest end, which vanishes on white paper.

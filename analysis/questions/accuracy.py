@@ -1,5 +1,6 @@
 """How the error rate behaves: against compute along its own frontier, and against the loss."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -74,10 +75,11 @@ class AccuracyFit:
         return "\n".join(lines + [f"{law}: refused, {why}" for law, why in self.refused.items()])
 
 
-def fit_accuracy(N, D, L, C, accuracy, *, weight=None, cell=None, level: float = 0.95,
+def fit_accuracy(N, D, L, C, accuracy, *, fit_law: Callable = fit_parametric, weight=None, cell=None, level: float = 0.95,
                  resamples: int = 1000, rng=0) -> AccuracyFit:
     """Both laws of the error rate 1 - accuracy; rows without an accuracy, or without errors, are left out.
 
+    fit_law: fit_parametric or fit_generalised, of the surface of the error rate.
     Raises TooFewPoints where no law can be fitted for want of runs that err.
     """
     accuracy = np.asarray(accuracy, float)
@@ -92,7 +94,7 @@ def fit_accuracy(N, D, L, C, accuracy, *, weight=None, cell=None, level: float =
                   level=level, resamples=resamples, rng=rng)
     refused, of_compute, of_loss = {}, None, None
     try:
-        of_compute = fit_parametric(N, D, error, C=C, **shared)
+        of_compute = fit_law(N, D, error, C=C, **shared)
     except Refusal as why:
         refused["error against compute"] = str(why)
     try:

@@ -6,7 +6,9 @@ import numpy as np
 from scipy import stats
 
 from analysis.approaches import profile
-from analysis.estimates.estimate import Estimate
+from analysis.approaches.frontier import EffectiveExponents
+from analysis.approaches.parametric import ParametricFit
+from analysis.estimates.estimate import Estimate, spanning
 
 RIVAL = 0.05  # exponents nearer than this are not worth telling apart: the span of Hoffmann's three approaches
 
@@ -18,11 +20,12 @@ class Claim:
     source: str
     quantity: str      # a, b, alpha, beta; or L_N, L_D, L_C: power-law slopes without E over the sampled range
     value: float
-    se: float = 0.0    # published, or half the published 95% interval / 1.96; 0 where none is given
+    se: float = 0.0    # standard error: published, or from the published interval; 0 where neither is given
     note: str = ""
 
 
-# a is the exponent of N*(C). Where a paper gives an interval, se is a quarter of its width.
+# a is the exponent of N*(C). Where a paper gives an interval, se is its width over that of the standard normal's
+# interval of the same level: 2.56 for 80%, 3.92 for 95%.
 CLAIMS = (
     Claim("Hoffmann et al. 2022, approach 1", "a", 0.50, 0.014 / 2.56, "table 2: 80% interval .488 to .502"),
     Claim("Hoffmann et al. 2022, approach 2", "a", 0.49, 0.072 / 2.56, "table 2: 80% interval .462 to .534"),
@@ -56,15 +59,31 @@ class Verdict:
                 f"p = {self.p_value:.2g}   {self.verdict}")
 
 
-def judge(fit, claims: tuple[Claim, ...] = CLAIMS) -> tuple[Verdict, ...]:
-    """Every claim against a ParametricFit.
+def judge(fit: ParametricFit, claims: tuple[Claim, ...] = CLAIMS, *, beside: ParametricFit | None = None) -> tuple[Verdict, ...]:
+    """Every claim against a fit; `beside` it another law's, where the table does not settle which of the two holds.
 
-    rejected: p below 1 - level. consistent: not rejected, and the interval is narrow enough
-    to reject values RIVAL away on either side (for L_N, L_D and L_C: half the claim).
-    undecided: not rejected, but a value that far off would not be rejected either.
+    rejected: p below 1 - level, under both laws. consistent: not rejected, inside the interval, and the interval is narrow
+    enough to reject values RIVAL away on either side (for L_N, L_D and L_C: half the claim).
+    undecided: all else.
     """
-    effective = fit.effective_exponents()
-    return tuple(_verdict(fit, claim, effective) for claim in claims)
+    laws = [law for law in (fit, beside) if law is not None]
+    effective = [law.effective_exponents() for law in laws]
+    return tuple(_joined([_verdict(law, claim, slopes) for law, slopes in zip(laws, effective, strict=True)], fit.level)
+                 for claim in claims)
+
+
+def _joined(verdicts: list[Verdict], level: float) -> Verdict:
+    """The claim holds if it holds under either law: the larger p-value, and the interval that spans both."""
+    first = verdicts[0]
+    estimate = spanning(first.estimate, verdicts[1].estimate if len(verdicts) > 1 else None)
+    p = max(v.p_value for v in verdicts)
+    return Verdict(first.claim, estimate, p, first.test, _said(first.claim, estimate, p, level))
+
+
+def _said(claim: Claim, estimate: Estimate, p: float, level: float) -> str:
+    margin = RIVAL if _tested(claim.quantity) else claim.value / 2
+    sharp = max(estimate.high - estimate.value, estimate.value - estimate.low) < margin
+    return "rejected" if p < 1 - level else "consistent" if sharp and claim.value in estimate else "undecided"
 
 
 def _tested(quantity: str) -> str | None:
@@ -72,27 +91,27 @@ def _tested(quantity: str) -> str | None:
     return {"a": "a", "b": "a", "alpha": "alpha", "beta": "beta"}.get(quantity)
 
 
-def _verdict(fit, claim: Claim, effective) -> Verdict:
+def _verdict(fit: ParametricFit, claim: Claim, effective: EffectiveExponents) -> Verdict:
     name = _tested(claim.quantity)
     estimate = getattr(effective, claim.quantity) if name is None else getattr(fit, claim.quantity)
     if name is None:
-        se = np.hypot(estimate.se, claim.se)
-        p = float(2 * stats.t.sf(abs(estimate.value - claim.value) / se, max(fit.cells - 5, 1)))
+        se = max(np.hypot(estimate.se, claim.se), 1e-300)
+        p = float(2 * stats.t.sf(abs(estimate.value - claim.value) / se, fit.freedom))
         test = "Wald, bootstrap standard error"
     else:
         p, test = _likelihood_ratio(fit, claim, name, estimate), "likelihood ratio, scaled by bootstrap"
-    margin = RIVAL if name else claim.value / 2
-    sharp = max(estimate.high - estimate.value, estimate.value - estimate.low) < margin
-    verdict = "rejected" if p < 1 - fit.level else "consistent" if sharp else "undecided"
-    return Verdict(claim, estimate, p, test, verdict)
+    return Verdict(claim, estimate, p, test, _said(claim, estimate, p, fit.level))
 
 
-def _likelihood_ratio(fit, claim: Claim, name: str, estimate: Estimate) -> float:
+def _likelihood_ratio(fit: ParametricFit, claim: Claim, name: str, estimate: Estimate) -> float:
     value = (1 - claim.value) / fit.cost.p if claim.quantity == "b" else claim.value
     low, high = profile.reach(fit, name)
     if not low < value < high:
         return 0.0
-    rise = profile.rise(fit, name, np.array([value]))[0] / fit.profile(name).unit
-    # the claim's own error adds to ours: the statistic shrinks as a squared z-score does
-    rise *= estimate.se**2 / (estimate.se**2 + claim.se**2)
-    return float(stats.f.sf(rise, 1, max(fit.cells - 5, 1)))
+    statistic = profile.rise(fit, name, np.array([value]))[0] / max(fit.profile(name).unit, 1e-300)
+    # the claim's own error adds to ours: the statistic shrinks as a squared z-score does. A table without any
+    # noise has no error of its own, and the claim's is then all there is
+    ours, theirs = estimate.se**2, claim.se**2
+    if theirs > 0:
+        statistic = statistic * ours / (ours + theirs) if ours > 0 else (estimate.value - claim.value) ** 2 / theirs
+    return float(stats.f.sf(statistic, 1, fit.freedom))

@@ -4,6 +4,7 @@ Groups that share their (N, D) cells are resampled together: what a cell has in 
 both groups then cancels, and the interval is of the difference, not of two fits.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -13,7 +14,6 @@ from scipy import stats
 from analysis.approaches.cost import LANGUAGE, fit_cost
 from analysis.approaches.newton import Objective
 from analysis.approaches.parametric import ParametricFit, fit_parametric
-from analysis.approaches.surface_fit import HUBER
 from analysis.estimates import intervals
 from analysis.estimates.estimate import Estimate
 
@@ -43,11 +43,12 @@ class Difference:
                 f"difference {self.estimate}, p = {self.p_value:.2g}, {verdict}")
 
 
-def compare_groups(N, D, L, group, *, C=None, weight=None, cell=None, seed=None, cluster: str = "cell",
-                   objective: Objective = HUBER, level: float = 0.95, resamples: int = 1000,
+def compare_groups(N, D, L, group, *, fit_law: Callable = fit_parametric, C=None, weight=None, cell=None, seed=None, cluster: str = "cell",
+                   objective: Objective | None = None, level: float = 0.95, resamples: int = 1000,
                    rng=0) -> tuple[Difference, ...]:
     """Every pair of labels in group (n,), every quantity of QUANTITIES; sizes and costs pooled for p.
 
+    fit_law: fit_parametric or fit_generalised; objective: None leaves it to that.
     Raises Refusal where a group is too small for a fit of its own.
     """
     N, D, L = (np.asarray(v, float) for v in (N, D, L))
@@ -64,14 +65,15 @@ def compare_groups(N, D, L, group, *, C=None, weight=None, cell=None, seed=None,
     paired = {(a, b): _shared(pooled.member[group == a], pooled.member[group == b]) >= SHARED
               for a, b in combinations(names, 2)}
     together = intervals.resample(pooled, resamples, rng) if any(paired.values()) else None
+    chosen = {} if objective is None else {"objective": objective}
     fits = {}
     for name in names:
         at = group == name
         own = intervals.clusters(cluster, N[at], D[at], cell=pooled.member[at], seed=None if seed is None else seed[at])
         # a resample that misses every cluster of a group says nothing; a pooled draw seldom does
         draw = together[:, at] if together is not None else intervals.resample(own, resamples, rng)
-        fits[name] = fit_parametric(N[at], D[at], L[at], C=None if C is None else np.asarray(C, float)[at], cost=cost,
-                                    objective=objective, weight=None if weight is None else np.asarray(weight)[at],
+        fits[name] = fit_law(N[at], D[at], L[at], C=None if C is None else np.asarray(C, float)[at], cost=cost,
+                                    **chosen, weight=None if weight is None else np.asarray(weight)[at],
                                     cell=pooled.member[at], seed=None if seed is None else seed[at],
                                     cluster=cluster, level=level, multiplicity=draw, rng=0)
     return tuple(difference(q, str(a), str(b), fits[a], fits[b], paired[a, b])
@@ -92,8 +94,8 @@ def difference(quantity: str, first: str, second: str, one: ParametricFit, other
     """
     (v, draws), (w, others) = one.quantity(quantity), other.quantity(quantity)
     gap = others - draws
-    left = max(min(one.cells, other.cells) - 5, 1)
-    se = float(np.std(gap, ddof=1) * np.sqrt((left + 5) / left))
+    left = min(one.freedom, other.freedom)
+    se = float(np.std(gap, ddof=1) * np.sqrt((left + one.parameters) / left))
     reach = stats.t.ppf((1 + one.level) / 2, left) * se
     kind = f"{'paired ' if paired else ''}bootstrap {one.clusters.label}, Student's t"
     estimate = Estimate(w - v, w - v - reach, w - v + reach, se, kind, one.n + other.n, one.level)

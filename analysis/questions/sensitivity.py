@@ -17,7 +17,7 @@ from analysis.estimates.refusal import Doubt, Refusal
 DELTAS = (1e-1, 1e-2, 1e-4, 1e-6)  # of Huber's loss on log L; 1e-6 is least absolute deviations
 CUTS = (0.1, 0.25, 0.5)            # share of the runs, cheapest first, left out
 OUTLYING = 4.0                     # robust standard deviations
-RESTRICTIONS = {"E = 0": {"E": 0.0}, "alpha = beta": {"alpha=beta": True}}
+RESTRICTIONS = {"E = 0": {"E": 0.0}, "alpha = beta": {"alpha=beta": True}, "g = 1": {"g": 1.0}}   # the last of the generalised law
 FAR, LEAST = 3.0, 0.01             # standard errors, and absolute: a shift of a that the reader must hear of
 
 
@@ -45,7 +45,7 @@ def sensitivity(N, D, L, *, C=None, cost=None, weight=None, fit: ParametricFit |
                 objective: Objective = HUBER, resamples: int = 200, rng=0) -> tuple[Row, ...]:
     """The point fit under every other loss function, outlier rule, cut of cheap runs and restriction.
 
-    `fit` is the chosen fit, whose standard error of a is the ruler; without it one is made.
+    `fit` is the chosen fit, whose law is fitted and whose standard error of a is the ruler; without it an additive one is made.
     """
     N, D, L = (np.asarray(v, float) for v in (N, D, L))
     weight = np.ones_like(L) if weight is None else np.asarray(weight, float)
@@ -54,11 +54,11 @@ def sensitivity(N, D, L, *, C=None, cost=None, weight=None, fit: ParametricFit |
     rivals = [LOG_SQUARES, *(Objective("log", d) for d in DELTAS), HUBER, RAW_SQUARES]
     variants = [(str(o), everything, o, None) for o in rivals if o != chosen]
     variants += [(name, keep, chosen, None) for name, keep in _selections(fit)]
-    variants += [(name, everything, chosen, hold) for name, hold in RESTRICTIONS.items()]
+    variants += [(name, everything, chosen, hold) for name, hold in RESTRICTIONS.items() if "g" in fit.law.names or "g" not in hold]
     a, draws = fit.quantity("a")
     se = float(np.std(draws, ddof=1))
     rows = [Row(f"chosen: {chosen}", len(L), fit.surface, a, fit.quantity("b")[0], 0.0, _note(fit.point))]
-    return tuple(rows + [_row(name, keep, o, hold, (N, D, L, weight), fit.cost, a, se) for name, keep, o, hold in variants])
+    return tuple(rows + [_row(_Choice(name, keep, o, hold), (N, D, L, weight), fit, se) for name, keep, o, hold in variants])
 
 
 def doubts(rows: tuple[Row, ...]) -> tuple[Doubt, ...]:
@@ -93,15 +93,26 @@ def _selections(fit: ParametricFit):
     yield "without the largest size", fit.N < fit.N.max()
 
 
-def _row(name, keep, objective, hold, table, cost, a, se) -> Row:
-    N, D, L, weight = (v[keep] for v in table)
+@dataclass(frozen=True)
+class _Choice:
+    """What might have been done instead."""
+
+    name: str
+    keep: np.ndarray      # (n,) bool: runs used
+    objective: Objective
+    hold: dict | None     # as fit_surface takes it
+
+
+def _row(choice: _Choice, table, fit: ParametricFit, se: float) -> Row:
+    N, D, L, weight = (v[choice.keep] for v in table)
+    used = int(choice.keep.sum())
     try:
-        point = fit_surface(N, D, L, weight=weight, objective=objective, hold=hold)
+        point = fit_surface(N, D, L, weight=weight, objective=choice.objective, hold=choice.hold, law=fit.law)
     except Refusal as why:
-        return Row(name, int(keep.sum()), None, np.nan, np.nan, np.nan, str(why))
-    value = float(point.surface.a(cost))
-    return Row(name, int(keep.sum()), point.surface, value, float(point.surface.b(cost)), (value - a) / max(se, 1e-300),
-               _note(point))
+        return Row(choice.name, used, None, np.nan, np.nan, np.nan, str(why))
+    value = float(point.surface.a(fit.cost))
+    return Row(choice.name, used, point.surface, value, float(point.surface.b(fit.cost)),
+               (value - fit.quantity("a")[0]) / max(se, 1e-300), _note(point))
 
 
 def _note(point) -> str:

@@ -3,15 +3,19 @@
 import json
 import math
 
+from analysis.approaches.calibration import Calibrated
 from analysis.approaches.envelope import EnvelopeFit
+from analysis.approaches.frontier import OptimumEstimate
 from analysis.approaches.isoflop import IsoflopFit
-from analysis.approaches.parametric import OptimumEstimate, ParametricFit
+from analysis.approaches.parametric import ParametricFit
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.refusal import Doubt
 from analysis.fitted import GroupFit, Study
 from analysis.questions.accuracy import AccuracyFit
 from analysis.questions.claims import Verdict
 from analysis.questions.differences import Difference
+from analysis.questions.lack_of_fit import LackOfFit
+from analysis.questions.law_choice import LawChoice
 from analysis.questions.learning_rate import LearningRateFit
 from analysis.questions.sensitivity import Row
 
@@ -71,19 +75,25 @@ def _group(g: GroupFit, budgets: tuple[float, ...]) -> dict:
     return {
         "key": dict(g.group.key),
         "n": len(g.group.runs),
-        "approach1": _or_refusal(g.envelope, _envelope, g.refused, "approach1"),
-        "approach2": _or_refusal(g.isoflop, lambda fit: _isoflop(fit, g.curves), g.refused, "approach2"),
-        "approach3": _or_refusal(g.parametric, _parametric, g.refused, "approach3"),
-        "agreement": g.agreement.text if g.agreement else None,
-        "frontier": _or_refusal(g.parametric, _frontier, g.refused, "approach3"),
-        "accuracy": _or_refusal(g.accuracy, _accuracy, g.refused, "accuracy"),
-        "sensitivity": [_sensitivity(r) for r in g.sensitivity],
-        "claims": [_claim(v) for v in g.claims],
+        "approach1": _or_refusal(g.approaches.envelope, _envelope, g.refused, "approach1"),
+        "approach2": _or_refusal(g.approaches.isoflop, lambda fit: _isoflop(fit, g.approaches.curves), g.refused, "approach2"),
+        # approach 3 as the literature has it; the exponents to quote are under "law"
+        "approach3": _or_refusal(g.approaches.additive, _parametric, g.refused, "approach3"),
+        "generalised": _or_refusal(g.approaches.law and g.approaches.law.generalised, _parametric, g.refused, "generalised law"),
+        "law": _or_refusal(g.approaches.law, _law, g.refused, "approach3"),
+        "calibrations": {name: _calibration(c) for name, c in g.approaches.calibrations.items()},
+        "local_exponents": [{"flops": e.C, "inside": e.inside} | {name: _estimate(getattr(e, name)) for name in ("L_C", "L_N", "L_D")}
+                            for e in g.answers.local],
+        "agreement": g.approaches.agreement.text if g.approaches.agreement else None,
+        "frontier": _or_refusal(g.approaches.law, _frontier, g.refused, "approach3"),
+        "accuracy": _or_refusal(g.answers.accuracy, _accuracy, g.refused, "accuracy"),
+        "sensitivity": [_sensitivity(r) for r in g.answers.sensitivity],
+        "claims": [_claim(v) for v in g.answers.claims],
         "alternatives": [
-            {"law": s.law, "parameters": dict(s.parameters), "k": s.k, "aicc": s.aicc, "delta_aicc": s.delta_aicc,
-             "rollout_error": s.rollout_error, "rollout_n": s.rollout_n, "note": s.note} for s in g.laws],
-        "predictions": [_prediction(C, g.optimum(C), g.isoflop) for C in budgets
-                        if g.optima or g.isoflop],
+            {"law": s.law, "parameters": dict(s.parameters), "k": s.k, "aicc": s.aicc, "delta_aicc": s.delta_aicc, "rms": s.rms, "a": s.a,
+             "rollout_error": s.rollout_error, "rollout_n": s.rollout_n, "note": s.note} for s in (g.approaches.law.scores if g.approaches.law else ())],
+        "predictions": [_prediction(C, g.answers.optimum(C), g.approaches.isoflop) for C in budgets
+                        if g.answers.optima or g.approaches.isoflop],
         "refused": dict(g.refused),
     }
 
@@ -103,8 +113,26 @@ def _isoflop(fit: IsoflopFit, curves: dict[str, IsoflopFit]) -> dict:
             "refused_budgets": [{"flops": r.C, "points": len(r.points.N), "reason": r.reason} for r in fit.refused]}
 
 
+def _law(law: LawChoice) -> dict:
+    """Which law speaks, why, and what it says: the exponents to quote."""
+    reach = law.quoted.range
+    return {"speaks": law.speaks, "why": law.why, "quoted": "generalised" if law.quoted is law.generalised else "additive",
+            "range": {"low": reach.low, "high": reach.high, "decades": reach.decades}} | {
+        name: _estimate(getattr(law, name)) for name in ("a", "b", "alpha", "beta", "E", "gamma")} | {
+        "tests": [{"case": t.case, "F": t.F, "freedom": t.freedom, "p_value": t.p_value, "a": t.a} for t in law.tests],
+        "lack_of_fit": _lack(law.misfit), "lack_of_fit_additive": _lack(law.additive_misfit)}
+
+
+def _lack(misfit: LackOfFit | None) -> dict | None:
+    return None if misfit is None else dict(vars(misfit)) | {"large": misfit.large}
+
+
+def _calibration(c: Calibrated) -> dict:
+    return {"bias": c.bias, "spread": c.spread, "expected": c.expected, "corrected": _estimate(c.corrected), "refused": c.refused}
+
+
 def _parametric(fit: ParametricFit) -> dict:
-    return {name: _estimate(getattr(fit, name)) for name in ("E", "A", "B", "alpha", "beta", "a", "b", "gamma")} | {
+    return {name: _estimate(getattr(fit, name)) for name in fit.names} | {
         "percentile": {name: _estimate(fit.interval(name, "percentile")) for name in ("E", "alpha", "beta", "a", "b")},
         "objective": fit.point.value, "loss_function": str(fit.point.objective), "n": fit.n, "cells": fit.cells,
         "cluster": fit.clusters.label, "converged": bool(fit.point.converged), "at_bound": list(fit.point.at_bound),
@@ -114,7 +142,7 @@ def _parametric(fit: ParametricFit) -> dict:
                  {"value": fit.cost.p, "low": fit.cost.p, "high": fit.cost.p, "se": 0.0, "method": "given", "n": 0}}}
 
 
-def _frontier(fit: ParametricFit) -> dict:
+def _frontier(fit: LawChoice) -> dict:
     law = fit.frontier
     return {name: _estimate(getattr(law, name)) for name in ("E", "K", "gamma")}
 

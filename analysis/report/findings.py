@@ -1,22 +1,25 @@
 """What a study found, in words: the same sentences on the terminal and in the report."""
 
+import math
+
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.words import p_text, shown
 from analysis.fitted import GroupFit, Study
 from analysis.questions.claims import Verdict
 from analysis.questions.differences import Difference
+from analysis.questions.law_choice import ADDITIVE, EITHER, GENERALISED, LawChoice
 
 NAMES = {"a": "the exponent a of the best model size", "b": "the exponent b of the best amount of data",
          "alpha": "alpha, the loss exponent of N,", "beta": "beta, the loss exponent of D,",
          "gamma": "gamma, the loss exponent of compute,", "E": "the irreducible loss E"}
 
-GRAVE = ("law_outdone", "sensitive")   # doubts about the law itself: no interval holds them, so the reader hears of them at once
+GRAVE = ("sensitive", "lack_of_fit")   # doubts about the law itself: no interval holds them, so the reader hears of them at once
 MOST_SENTENCES = 4   # groups that a sentence each stays readable
 
 
 def preferred(g: GroupFit) -> tuple[str, Estimate, Estimate] | None:
     """The approach to quote: the one that uses every run, else the one that uses most."""
-    for name, fit in (("approach 3", g.parametric), ("approach 2", g.isoflop), ("approach 1", g.envelope)):
+    for name, fit in (("approach 3", g.approaches.law), ("approach 2", g.approaches.isoflop), ("approach 1", g.approaches.envelope)):
         if fit is not None:
             return name, fit.a, fit.b
     return None
@@ -59,23 +62,56 @@ def _exponents_finding(g: GroupFit) -> str:
     if quoted is None:
         return f"{where} exponents of compute-optimal training cannot be estimated from these {len(g.group.runs):,} runs."
     name, a, b = quoted
-    return (f"{where} best model size grows as C^{shown(a)} and the best amount of data as C^{shown(b)} "
-            f"({name}, {a.level:.0%} intervals, {len(g.group.runs):,} runs).")
+    law = g.approaches.law
+    how = [name if law is None else f"{name}, {law.name}{_bracket(law)}", f"{a.level:.0%} intervals", f"{len(g.group.runs):,} runs"]
+    if law is not None and law.speaks == GENERALISED and law.additive is not None:
+        how.insert(1, f"the additive law, which does not hold here, would say {shown(law.additive.a)}")
+    return (f"{where} best model size grows as C^{shown(a)} and the best amount of data as C^{shown(b)} ({'; '.join(how)})"
+            f"{''.join(f', but {doubt}' if i == 0 else f', and {doubt}' for i, doubt in enumerate(_law_doubts(law)))}.")
+
+
+def _bracket(law: LawChoice) -> str:
+    return f" with g = {shown(law.generalised.g)}" if law.generalised is not None else ""
+
+
+def _law_doubts(law: LawChoice | None) -> list[str]:
+    """What the reader must know before quoting the exponent."""
+    if law is None:
+        return []
+    said = []
+    if law.misfit is not None and law.misfit.large:
+        said.append(f"the law leaves {law.misfit.ratio:.1f} times the noise of repeats, so that no exponent of it should be relied on")
+    if law.speaks == EITHER:
+        said.append("the table does not decide between the two laws, whose intervals are joined")
+    if law.speaks == ADDITIVE:
+        said.append("whether the law is additive could not be tested")
+    if law.outdone:
+        best = law.scores[0]
+        said.append(f"{best.law} describes the runs better" + (f" and would say {best.a:.2f}" if math.isfinite(best.a) else
+                                                               " and has no best size"))
+    return said
 
 
 def _group_findings(g: GroupFit) -> list[str]:
     where = f"{g.group.label}: " if g.group.label else ""
-    said = [where + _claims_finding(g.claims)] if g.claims else []
-    if g.agreement is not None:
-        said.append(where + g.agreement.text.rstrip(".") + ".")
-    if g.isoflop is not None:
-        said.append(f"{where}the isoFLOP optimum is bracketed in {len(g.isoflop.minima)} budgets over "
-                    f"{g.isoflop.decades:.1f} decades of compute"
-                    + (f"; {len(g.isoflop.refused)} more say nothing." if g.isoflop.refused else "."))
+    said = [where + _claims_finding(g.answers.claims)] if g.answers.claims else []
+    if g.approaches.law is not None:
+        reach = g.approaches.quoted.range
+        said.append(f"{where}N* and D* lie inside the sampled sizes and data from {reach.low:.2g} to {reach.high:.2g} FLOPs "
+                    f"({reach.decades:.1f} decades): beyond, the exponents are extrapolated." if reach.decades > 0 else
+                    f"{where}the best N and D lie outside the sampled at every compute: the exponents are extrapolated throughout.")
+    said += [f"{where}{name} is biased by {c.bias:+.3f} on this grid under the law that fits: {shown(c.found)} becomes {shown(c.corrected)}."
+             for name, c in g.approaches.calibrations.items() if math.isfinite(c.bias)]
+    if g.approaches.agreement is not None:
+        said.append(where + g.approaches.agreement.text.rstrip(".") + ".")
+    if g.approaches.isoflop is not None:
+        said.append(f"{where}the isoFLOP optimum is bracketed in {len(g.approaches.isoflop.minima)} budgets over "
+                    f"{g.approaches.isoflop.decades:.1f} decades of compute"
+                    + (f"; {len(g.approaches.isoflop.refused)} more say nothing." if g.approaches.isoflop.refused else "."))
     said += [f"{where}a doubt: {d.text}." for d in g.doubts if d.code in GRAVE]
-    if g.accuracy is not None and g.accuracy.of_compute is not None:
-        said.append(f"{where}the error rate at the best use of compute falls as C^-{shown(g.accuracy.of_compute.gamma)} "
-                    f"towards {shown(g.accuracy.of_compute.E)}; the best run is {g.accuracy.best:.2%} right.")
+    if g.answers.accuracy is not None and g.answers.accuracy.of_compute is not None:
+        said.append(f"{where}the error rate at the best use of compute falls as C^-{shown(g.answers.accuracy.of_compute.gamma)} "
+                    f"towards {shown(g.answers.accuracy.of_compute.E)}; the best run is {g.answers.accuracy.best:.2%} right.")
     return said
 
 

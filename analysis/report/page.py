@@ -44,7 +44,7 @@ def environment() -> Environment:
 def report_html(study: Study, pictures: Sequence[Picture], *, command: str) -> str:
     """The page. command: how it was made, for the last line."""
     made = {table.title: table for table in tables(study)}
-    story = [made.pop(title) for title in ("Exponents", "The best use of compute", "Published claims",
+    story = [made.pop(title) for title in ("Exponents", "Special cases of the generalised law", "The best use of compute", "Published claims",
                                            "Differences between groups", "Error rate", "Minima of the isoFLOP curves") if title in made]
     return environment().get_template("report.html.j2").render(
         title=", ".join(printable(Path(s).name) for s in study.table.sources), findings=findings(study), tables=story,
@@ -75,17 +75,20 @@ def _method(study: Study) -> Lines:
         label = g.group.label or "all runs"
         if g.note:
             rows.append((label, "rows", g.note))
-        if g.parametric is not None:
-            fit = g.parametric
-            rows.append((label, "approach 3", f"{fit.point.objective}, sum {fit.point.value:.6g}, found by "
-                         f"{fit.point.agreeing} of {fit.point.starts} descents; intervals by {fit.a.method}, "
-                         f"{len(fit.draws):,} resamples"))
-            rows.append((label, "cost", fit.cost.summary().removeprefix("cost").strip()))
-        if g.isoflop is not None:
-            rows.append((label, "approach 2", f"{g.isoflop.curve} through the sizes of each budget within a factor of 10 of its "
-                         f"lowest loss, budgets {'interpolated' if g.isoflop.interpolated else 'as the table has them'}; "
-                         f"intervals by {g.isoflop.a.method}"))
-        if g.envelope is not None:
-            rows.append((label, "approach 1", f"lower envelope; intervals by {g.envelope.a.method}; the slope of a running "
-                         f"minimum would be {g.envelope.naive:.3f}, that of the grid's corners {g.envelope.design_ratio:.3f}"))
+        if g.approaches.law is not None:
+            law = g.approaches.law
+            for fit in dict.fromkeys(f for f in (law.quoted, law.other, law.additive) if f is not None):
+                rows.append((label, f"approach 3, {'additive' if fit is law.additive else 'generalised'} law",
+                             f"{fit.point.objective}, sum {fit.point.value:.6g}, found by "
+                             f"{fit.point.agreeing} of {fit.point.starts} descents; intervals by {fit.a.method}, "
+                             f"{len(fit.draws):,} resamples"))
+            rows.append((label, "which law speaks", law.why))
+            rows.append((label, "cost", law.cost.summary().removeprefix("cost").strip()))
+        if g.approaches.isoflop is not None:
+            rows.append((label, "approach 2", f"{g.approaches.isoflop.curve} through the sizes of each budget within a factor of 10 of its "
+                         f"lowest loss, budgets {'interpolated' if g.approaches.isoflop.interpolated else 'as the table has them'}; "
+                         f"intervals by {g.approaches.isoflop.a.method}"))
+        if g.approaches.envelope is not None:
+            rows.append((label, "approach 1", f"lower envelope; intervals by {g.approaches.envelope.a.method}; the slope of a running "
+                         f"minimum would be {g.approaches.envelope.naive:.3f}, that of the grid's corners {g.approaches.envelope.design_ratio:.3f}"))
     return Lines("Method", ("group", "fit", "how"), tuple(rows))

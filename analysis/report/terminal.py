@@ -9,7 +9,8 @@ from analysis.report.findings import headlines
 from analysis.report.text_tables import Lines, tables
 
 WIDTH = 100
-REPORT_ONLY = ("Sensitivity of approach 3", "Other laws", "Minima of the isoFLOP curves", "Approach 2 by other curves")
+REPORT_ONLY = ("Sensitivity of approach 3", "Other laws", "Minima of the isoFLOP curves", "Approach 2 by other curves",
+               "Local exponents along the frontier")
 
 
 def terminal_text(study: Study) -> str:

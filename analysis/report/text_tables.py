@@ -1,5 +1,6 @@
 """The numbers of a study as rows of text, for the terminal and for the report."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -30,18 +31,24 @@ class Lines:
 def tables(study: Study) -> tuple[Lines, ...]:
     """Every table that has rows, in the order of the story."""
     made = (exponents(study), predictions(study), claims(study), differences(study), accuracy(study),
-            minima(study), curves(study), alternatives(study), sensitivity(study))
+            nested(study), local(study), minima(study), curves(study), alternatives(study), sensitivity(study))
     return tuple(t for t in made if t.rows)
 
 
 EXPONENTS_NOTE = (
-    "N* grows as C^a and D* as C^b. Scatter: rms of log loss about the law. Design ratio: the slope that approach 1 would find "
-    "in the grid's own corners if the losses said nothing.")
+    "N* grows as C^a and D* as C^b. Approach 3 is the law that speaks; the additive law stands beside it, as the literature reports it. "
+    "Bias: what approaches 1 and 2 find too much on tables simulated from that law. Scatter: rms of log loss about the law, and its "
+    "cells' means in units of what repeats explain. Design ratio: the slope that approach 1 would find in the grid's own corners if the "
+    "losses said nothing.")
 CLAIMS_NOTE = (
     "Rejected: the claim is too far from this table at the 5% level, its own error allowed for. Consistent: not rejected, and the "
     f"interval is narrow enough that a value {RIVAL:g} away would have been. Undecided: not rejected, but neither would such a value "
     "be. L_N, L_D and L_C are the slopes of the loss against N, D and C alone with no irreducible loss, over the range sampled.")
+NESTED_NOTE = (
+    "Likelihood-ratio tests against L = E + (A/N^(alpha/g) + B/D^(beta/g))^g, scaled by the bootstrap. g = 1 is the additive law; E = 0 with "
+    "beta = g is Kaplan et al. 2020, equation 1.5; at infinite g the law is a product, which no size is best under.")
 LAWS_NOTE = (
+    "Least squares on the cells' log loss. a: the slope of log N* in the middle of the table. E inside the bracket: Droppo and Elibol 2021. "
     "Kaplan's joint law: ((Nc/N)^(alpha_N/alpha_D) + Dc/D)^alpha_D (Kaplan et al. 2020, equation 1.5). Broken in D: the slope in D "
     "changes once (Caballero et al. 2023, equation 1). Saturating: (L - E)/(Lmax - L)^c is the reducible part (Alabdulmohsin et al. "
     "2022, M4). The scatter counts as a parameter. Held out: fitted to the cheaper runs, asked for the next dearer ones.")
@@ -53,36 +60,78 @@ def _names(groups: Sequence[GroupFit]) -> tuple[str, ...]:
 
 def exponents(study: Study) -> Lines:
     """A column a group; with many groups, a row a group."""
-    rows = [("runs", [f"{len(g.group.runs):,}" for g in study.groups])]
-    for quantity in ("a", "b"):
-        for name, attribute in (("approach 1", "envelope"), ("approach 2", "isoflop"), ("approach 3", "parametric")):
-            rows.append((f"{quantity}, {name}", [_cell(g, attribute, quantity) for g in study.groups]))
-    for quantity, meaning in (("alpha", "alpha"), ("beta", "beta"), ("E", "E"), ("A", "A"), ("B", "B"), ("gamma", "gamma of L*(C)")):
-        rows.append((meaning, [_cell(g, "parametric", quantity) for g in study.groups]))
-    rows.append(("scatter about approach 3", [f"{g.parametric.scatter:.1%}" if g.parametric else "-" for g in study.groups]))
-    rows.append(("p of C = k N^p D", [_cost(g) for g in study.groups]))
-    rows.append(("design ratio of the grid", [
-        f"{g.envelope.design_ratio:.2f}" + (" = approach 1: not a finding" if g.envelope.indistinct else "")
-        if g.envelope else "-" for g in study.groups]))
+    told = EXPONENTS if len(study.groups) <= 3 else {name: EXPONENTS[name] for name in BRIEF}
+    rows = [(name, *(cell(g) for g in study.groups)) for name, cell in told.items()]
     if len(study.groups) <= 3:
-        return Lines("Exponents", ("", *_names(study.groups)), tuple((n, *cells) for n, cells in rows), EXPONENTS_NOTE)
-    kept = [(n, cells) for n, cells in rows if n in ("runs", "a, approach 1", "a, approach 2", "a, approach 3", "E")]
-    return Lines("Exponents", ("group", *(n for n, _ in kept)),
-                 tuple((name, *(cells[i] for _, cells in kept)) for i, name in enumerate(_names(study.groups))), EXPONENTS_NOTE)
+        return Lines("Exponents", ("", *_names(study.groups)), tuple(rows), EXPONENTS_NOTE)
+    return Lines("Exponents", ("group", *told), tuple(zip(_names(study.groups), *(row[1:] for row in rows), strict=True)), EXPONENTS_NOTE)
 
 
-def _cell(g: GroupFit, attribute: str, quantity: str) -> str:
-    fit = getattr(g, attribute)
-    return shown(getattr(fit, quantity)) if fit is not None else "refused"
+def _of_law(quantity: str) -> Callable[[GroupFit], str]:
+    return lambda g: shown(getattr(g.approaches.law, quantity)) if g.approaches.law else "refused"
+
+
+def _of_additive(g: GroupFit) -> str:
+    return shown(g.approaches.additive.a) if g.approaches.additive else "refused"
+
+
+def _of_generalised(quantity: str) -> Callable[[GroupFit], str]:
+    return lambda g: (shown(getattr(g.approaches.law.generalised, quantity))
+                      if g.approaches.law and g.approaches.law.generalised else "refused")
+
+
+def _of_curves(which: int, quantity: str) -> Callable[[GroupFit], str]:
+    def cell(g: GroupFit) -> str:
+        fit = g.approaches.envelope if which == 1 else g.approaches.isoflop
+        return "refused" if fit is None else shown(getattr(fit, quantity))
+    return cell
+
+
+def _corrected(name: str) -> Callable[[GroupFit], str]:
+    def cell(g: GroupFit) -> str:
+        found = g.approaches.calibrations.get(name)
+        if found is None:
+            return "-"
+        return "unknown" if not math.isfinite(found.bias) else f"{found.bias:+.3f}: {shown(found.corrected)}"
+    return cell
+
+
+def _misfit(additive: bool) -> Callable[[GroupFit], str]:
+    def cell(g: GroupFit) -> str:
+        law = g.approaches.law
+        fit, misfit = (None, None) if law is None else (law.additive, law.additive_misfit) if additive else (law.quoted, law.misfit)
+        if fit is None:
+            return "-"
+        return f"{fit.scatter:.1%}" + (f", {misfit.ratio:.1f} x repeats" if misfit else "")
+    return cell
+
+
+def _design_ratio(g: GroupFit) -> str:
+    envelope = g.approaches.envelope
+    return "-" if envelope is None else f"{envelope.design_ratio:.2f}" + (" = approach 1: not a finding" if envelope.indistinct else "")
 
 
 def _cost(g: GroupFit) -> str:
-    if g.parametric is None:
+    if g.approaches.law is None:
         return "-"
-    cost = g.parametric.cost
+    cost = g.approaches.law.cost
     if cost.p_estimate is None or cost.p_estimate.high - cost.p_estimate.low < 1e-6:   # the table's C is computed so
         return f"{cost.p:.6g} (C = {cost.k:.3g} N{'' if abs(cost.p - 1) < 1e-6 else f'^{cost.p:.3g}'} D)"
     return shown(cost.p_estimate)
+
+
+EXPONENTS: dict[str, Callable[[GroupFit], str]] = {   # row -> a group's cell
+    "runs": lambda g: f"{len(g.group.runs):,}",
+    "law that speaks": lambda g: g.approaches.law.name if g.approaches.law else "-",
+    "a, approach 3": _of_law("a"), "b, approach 3": _of_law("b"),
+    "g, generalised law": _of_generalised("g"), "a, generalised law": _of_generalised("a"), "a, additive law": _of_additive,
+    "a, approach 2": _of_curves(2, "a"), "  bias, approach 2: a without it": _corrected("approach 2"),
+    "a, approach 1": _of_curves(1, "a"), "  bias, approach 1: a without it": _corrected("approach 1"),
+    "alpha": _of_law("alpha"), "beta": _of_law("beta"), "E": _of_law("E"), "gamma of L*(C)": _of_law("gamma"),
+    "scatter about approach 3": _misfit(False), "scatter about the additive law": _misfit(True),
+    "p of C = k N^p D": _cost, "design ratio of the grid": _design_ratio,
+}
+BRIEF = ("runs", "law that speaks", "a, approach 3", "a, additive law", "a, approach 2", "a, approach 1", "E")   # of many groups
 
 
 def _by_group(study: Study, title: str, header: tuple[str, ...], rows_of: Callable[[GroupFit], Iterable[tuple[str, ...]]],
@@ -97,11 +146,11 @@ def predictions(study: Study) -> Lines:
     """By approach 3, and by approach 2, which says nothing of the loss."""
     def rows(g: GroupFit) -> Iterator[tuple[str, ...]]:
         for C in study.request.budgets:
-            if (o := g.optimum(C)) is not None:
+            if (o := g.answers.optimum(C)) is not None:
                 yield _prediction(C, "approach 3", o.N, o.D, shown(o.L), o.inside)
-            if g.isoflop is not None:
-                reached = [m.C for m in g.isoflop.minima]
-                yield _prediction(C, "approach 2", g.isoflop.params(C), g.isoflop.samples(C), "-", min(reached) <= C <= max(reached))
+            if g.approaches.isoflop is not None:
+                reached = [m.C for m in g.approaches.isoflop.minima]
+                yield _prediction(C, "approach 2", g.approaches.isoflop.params(C), g.approaches.isoflop.samples(C), "-", min(reached) <= C <= max(reached))
 
     return _by_group(study, "The best use of compute", ("FLOPs", "by", "model size N*", "data D*", "D*/N*", "loss L*", ""), rows)
 
@@ -113,11 +162,11 @@ def _prediction(C: float, how: str, N: Estimate, D: Estimate, loss: str, inside:
 def minima(study: Study) -> Lines:
     """Of approach 2: what every budget says, or why it says nothing."""
     def rows(g: GroupFit) -> list[tuple[str, ...]]:
-        if g.isoflop is None:
+        if g.approaches.isoflop is None:
             return []
         found = [(m.C, f"{m.N:.3g}", f"{m.D:.3g}", f"{m.D / m.N:.3g}", f"{m.L:.4g}", f"{m.N_se:.1%}", str(len(m.points.N)), "")
-                 for m in g.isoflop.minima]
-        found += [(r.C, "-", "-", "-", "-", "-", str(len(r.points.N)), f"refused: {r.reason}") for r in g.isoflop.refused]
+                 for m in g.approaches.isoflop.minima]
+        found += [(r.C, "-", "-", "-", "-", "-", str(len(r.points.N)), f"refused: {r.reason}") for r in g.approaches.isoflop.refused]
         return [(f"{C:.3g}", *rest) for C, *rest in sorted(found)]
 
     return _by_group(study, "Minima of the isoFLOP curves", ("FLOPs", "N*", "D*", "D*/N*", "loss", "sd of N*", "sizes", ""), rows,
@@ -127,9 +176,9 @@ def minima(study: Study) -> Lines:
 def curves(study: Study) -> Lines:
     """Of approach 2: how the exponents move with what is drawn through a budget."""
     def rows(g: GroupFit) -> list[tuple[str, ...]]:
-        if g.isoflop is None:
+        if g.approaches.isoflop is None:
             return []
-        drawn = {f"chosen: {g.isoflop.curve}, within a factor of 10 of the lowest": g.isoflop, **g.curves}
+        drawn = {f"chosen: {g.approaches.isoflop.curve}, within a factor of 10 of the lowest": g.approaches.isoflop, **g.approaches.curves}
         return [(kind, f"{len(fit.minima)} of {len(fit.minima) + len(fit.refused)}", shown(fit.a), shown(fit.b))
                 for kind, fit in drawn.items()]
 
@@ -143,11 +192,11 @@ def _big(e: Estimate) -> str:
 
 def claims(study: Study) -> Lines:
     """A row a claim, our estimate and a verdict a group."""
-    judged = [g for g in study.groups if g.claims]
+    judged = [g for g in study.groups if g.answers.claims]
     if not judged:
         return Lines("Published claims", (), ())
     rows = []
-    for verdicts in zip(*(g.claims for g in judged), strict=True):
+    for verdicts in zip(*(g.answers.claims for g in judged), strict=True):
         claim = verdicts[0].claim
         rows.append((claim.quantity, f"{claim.value:g}", claim.source, *(
             text for v in verdicts for text in (shown(v.estimate), f"{v.verdict} ({p_text(v.p_value)})"))))
@@ -164,9 +213,9 @@ def differences(study: Study) -> Lines:
 def accuracy(study: Study) -> Lines:
     rows = []
     for g, name in zip(study.groups, _names(study.groups), strict=True):
-        if g.accuracy is None:
+        if g.answers.accuracy is None:
             continue
-        f, compute, loss = g.accuracy, g.accuracy.of_compute, g.accuracy.of_loss
+        f, compute, loss = g.answers.accuracy, g.answers.accuracy.of_compute, g.answers.accuracy.of_loss
         rows.append((name, f"{f.best:.2%}", shown(compute.gamma) if compute else "refused",
                      shown(compute.E) if compute else "-", shown(loss.gamma) if loss else "refused",
                      shown(loss.exponent) if loss else "-"))
@@ -174,24 +223,45 @@ def accuracy(study: Study) -> Lines:
                                 "gamma of eps - k exp(-gamma L)", "m of c L^m"), tuple(rows))
 
 
+def nested(study: Study) -> Lines:
+    """The special cases of the generalised law."""
+    def rows(g: GroupFit) -> list[tuple[str, ...]]:
+        tests = g.approaches.law.tests if g.approaches.law else ()
+        return [(t.case, f"{t.F:.3g}", str(t.freedom), p_text(t.p_value), f"{t.a:.3f}" if math.isfinite(t.a) else "no best size")
+                for t in tests]
+
+    return _by_group(study, "Special cases of the generalised law", ("case", "F", "freedom", "that it holds", "a under it"), rows, NESTED_NOTE)
+
+
+def local(study: Study) -> Lines:
+    """Along the frontier: L* is no power of C where E > 0, so its exponent is told place by place."""
+    def rows(g: GroupFit) -> list[tuple[str, ...]]:
+        return [(f"{e.C:.3g}", shown(e.L_C), shown(e.L_N), shown(e.L_D), "inside the table" if e.inside else "N* or D* outside")
+                for e in g.answers.local]
+
+    return _by_group(study, "Local exponents along the frontier", ("FLOPs", "of L* in C", "of L in N", "of L in D", ""), rows,
+                     "-dlog L*/dlog C = gamma (1 - E/L*), and -dlog L/dlog N, -dlog L/dlog D at (N*, D*). N* and D* themselves are powers of "
+                     "C whatever E and g.")
+
+
 def alternatives(study: Study) -> Lines:
     def rows(g: GroupFit) -> list[tuple[str, ...]]:
-        return [(s.law, str(s.k), f"{s.delta_aicc:.1f}",
-                 f"{s.rollout_error:.2%}" if s.rollout_error is not None and s.rollout_error == s.rollout_error else "-", s.note)
-                for s in g.laws]
+        return [(s.law, str(s.k), f"{s.rms:.2%}", f"{s.delta_aicc:.1f}",
+                 f"{s.rollout_error:.2%}" if s.rollout_error is not None and s.rollout_error == s.rollout_error else "-",
+                 f"{s.a:.3f}" if math.isfinite(s.a) else "-", s.note) for s in (g.approaches.law.scores if g.approaches.law else ())]
 
-    return _by_group(study, "Other laws", ("law", "parameters", "AICc above the best", "error on the dearest runs, held out", "note"),
+    return _by_group(study, "Other laws", ("law", "parameters", "rms", "AICc above the best", "error on the dearest runs, held out", "a", "note"),
                      rows, LAWS_NOTE)
 
 
 def sensitivity(study: Study) -> Lines:
     return _by_group(study, "Sensitivity of approach 3", ("analysis", "runs", "a", "alpha", "beta", "E", "shift of a (se)", "note"),
-                     lambda g: [(r.name, f"{r.n:,}", *_moved(r, g)) for r in g.sensitivity])
+                     lambda g: [(r.name, f"{r.n:,}", *_moved(r, g)) for r in g.answers.sensitivity])
 
 
 def _moved(row: Row, g: GroupFit) -> tuple[str, ...]:
     if row.surface is None:
         return ("-", "-", "-", "-", "-", f"refused: {row.note}")
-    pairs = ((row.a, g.parametric.a), (row.surface.alpha, g.parametric.alpha), (row.surface.beta, g.parametric.beta),
-             (row.surface.E, g.parametric.E))
+    pairs = ((row.a, g.approaches.law.a), (row.surface.alpha, g.approaches.law.alpha), (row.surface.beta, g.approaches.law.beta),
+             (row.surface.E, g.approaches.law.E))
     return (*(number(x, e) for x, e in pairs), f"{row.shift:+.1f}", row.note)

@@ -44,7 +44,7 @@ def test_what_cannot_be_estimated_is_refused_by_name_and_the_rest_is_given(mixed
 
 
 def test_terminal_page_and_json_carry_one_number(mixed):
-    estimate = next(g for g in mixed.groups if g.parametric is not None).parametric.a
+    estimate = next(g for g in mixed.groups if g.approaches.law is not None).approaches.law.a
     page = report_html(mixed, (), command="fit.py")
     assert shown(estimate) in terminal_text(mixed) and shown(estimate) in page
     value, low, high = map(float, re.findall(r"-?\d+\.\d+", shown(estimate)))
@@ -78,10 +78,10 @@ def test_a_hostile_name_is_drawn_as_it_is_spelled():
 
 
 def test_plots_draw_on_the_axes_they_are_given_and_return_them(mixed):
-    group = next(g for g in mixed.groups if g.parametric is not None)
-    for draw in (lambda ax: plot_loss_against_compute(group.seen, group.parametric, ax, norm=log_norm(group.seen.N)),
-                 lambda ax: diagnosis.plot_residuals(group.parametric, ax),
-                 lambda ax: comparison.plot_exponents([None, None, group.parametric.a], group.claims, ax)):
+    group = next(g for g in mixed.groups if g.approaches.law is not None)
+    for draw in (lambda ax: plot_loss_against_compute(group.seen, group.approaches.law, ax, norm=log_norm(group.seen.N)),
+                 lambda ax: diagnosis.plot_residuals(group.approaches.quoted, ax),
+                 lambda ax: comparison.plot_exponents([(1, "approach 1", None), (3, "approach 3", group.approaches.law.a)], group.answers.claims, ax)):
         ax = Figure().subplots()
         assert draw(ax) is ax and len(ax.figure.axes) == 1
 

@@ -1,0 +1,139 @@
+"""Which law speaks: the one whose exponents are quoted, tested against claims and drawn as the frontier.
+
+The rule. The generalised law contains the additive one, so it is never the worse description; the additive law is
+better only where a table cannot tell them apart. The generalised law speaks alone where all of the following hold:
+
+- g = 1 is rejected by the likelihood-ratio test at the 1% level;
+- AICc on the cells prefers it to the additive law by more than 10 (Burnham and Anderson 2002, section 2.6);
+- it foretells dearer runs no worse, to a tenth, than the additive law does.
+
+Where any fails both speak: the value is that of the law with the lower AICc, the interval spans both laws' intervals
+(so that it covers whenever either does), and a claim is rejected only where both laws reject it. Where a table has
+too few cells for the generalised law, the additive speaks and its form is said to be untested.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from analysis.approaches.frontier import FrontierBand, FrontierLaw, OptimumEstimate
+from analysis.approaches.parametric import ParametricFit
+from analysis.estimates.estimate import Estimate, spanning
+from analysis.estimates.refusal import Doubt
+from analysis.questions import alternatives, rival_laws
+from analysis.questions.alternatives import LawScore, score_of
+from analysis.questions.lack_of_fit import LackOfFit
+from analysis.questions.nested import ADDITIVE_CASE, NestedTest
+
+REJECTED = 0.01
+WORSE = 1.1      # times the additive law's rollout error: more is worse foresight
+
+GENERALISED, EITHER, ADDITIVE = "generalised", "either", "additive"   # who speaks
+
+
+@dataclass(frozen=True, eq=False)
+class LawChoice:
+    """Both laws' fits and which of them is quoted."""
+
+    additive: ParametricFit | None        # as the literature fits it
+    generalised: ParametricFit | None
+    speaks: str                           # GENERALISED, EITHER or ADDITIVE
+    quoted: ParametricFit                 # whose values, frontier and predictions are given
+    why: str                              # one sentence
+    tests: tuple[NestedTest, ...]
+    scores: tuple[LawScore, ...]
+    misfit: LackOfFit | None              # of the quoted law; None where no run is repeated
+    additive_misfit: LackOfFit | None
+
+    @property
+    def other(self) -> ParametricFit | None:
+        """The law whose interval the quoted one's is joined with; None where one law speaks alone."""
+        if self.speaks != EITHER:
+            return None
+        return self.additive if self.quoted is self.generalised else self.generalised
+
+    def estimate(self, name: str) -> Estimate:
+        """One of the quoted law's quantities, its interval joined with the other law's where both speak."""
+        return spanning(getattr(self.quoted, name), None if self.other is None else getattr(self.other, name))
+
+    def optimum(self, C: float) -> OptimumEstimate:
+        """The quoted law's, its intervals joined."""
+        one = self.quoted.optimum(C)
+        return one if self.other is None else replace(
+            one, **{k: spanning(getattr(one, k), getattr(self.other.optimum(C), k)) for k in "NDL"})
+
+    def frontier_band(self, C) -> FrontierBand:
+        """The quoted law's, its bands joined."""
+        one = self.quoted.frontier_band(C)
+        if self.other is None:
+            return one
+        other = self.other.frontier_band(C)
+        return replace(one, **{k + end: side(getattr(one, k + end), getattr(other, k + end))
+                               for k in "NDL" for end, side in (("_low", np.minimum), ("_high", np.maximum))})
+
+    @property
+    def frontier(self) -> FrontierLaw:
+        one = self.quoted.frontier
+        return one if self.other is None else FrontierLaw(
+            *(spanning(getattr(one, k), getattr(self.other.frontier, k)) for k in ("E", "K", "gamma")))
+
+    C = property(lambda self: self.quoted.C)
+    cost = property(lambda self: self.quoted.cost)
+    a = cached_property(lambda self: self.estimate("a"))
+    b = cached_property(lambda self: self.estimate("b"))
+    alpha = cached_property(lambda self: self.estimate("alpha"))
+    beta = cached_property(lambda self: self.estimate("beta"))
+    E = cached_property(lambda self: self.estimate("E"))
+    gamma = cached_property(lambda self: self.estimate("gamma"))
+
+    @property
+    def name(self) -> str:
+        """For a sentence."""
+        return {GENERALISED: "generalised law", EITHER: "additive and generalised law", ADDITIVE: "additive law"}[self.speaks]
+
+    @property
+    def outdone(self) -> tuple[Doubt, ...]:
+        spoken = rival_laws.GENERALISED if self.quoted is self.generalised else rival_laws.ADDITIVE
+        return alternatives.doubts(self.scores, spoken)
+
+    @property
+    def warnings(self) -> tuple[Doubt, ...]:
+        undecided = [Doubt("law_undecided", self.why)] if self.speaks == EITHER else []
+        untested = [Doubt("law_untested", self.why)] if self.speaks == ADDITIVE else []
+        return (*undecided, *untested, *self.quoted.warnings, *(self.misfit.warnings if self.misfit else ()), *self.outdone)
+
+    def summary(self) -> str:
+        lines = [f"{self.name}: {self.why}", f"  a      {self.a}", f"  b      {self.b}"]
+        lines += [f"  {test.summary()}" for test in self.tests]
+        return "\n".join(lines + ([f"  {self.misfit.summary()}"] if self.misfit else []))
+
+
+def choose_law(additive: ParametricFit | None, generalised: ParametricFit | None, *, tests: tuple[NestedTest, ...] = (),
+               scores: tuple[LawScore, ...] = (), misfits: tuple[LackOfFit | None, LackOfFit | None] = (None, None),
+               untested: str = "") -> LawChoice:
+    """By the module's rule. misfits: of the additive and of the generalised law; untested: why the latter has no fit.
+
+    Raises ValueError where neither law could be fitted.
+    """
+    if additive is None and generalised is None:
+        raise ValueError("neither law could be fitted")
+    if generalised is None:
+        return LawChoice(additive, None, ADDITIVE, additive, f"g is untested: {untested}", tests, scores, misfits[0], misfits[0])
+    if additive is None:
+        return LawChoice(None, generalised, GENERALISED, generalised, "the additive law could not be fitted", tests, scores,
+                         misfits[1], None)
+    plain, joint = (score_of(scores, name) for name in (rival_laws.ADDITIVE, rival_laws.GENERALISED))
+    gain = plain.aicc - joint.aicc if plain and joint else np.nan
+    foresight = joint.rollout_error / max(plain.rollout_error, 1e-300) if plain and joint else np.nan
+    p = next((test.p_value for test in tests if test.case == ADDITIVE_CASE), np.nan)
+    said = f"g = {generalised.g}, g = 1 has p = {p:.2g}" + (f", AICc is {abs(gain):.0f} {'better' if gain > 0 else 'worse'} with g"
+                                                           if np.isfinite(gain) else "")
+    if p < REJECTED and gain > alternatives.CLEAR and not foresight > WORSE:
+        return LawChoice(additive, generalised, GENERALISED, generalised, f"the additive law does not hold ({said})", tests, scores,
+                         misfits[1], misfits[0])
+    use_joint = gain > 0 if np.isfinite(gain) else p < REJECTED
+    fails = "" if not foresight > WORSE else f", dearer runs are foretold {foresight:.1f} times as badly"
+    return LawChoice(additive, generalised, EITHER, generalised if use_joint else additive,
+                     f"the table does not settle whether the law is additive ({said}{fails})", tests, scores,
+                     misfits[1] if use_joint else misfits[0], misfits[0])

@@ -1,0 +1,110 @@
+"""Families of loss surfaces that people have proposed, in centred logs x = log N, y = log D."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+LOG2 = np.log(2.0)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Logs of the parameters of the best surfaces of the two main laws: where every law starts from."""
+
+    additive: np.ndarray     # (5,) log E, log A, log B, log alpha, log beta
+    generalised: np.ndarray  # (6,) log E, u, v, log alpha, log beta, log g: u, v as in analysis/approaches/laws/generalised.py
+
+
+@dataclass(frozen=True)
+class Law:
+    """A family of loss surfaces."""
+
+    name: str
+    names: tuple[str, ...]
+    log_loss: Callable = field(repr=False)  # (parameters (k,) or (k, R, 1), x, y, top) -> log L (n,) or (R, n)
+    starts: Callable = field(repr=False)    # (Start, normal deviates (6,)) -> parameters
+
+
+def _surface(t, x, y, top):
+    return np.log(np.exp(t[0]) + np.exp(t[1] - np.exp(t[3]) * x) + np.exp(t[2] - np.exp(t[4]) * y))
+
+
+def _no_floor(t, x, y, top):
+    return np.logaddexp(t[0] - np.exp(t[2]) * x, t[1] - np.exp(t[3]) * y)
+
+
+def _bracket(t, x, y):
+    """log of the reducible part of the generalised law: u, v, log alpha, log beta, log g."""
+    g = np.exp(t[4])
+    return g * (np.logaddexp((t[0] - np.exp(t[2]) * x) / g, (t[1] - np.exp(t[3]) * y) / g) - LOG2)
+
+
+def _generalised(t, x, y, top):
+    return np.logaddexp(t[0], _bracket(t[1:], x, y))
+
+
+def _generalised_no_floor(t, x, y, top):
+    return _bracket(t, x, y)
+
+
+def _floor_inside(t, x, y, top):
+    # Droppo and Elibol 2021, equation 2: L = (E + A/N^(alpha/g) + B/D^(beta/g))^g, here with E^g as the first parameter
+    g = np.exp(t[5])
+    return g * np.logaddexp(t[0] / g, _bracket(t[1:], x, y) / g)
+
+
+def _interaction(t, x, y, top):
+    alpha, beta = np.exp(t[3]), np.exp(t[4])
+    return np.log(np.exp(t[0]) + np.exp(t[1] - alpha * x) + np.exp(t[2] - beta * y) + np.exp(t[5] - alpha * x - beta * y))
+
+
+def _product(t, x, y, top):
+    return t[0] - t[1] * x - t[2] * y
+
+
+def _kaplan(t, x, y, top):
+    # Kaplan et al. 2020, equation 1.5: L = ((Nc/N)^(aN/aD) + Dc/D)^aD
+    aN, aD = np.exp(t[2]), np.exp(t[3])
+    return aD * np.logaddexp(t[0] - aN / aD * x, t[1] - y)
+
+
+def _broken(t, x, y, top):
+    # Caballero et al. 2023, equation 1, one break, in D: its slope changes by c at d over a width f
+    break_ = np.exp(t[7]) * np.logaddexp(0, (y - t[6]) / np.exp(t[7]))
+    return np.log(np.exp(t[0]) + np.exp(t[1] - np.exp(t[3]) * x) + np.exp(t[2] - np.exp(t[4]) * y - t[5] * break_))
+
+
+def _saturating(t, x, y, top):
+    # Alabdulmohsin et al. 2022, M4: (L - E) / (top - L)^c = reducible part; Newton in w, the logit of (L - E) / (top - E)
+    reducible = np.logaddexp(t[1] - np.exp(t[3]) * x, t[2] - np.exp(t[4]) * y)
+    E, c = np.exp(t[0]), np.exp(t[5])
+    height = np.maximum(top - E, 1e-9)   # a floor above the top fits nothing
+    w = reducible - (1 - c) * np.log(height)
+    for _ in range(8):  # slopes lie between 1 and c: a few steps are exact
+        below, above = np.logaddexp(0, -w), np.logaddexp(0, w)
+        w = w - (c * above - below + (1 - c) * np.log(height) - reducible) / (np.exp(-above) + c * np.exp(-below))
+    return np.log(E + height / (1 + np.exp(-w)))
+
+
+ADDITIVE = "E + A/N^alpha + B/D^beta"
+GENERALISED = "E + (A/N^(alpha/g) + B/D^(beta/g))^g"
+PRODUCT = "A N^-alpha D^-beta"
+_FIVE = ("log E", "log A", "log B", "log alpha", "log beta")
+
+LAWS = (
+    Law(ADDITIVE, _FIVE, _surface, lambda s, r: s.additive + r[:5]),
+    Law(GENERALISED, (*_FIVE, "log g"), _generalised, lambda s, r: s.generalised + r),
+    Law("(A/N^(alpha/g) + B/D^(beta/g))^g", (*_FIVE[1:], "log g"), _generalised_no_floor, lambda s, r: (s.generalised + r)[1:]),
+    Law("E inside the bracket (Droppo and Elibol)", (*_FIVE, "log g"), _floor_inside, lambda s, r: s.generalised + r),
+    Law("with G/(N^alpha D^beta)", (*_FIVE, "log G"), _interaction, lambda s, r: np.append(s.additive, s.additive[1:3].mean() - 1) + r),
+    Law("A/N^alpha + B/D^beta", _FIVE[1:], _no_floor, lambda s, r: (s.additive + r[:5])[1:]),
+    Law(PRODUCT, ("log A", "alpha", "beta"), _product,
+        lambda s, r: np.array([np.logaddexp(*s.additive[1:3]), 0.3, 0.3]) + r[:3]),
+    Law("Kaplan's joint law", ("log Nc", "log Dc", "log alpha_N", "log alpha_D"), _kaplan,
+        lambda s, r: np.array([s.additive[1] / np.exp(s.additive[4]), s.additive[2] / np.exp(s.additive[4]), *s.additive[3:]]) + r[:4]),
+    Law("broken in D (BNSL)", (*_FIVE, "change", "log d", "log width"), _broken,
+        lambda s, r: np.concatenate([s.additive + r[:5], [0.1 * r[0], r[1], 0.0]])),
+    Law("saturating (M4)", (*_FIVE, "log c"), _saturating,
+        lambda s, r: np.concatenate([s.additive + r[:5], [-0.5 + r[0]]])),
+)
