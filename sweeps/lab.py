@@ -66,8 +66,8 @@ def planned_grid(named: str | Callable | Task, grid: Mapping[str, Sequence] | No
     made = grid_of(task, axes, seeds if seeds is not None else 1 if own_seeds else given.seeds, {**given.choices, **(choices or {})},
                    seed_values=own_seeds)
     tuning = _tuning(task, made.axes, given.tuning, tune, by, trials, tune_seeds, at)
-    if tuning and tuning.choice in made.choices:
-        tuning = None   # a value that is given needs no tuning
+    if tuning and not tune and tuning.choice in made.choices:
+        tuning = None   # the preset's: a value that is given needs none
     data = task.load(**options_of(task, options or {}))
     return plan_grid(task, data, made, tuning=tuning, name=preset or "")
 
