@@ -60,14 +60,14 @@ def planned_grid(named: str | Callable | Task, grid: Mapping[str, Sequence] | No
     """What sweep() would train. Raises ValueError, one line, for what can't be done."""
     task = task_of(named, axes=[name for name in grid or () if name != "seed"])
     given = _preset(task, preset) if preset or not grid else Preset({}, 1)
-    axes = {**given.axes, **{name: tuple(values) for name, values in (grid or {}).items()}}
+    axes = {**given.axes, **{name: values if isinstance(values, tuple) else tuple(values) for name, values in (grid or {}).items()}}
     seed_names = names(task.cell, "repeat")
     own_seeds = next((axes.pop(name) for name in seed_names if name in axes), None)   # seeds by their values
     made = grid_of(task, axes, seeds if seeds is not None else 1 if own_seeds else given.seeds, {**given.choices, **(choices or {})},
                    seed_values=own_seeds)
     tuning = _tuning(task, made.axes, given.tuning, tune, by, trials, tune_seeds, at)
-    if tuning and tuning.choice in made.choices:
-        tuning = None   # a value that is given needs no tuning
+    if tuning and not tune and tuning.choice in made.choices:
+        tuning = None   # the preset's: a value that is given needs none
     data = task.load(**options_of(task, options or {}))
     return plan_grid(task, data, made, tuning=tuning, name=preset or "")
 

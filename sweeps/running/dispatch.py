@@ -4,7 +4,7 @@ import math
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -121,7 +121,7 @@ class Dispatcher:
         if diverged and job.table == "results":
             self._record(diverged, kind="diverged", error="the loss is no finite number", traceback="",
                          host=result.get("host", "unknown"), attempts=1)
-        if "failure" in result:
+        if "failure" in result and left:   # of a run whose rows are all here it is of no matter
             self._fail(job, **result["failure"], cells=left)
         elif left:
             self._fail(job, kind="raised", error=f"it yielded rows for {len(kept)} of {len(job.cells)} cells", traceback="",
@@ -195,9 +195,12 @@ class Dispatcher:
                 self.store.append(row)
         return found
 
+    def _held(self, job: Job) -> Mapping[tuple, object]:
+        """Rows of the table that the job's go to."""
+        return self.store.tuning if job.table == "tuning" else self.store.results
+
     def _succeed(self, job: Job, seconds: float) -> None:
-        held = self.store.tuning if job.table == "tuning" else self.store.results
-        rows = [held[identity] for identity in job.identities()]
+        rows = [self._held(job)[identity] for identity in job.identities()]
         self._attempts.pop(job, None)
         if self.saved:
             self.saved.drop(job)
@@ -219,7 +222,12 @@ class Dispatcher:
             self.watcher.failed(job, kind, error, again=True)
             whole = _Parts(job, set(parts))
             self._parts.update(dict.fromkeys(parts, whole))
-            self._again.extend(parts)
+            for part in parts:
+                rows = [self._held(part).get(identity) for identity in part.identities()]
+                if None in rows:
+                    self._again.append(part)
+                else:   # it came before the run failed
+                    self._tell_source(part, rows)
             return
         self._record(job.cells if cells is None else cells, kind=kind, error=error, traceback=traceback, host=host, attempts=attempts)
         if kind == "refused" and not self.store.results and not self.store.tuning:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from sweeps.carbs.grammar import dimension
 from sweeps.carbs.laws import ScalingLaws, scaling_laws
 from sweeps.carbs.search import BudgetSpent, Carbs
@@ -166,12 +168,11 @@ class SearchSource:
 
     def remaining(self) -> list[Job]:
         """As many runs like the last as the rest of the budget would pay for; while those are small, of the size to come."""
-        planned = self._plan.planned(self._typical) if self._typical else None
-        if planned is None:
+        if self._typical is None or self._plan.planned(self._typical) is None:
             return []
         left = self._plan.budget - self.search.spent - sum(self._plan.planned(config) for config in self._open.values())
-        usual = max(planned, USUAL_SHARE * self._plan.budget)
-        return [Job((self._plan.cell(self._typical, seed=0),))] * max(0, int(left / usual))
+        usual = grown(self._plan, self._typical, USUAL_SHARE * self._plan.budget)
+        return [Job((self._plan.cell(usual, seed=0),))] * max(0, int(left / self._plan.planned(usual)))
 
     def _next_seed(self, config: Mapping[str, object]) -> int:
         key = tuple(sorted(config.items()))
@@ -208,6 +209,33 @@ class SearchSource:
             self._tell_failed(config)
         else:
             self._tell(config, row)
+
+
+def grown(plan: SearchPlan, config: dict, cost: float) -> dict:
+    """The config, moved along every basic coordinate that makes a run dearer, alike, until it costs about so much or can't.
+
+    Itself where it costs as much. Only where costs are known beforehand.
+    """
+    start, own = plan.space.encode(config), plan.planned(config)
+
+    def price(x: np.ndarray) -> float:
+        try:
+            return plan.planned(plan.space.decode(x))
+        except ValueError:   # no run has that
+            return math.nan
+
+    dearer = np.array([price(start + step) > own for step in np.eye(len(start))], dtype=float)
+
+    def at(units: float) -> float:
+        return price(start + units * dearer)
+
+    low, high = 0.0, 1.0
+    while at(high) < cost and at(2 * high) > at(high):
+        low, high = high, 2 * high
+    for _ in range(20 if own < cost else 0):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if at(middle) < cost else (low, middle)
+    return plan.space.decode(start + low * dearer) if own < cost else config
 
 
 def front_table(search: Carbs) -> str:

@@ -127,11 +127,24 @@ def test_rounds_are_those_of_the_engine():
     assert Driver().trials_per_round == ROUND
 
 
-def test_bytes_of_a_forecast_are_the_sums_of_their_parts():
-    driver = Driver(seconds_per_trial=0.01, trials_per_round=4, base_bytes=100, bytes_per_trial=3, bytes_per_row=2)
-    plan = forecast(np.full(10, 1.0), 4, nodes=3, drivers=2, driver=driver, load=Load(data_bytes=1000, row_bytes=7))
-    assert plan.driver_bytes == 100 + 4 * 3 + 5 * 2
-    assert plan.traffic_bytes == 2 * 2 * 1000 + 10 * 7
+BYTES = dict(driver=Driver(trials_per_round=4, base_bytes=100, bytes_per_trial=3, bytes_per_row=2), load=Load(data_bytes=1000, row_bytes=7))
+
+
+def bytes_of(cells, slots=4, **more):
+    plan = forecast(np.full(cells, 1.0), slots, **BYTES | more)
+    return np.array([plan.driver_bytes, plan.traffic_bytes])
+
+
+def test_a_driver_forgets_trials_at_a_rounds_end_and_keeps_every_row():
+    """Beyond a round a cell adds its row alone, in memory and on the network; within one, its trial too."""
+    assert bytes_of(14) - bytes_of(9) == pytest.approx([5 * 2, 5 * 7])
+    assert bytes_of(3) - bytes_of(2) == pytest.approx([3 + 2, 7])
+
+
+def test_the_data_go_to_each_further_node_once_for_each_driver():
+    assert bytes_of(9, nodes=3) - bytes_of(9, nodes=2) == pytest.approx([0, 1000])
+    assert bytes_of(10, nodes=3, drivers=2) - bytes_of(10, nodes=2, drivers=2) == pytest.approx([0, 2000])
+    assert bytes_of(8, drivers=2)[0] == bytes_of(4)[0], "a driver holds its own half of the cells"
 
 
 @given(st.integers(1, 2000), st.floats(0.1, 100), st.integers(0, 5))

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.testing import assert_allclose
 from scipy import stats
 from worlds.simulated_schedules import BASE, simulated
+from worlds.sweep_cases import attempt_at
+from worlds.templates import templates
 
 from analysis.approaches.cost import fit_cost
 from analysis.estimates.refusal import TooFewPoints
@@ -20,135 +21,55 @@ from analysis.figures.theme import sheet
 from analysis.report.output import rendered
 from analysis.schedules.fits import ORDER, TRUNKS, Points, fit_schedules, holm, spent_alone
 from analysis.schedules.text import read_points, schedule_json
-from sweeps.jobs.grid import BatchRule, Grid
-from sweeps.jobs.job import CellJob
-from sweeps.jobs.trunk import CONSTANT, SINGLE_RUN, WSD, TrunkJob
-from sweeps.store.rows import differing, identity_of
+from sweeps.jobs.grid import Grid
 from sweeps.store.store import StoreError, open_store
-from sweeps.studies.schedules import PROTOCOLS, Preset, SchedulePlan, source_of
-from trainers.mnist.cell import Cell, Recipe
-from trainers.mnist.network import flops_per_image
-from trainers.mnist.train import DeviceImages
+from sweeps.studies.schedules import PROTOCOLS, SchedulePlan, SchedulePreset, source_of
+from trainers.mnist.cell import Cell
+from trainers.mnist.presets import BatchRule
+from trainers.mnist.task import TASK
+from trainers.mnist.trunk import CONSTANT, SCHEDULES, SINGLE_RUN, WSD, train_trunk
 
 CHANCE = 2.19
 ROOT = Path(__file__).resolve().parents[2]
 BUDGETS = (1.0, 0.5, 0.25)
-CELL = Cell(width=0.5, fraction=1.0, dropout=0.2, seed=3)
-COSINE = Recipe(lr=0.01, batch_size=16)
-LEVEL = replace(COSINE, schedule="constant", warmup=0.05)
 
 
 @pytest.fixture(scope="module")
-def images() -> DeviceImages:
-    """640 noisy images of ten templates: learnt within a pass, in milliseconds a run."""
-    torch.set_num_threads(1)
-    random = torch.Generator().manual_seed(0)
-    templates = torch.randn(10, 1, 28, 28, generator=random)
-
-    def split(count: int):
-        labels = torch.arange(count) % 10
-        return templates[labels] + 2.0 * torch.randn(count, 1, 28, 28, generator=random), labels
-
-    (train, train_labels), (val, val_labels) = split(640), split(200)
-    return DeviceImages(train, train_labels, val, val_labels, classes=10, name="templates", fingerprint="0" * 12)
+def arrays():
+    return templates()
 
 
-def same(one, other) -> bool:
-    """Equal bit for bit but for what the protocol's bookkeeping says, and the clock."""
-    return set(differing(one, other)) <= {"protocol", "spent_flops"}
+GRID = Grid({"width": (0.25, 0.5), "fraction": BUDGETS, "dropout": (0.0,)}, seeds=(0, 1))
+PLAN = SchedulePlan("test", SchedulePreset(GRID, tune_trials=3, tune_seeds=1), BatchRule(full=16), "float32")
 
 
-def test_a_single_run_ends_as_the_run_of_its_own_budget_bit_for_bit(images):
-    """Fails where the trunk's chunks, its evaluations on the way or its rate differ from a plain run's."""
-    [plain] = CellJob(CELL, COSINE).run(images)
-    rows = TrunkJob(CELL, COSINE, BUDGETS, (SINGLE_RUN,)).run(images)
-    assert same(rows[-1], plain)
-    assert [row.fraction for row in rows] == [0.25, 0.5, 1.0] and [row.samples for row in rows] == [160, 320, 640]
-
-
-def test_branches_do_not_disturb_their_trunk(images):
-    """Fails where a branch shares weights, optimiser state or dropout's random stream with its trunk."""
-    alone = TrunkJob(CELL, LEVEL, BUDGETS, (CONSTANT,)).run(images)
-    shared = TrunkJob(CELL, LEVEL, BUDGETS, (CONSTANT, WSD)).run(images)
-    assert all(repr(one) == repr(replace(other, train_seconds=one.train_seconds))
-               for one, other in zip(alone, [row for row in shared if row.protocol == CONSTANT], strict=True))
-    branched = [row for row in shared if row.protocol == WSD]
-    assert [row.samples for row in branched] == [row.samples for row in alone]
-    only = TrunkJob(CELL, LEVEL, BUDGETS, (WSD,)).run(images)
-    assert all(same(one, other) for one, other in zip(only, branched, strict=True))
-
-
-def test_a_branch_trains_on_from_the_trunk_and_not_from_the_start(images):
-    """Fails where the branch loses the optimiser's state or its place in the order of images."""
-    from trainers.mnist.train import Run
-    from trainers.schedule import decay_factors, rate_factors
-    run = Run(CELL, LEVEL, images)
-    run.advance([*rate_factors(40, shape="constant", warmup=0.05)[:32], *decay_factors(8)])
-    [row] = TrunkJob(CELL, LEVEL, (1.0,), (WSD,)).run(images)
-    assert row.val_loss == run.evaluate().loss and row.schedule == "wsd"
-
-
-@pytest.mark.parametrize("protocols", [(SINGLE_RUN,), (CONSTANT, WSD), (WSD,)])
-def test_what_the_rows_spent_adds_up_to_what_was_computed(images, protocols, monkeypatch):
-    """Counts the optimiser's steps themselves."""
-    from trainers.mnist.train import Run
-    steps = Counter()
-    take = Run._take_step
-    monkeypatch.setattr(Run, "_take_step", lambda run: (steps.update(["taken"]), take(run))[1])
-    job = TrunkJob(CELL, COSINE if protocols == (SINGLE_RUN,) else LEVEL, BUDGETS, protocols)
-    rows = job.run(images)
-    image = flops_per_image(CELL.width)
-    assert sum(row.spent_flops for row in rows) == steps["taken"] * COSINE.batch_size * image
-    assert all(row.flops == row.samples * image for row in rows)
-    from sweeps.jobs.job import Shape
-    cost = job.cost(Shape(train=640, val=200, classes=10))
-    assert (cost.steps, cost.evaluations) == (steps["taken"], len(rows))
-    assert {identity_of(row) for row in rows} == set(job.identities())
-
-
-def test_a_trunk_that_cannot_serve_its_protocols_is_refused():
-    with pytest.raises(ValueError, match="do not fit"):
-        TrunkJob(CELL, COSINE, BUDGETS, (CONSTANT, WSD))
-    with pytest.raises(ValueError, match="at most there"):
-        TrunkJob(replace(CELL, fraction=0.5), COSINE, BUDGETS, (SINGLE_RUN,))
-
-
-def test_a_diverging_trial_of_a_trunk_is_an_answer_and_a_diverging_trunk_an_error(images):
-    from trainers.mnist.train import Diverged
-    wild = replace(LEVEL, lr=1e30)
-    [row] = TrunkJob(CELL, wild, (1.0,), (WSD,), "tuning").run(images)
-    assert row.val_loss == float("inf") and identity_of(row) in TrunkJob(CELL, wild, (1.0,), (WSD,), "tuning").identities()
-    with pytest.raises(Diverged):
-        TrunkJob(CELL, wild, BUDGETS, (CONSTANT, WSD)).run(images)
-
-
-PLAN = SchedulePlan("test", Preset(Grid((0.25, 0.5), BUDGETS, (0, 1), (0.0,)), 3, 1), BatchRule(full=16), "float32")
-
-
-def drive(plan, images, path, *, most=10**9):
-    """The study without Ray: one job after the other into the store. Returns the jobs it ran."""
-    ran = []
-    with open_store(path, provenance={}, fingerprint=images.fingerprint) as store:
-        source = source_of(plan, store, seconds=lambda job: 1.0, classes=10)
+def drive(plan, arrays, path, *, most=10**9):
+    """The study without Ray: one job after the other into the store. Returns the jobs it ran, whether it is over, and its rows."""
+    ran, images, fingerprint = [], TASK.place(arrays, "cpu"), TASK.fingerprint(arrays)
+    with open_store(path, task=TASK, provenance={}, fingerprint=fingerprint) as store:
+        source = source_of(plan, store, seconds=lambda job: 1.0, hopeless=arrays.knowing_nothing)
         while len(ran) < most and (job := source.next()) is not None:
-            rows = job.run(images)
+            rows = list(TASK.train(job.cells, images, attempt_at(TASK, job.cells)))
             for row in rows:
                 store.append(row) if job.table == "results" else store.append_tuning(row)
-            source.finished(job, rows)
+            held = store.results if job.table == "results" else store.tuning
+            source.finished(job, [held[identity] for identity in job.identities()])
             ran.append(job)
         return ran, source.exhausted(), {key: repr(replace(row, train_seconds=0.0)) for key, row in store.results.items()}
 
 
-def test_a_stopped_study_goes_on_and_ends_with_the_same_table(images, tmp_path):
+def test_a_stopped_study_goes_on_and_ends_with_the_same_table(arrays, tmp_path):
     """Fails where a resumed study loses, repeats or changes a run, or settles on another rate."""
-    whole, over, table = drive(PLAN, images, tmp_path / "whole.parquet")
+    whole, over, table = drive(PLAN, arrays, tmp_path / "whole.parquet")
     assert over and len(table) == 12 * len(PROTOCOLS) and len(whole) == len(set(whole))
+    planned = sum(len(part.jobs()) for part in PLAN.parts())
+    assert Counter(job.table for job in whole)["results"] == planned, "the plan that was shown is not what runs"
     runs = []
-    while not (part := drive(PLAN, images, tmp_path / "parts.parquet", most=31))[1]:
+    while not (part := drive(PLAN, arrays, tmp_path / "parts.parquet", most=31))[1]:
         runs += part[0]
     runs += part[0]
     assert Counter(runs) == Counter(whole) and part[2] == table
-    assert drive(PLAN, images, tmp_path / "parts.parquet")[0] == []
+    assert drive(PLAN, arrays, tmp_path / "parts.parquet")[0] == []
 
     rates = {protocol: {} for protocol in PROTOCOLS}
     losses = {protocol: {} for protocol in PROTOCOLS}
@@ -162,13 +83,13 @@ def test_a_stopped_study_goes_on_and_ends_with_the_same_table(images, tmp_path):
     assert rates["untuned-one-rate"][0.5, 0.5] == rates["per-budget"][0.5, 0.5]
 
 
-def test_a_table_of_another_design_is_refused(images, tmp_path):
+def test_a_table_of_another_design_is_refused(arrays, tmp_path):
     """Fails where two warm-ups or batch sizes could mix within one protocol."""
     path = tmp_path / "t.parquet"
-    drive(PLAN, images, path, most=40)
+    drive(PLAN, arrays, path, most=40)
     other = replace(PLAN, batch=BatchRule(full=16, power=0.0))
     with pytest.raises(StoreError, match="another --out"):
-        drive(other, images, path)
+        drive(other, arrays, path)
 
 
 def test_with_one_batch_size_no_control_is_trained_twice():
@@ -257,12 +178,17 @@ def test_the_order_of_rows_changes_nothing():
     assert schedule_json(one) == schedule_json(other)
 
 
-def test_wsd_alone_costs_what_a_job_without_its_neighbours_spends(images):
+def test_wsd_alone_costs_what_a_run_without_its_neighbours_spends(arrays):
     """Fails where the shared trunk is charged twice or not at all."""
-    shared = TrunkJob(CELL, LEVEL, BUDGETS, (CONSTANT, WSD)).run(images)
-    alone = TrunkJob(CELL, LEVEL, BUDGETS, (WSD,)).run(images)
-    assert spent_alone(as_points(shared), WSD) == sum(row.spent_flops for row in alone)
-    assert spent_alone(as_points(shared), CONSTANT) == max(row.flops for row in shared)
+    images = TASK.place(arrays, "cpu")
+
+    def rows(*protocols):
+        return list(train_trunk([Cell(width=0.5, fraction=fraction, lr=0.01, batch_size=16, protocol=protocol, schedule=SCHEDULES[protocol])
+                                 for fraction in BUDGETS for protocol in protocols], images))
+
+    shared = as_points(rows(CONSTANT, WSD))
+    assert spent_alone(shared, WSD) == sum(row.spent_flops for row in rows(WSD))
+    assert spent_alone(shared, CONSTANT) == max(row.flops for row in rows(CONSTANT))
 
 
 def as_points(rows) -> Points:
