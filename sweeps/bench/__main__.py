@@ -14,10 +14,10 @@ if __package__ in (None, ""):
 
 from sweeps.running.exit import exit_status, leave
 
-SECTIONS = ("cell", "sweep", "growth", "start", "packs", "memory")
+SECTIONS = ("cell", "sweep", "overhead", "growth", "start", "packs", "memory")
 KINDS = ("empty", "spun", "trained")
 SIZES = {  # thorough, quick
-    "seconds": (1.0, 0.1), "repeats": (5, 3), "cells": (1000, 30), "tune_cells": (24, 4),
+    "seconds": (1.0, 0.1), "repeats": (5, 3), "cells": (1000, 30), "tune_cells": (24, 4), "empty_cells": (500, 20),
     "sizes": ([100, 500, 1000, 5000], [50, 150]), "widths": ([0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 2**3.5], [0.25, 2.0, 2**3.5]),
     "packs": ([1, 2, 5, 10], [1, 4]), "pack_widths": ([0.25, 0.5, 1.0, 2.0, 4.0], [0.25, 1.0]),
     "memory_width": (2**3.5, 2.0),  # 2^3.5 is the widest that is meant for a CPU, in the preset `standard`
@@ -40,6 +40,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--cell-seconds", type=float, default=0.25, metavar="S", help="of each (default 0.25)")
     add("--kinds", nargs="+", choices=KINDS, default=KINDS, help="of cells in a sweep (default: all)")
     add("--tune-cells", type=int, metavar="N", help="of them through tune.Tuner's defaults; 0 leaves that out")
+    add("--empty-cells", type=int, metavar="N", help="of each runner whose overhead is compared")
     add("--sizes", type=int, nargs="+", metavar="N", help="cells, from small to large sweeps")
     add("--packs", type=int, nargs="+", metavar="K", help="cells a pack")
     add("--pack-widths", type=float, nargs="+", metavar="W")
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the sections asked for, each as soon as it is done."""
     from rich.console import Console
 
-    from sweeps.bench import cells, orchestration, packs, processes
+    from sweeps.bench import cells, orchestration, overhead, packs, processes
     from sweeps.bench.tables import machine, show
     from trainers.mnist.images import load_images
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
@@ -73,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
         "cell": lambda: cells.section(args.widths, batch_size=args.batch_size, seconds=args.seconds, repeats=args.repeats, images=images),
         "sweep": lambda: orchestration.section(args.kinds, cells=args.cells, seconds=args.cell_seconds, tune_cells=args.tune_cells,
                                                cpus=args.cpus, images=images),
+        "overhead": lambda: overhead.section(cells=args.empty_cells, repeats=args.repeats, cpus=args.cpus, images=images),
         "growth": lambda: orchestration.growth_section(args.sizes, cpus=args.cpus),
         "start": lambda: processes.start_section(cpus=args.cpus),
         "packs": lambda: packs.section(args.pack_widths, args.packs, batch_size=args.batch_size, seconds=args.seconds,

@@ -36,6 +36,13 @@ BARREN_ROUNDS = 10     # times in a row that Tune may give up without an end of 
 ROUND = 5_000          # jobs a Tuner: it holds some 40 kB of each until its end
 SLOTS_EVERY_S = 5.0    # between counts of the cluster's slots: nodes come and go
 UNKNOWN_SLOTS = 1_000  # assumed where only the operator knows how far the cluster may grow
+TUNE_SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # three files a trial would cost more than a small cell
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",         # ours finishes what is running
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",      # the store is our snapshot
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",    # the searcher decides how many
+    "RAY_AIR_NEW_OUTPUT": "0",                  # whose banner no verbosity silences
+}
 
 
 @dataclass(frozen=True)
@@ -290,13 +297,7 @@ class _Unpickled(list):
 
 
 def _tuner(searcher: _Searcher, trainable: type, trials: Trials, folder: str) -> tune.Tuner:
-    os.environ.update({
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # three files a trial would cost more than a small cell
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",         # ours finishes what is running
-        "TUNE_GLOBAL_CHECKPOINT_S": "1000000",      # the store is our snapshot
-        "TUNE_MAX_PENDING_TRIALS_PG": "1000000",    # the searcher decides how many
-        "RAY_AIR_NEW_OUTPUT": "0",                  # whose banner no verbosity silences
-    })
+    os.environ.update(TUNE_SETTINGS)
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(search_alg=searcher, scheduler=_AnySlot(searcher), num_samples=-1, reuse_actors=True),
