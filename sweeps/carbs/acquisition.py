@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import erfcx
 
-from sweeps.carbs.front import monotone
+from sweeps.carbs.pareto import monotone
 from sweeps.carbs.space import Space
 from sweeps.carbs.surrogate import Warp
 
