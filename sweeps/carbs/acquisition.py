@@ -39,6 +39,11 @@ def staircase(log_cost: Array, loss: Array, low: float, high: float, warp: Warp)
     return Staircase(start, steps, high, warp.scale * steps)
 
 
+def area(steps: Staircase, warp: Warp) -> float:
+    """Under the front: loss integrated over log budget."""
+    return float(np.diff(np.append(steps.start, steps.high)) @ warp.inverse(steps.loss))
+
+
 def _steps(log_cost: Array, loss: Array, low: float, high: float) -> tuple[Array, Array]:
     reference = float(loss.max())
     inside = log_cost <= high

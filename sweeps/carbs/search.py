@@ -23,8 +23,8 @@ from sweeps.carbs.observation import Ask, Observation, cost_of, loss_of
 from sweeps.carbs.pareto import monotone
 from sweeps.carbs.space import Dimension, Space
 from sweeps.carbs.stopping import hopeless, least_loss
-from sweeps.carbs.suggest import Prospect, suggest
-from sweeps.carbs.surrogate import LossModel
+from sweeps.carbs.suggest import Prospect, fill, stagnant, suggest
+from sweeps.carbs.surrogate import LossModel, spread
 
 Array = np.ndarray
 log = logging.getLogger(__name__)
@@ -36,6 +36,10 @@ LOCAL, LEAST, RECENT = 1.0, 0.15, 10
 # Under a budget a run is charged its cost plus this share of the whole budget: cheap runs
 # aren't free, and none is so dear that its gain per cost is never the best.
 OVERHEAD = 0.01
+
+
+# Runs in flight that the models are told of, as exact algebra on them takes its time.
+FLYING = 256
 
 
 class BudgetSpent(Exception):
@@ -276,17 +280,38 @@ class Carbs:
         """The believed front through runs finished and pending."""
         mean, _ = losses.predict(X)
         log_cost = np.concatenate([now.log_cost, now.cost.predict(X[len(now.X):])[0]]) if len(X) > len(now.X) \
-            else now.log_cost
+            else now.log_cost[:len(X)]
         # A tenth below a cap that is below the floor: the front to improve is then the cap's alone.
         return staircase(log_cost, mean, min(math.log(self.floor), cap - 0.1), cap, losses.warp)
 
     def _suggest(self) -> Array:
         now = self.beliefs()
         self._learnt = now.learnt
-        pending = np.array([self.space.encode(ask.config) for ask in self._asks]).reshape(-1, self.space.width)
+        # Of a thousand runs in flight some say where the others are.
+        some = [self._asks[i] for i in spread(len(self._asks), FLYING)]
+        pending = np.array([self.space.encode(ask.config) for ask in some]).reshape(-1, self.space.width)
         cap = self._log_cap(now, pending)
-        found = suggest(self._prospect(now, pending, cap), self._rng)
+        prospect = self._prospect(now, pending, cap)
+        if self._fills(prospect) and (x := fill(prospect, self._rng)) is not None:
+            return x
+        found = suggest(prospect, self._rng)
         return self._cheapest(now, self.space.snap(found.tried), cap) if found.x is None else found.x
+
+    def _fills(self, prospect: Prospect) -> bool:
+        """Whether it is the turn of a run that fills the space: every other one at first, and once the front stagnates.
+
+        A slope towards a corner can keep the models there for good: they are only asked about what
+        they believe. Where all bounds are known a share of the runs tests them elsewhere; a front that
+        has come to rest has, by the models' own account, nothing to lose by it.
+        """
+        made = len(self.observations) + len(self._asks)
+        if not self.space.bounded or (made - self.initial) % 2 == 0:
+            return False
+        fills = 4 + self.space.width
+        if made < self.initial + 2 * fills:
+            return True
+        now, n = prospect.now, len(prospect.now.X) - fills
+        return n >= 2 and stagnant(prospect.steps, self._steps(now, prospect.losses, now.X[:n], prospect.cap), prospect.losses.warp)
 
     def _prospect(self, now: Beliefs, pending: Array, cap: float) -> Prospect:
         losses = now.loss.believe(pending) if len(pending) else now.loss
@@ -296,7 +321,7 @@ class Carbs:
         origins = everything[monotone(now.cost.predict(everything)[0], mean)]
         recent = [o.failed for o in self.observations[-RECENT:]]
         radius = max(LOCAL * (1.0 - sum(recent) / len(recent)), LEAST)
-        return Prospect(self.space, now, losses, self._steps(now, losses, everything, cap), origins, cap, radius, overhead)
+        return Prospect(self.space, now, losses, self._steps(now, losses, everything, cap), origins, cap, pending, radius, overhead)
 
     def _cheapest(self, now: Beliefs, X: Array, cap: float) -> Array:
         """Where nothing is surely within the cap: what most likely is."""

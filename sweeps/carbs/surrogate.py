@@ -141,9 +141,9 @@ class LossModel:
         """
         mean, sd = self.predict(X)
         sd = np.sqrt(sd ** 2 + self.process.noise)
-        high = np.clip((self.warp(most) - mean) / sd, -8.0, 8.0)
-        low = np.clip((np.where(np.isfinite(least), self.warp(np.maximum(least, self.warp.floor + 1e-12)), -np.inf) - mean) / sd,
-                      -9.0, high - 1e-3)
+        with np.errstate(divide="ignore"):
+            high = np.clip((self.warp(np.maximum(most, self.warp.floor)) - mean) / sd, -8.0, 8.0)
+            low = np.clip((self.warp(np.maximum(least, self.warp.floor)) - mean) / sd, -9.0, high - 1e-3)
         y = mean + sd * truncnorm.mean(low, high)
         weights = np.maximum(sd ** 2 * truncnorm.var(low, high) / self.process.noise, 1.0)
         return replace(self, process=self.process.add(self.scaling(X), y, weights))
