@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import erfcx
 
-from sweeps.carbs.front import monotone
+from sweeps.carbs.pareto import monotone
 from sweeps.carbs.space import Space
 from sweeps.carbs.surrogate import Warp
 
@@ -37,6 +37,11 @@ def staircase(log_cost: Array, loss: Array, low: float, high: float, warp: Warp)
     """Steps over [low, high] of the warped loss. Below the cheapest point the worst point stands in."""
     start, steps = _steps(log_cost, loss, low, high)
     return Staircase(start, steps, high, warp.scale * steps)
+
+
+def area(steps: Staircase, warp: Warp) -> float:
+    """Under the front: loss integrated over log budget."""
+    return float(np.diff(np.append(steps.start, steps.high)) @ warp.inverse(steps.loss))
 
 
 def _steps(log_cost: Array, loss: Array, low: float, high: float) -> tuple[Array, Array]:

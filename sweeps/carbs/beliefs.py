@@ -6,18 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sweeps.carbs import surrogate
+from sweeps.carbs.observation import Observation
 from sweeps.carbs.space import Space
 
 Array = np.ndarray
-
-
-@dataclass(frozen=True)
-class Observation:
-    """A finished or failed run as told."""
-
-    config: dict
-    loss: float | None      # None: the run failed
-    cost: float | None      # None: a failed run whose cost is unknown
 
 
 @dataclass(frozen=True)
@@ -49,7 +41,7 @@ class Beliefs:
 
 def believe(space: Space, observations: Sequence[Observation], learnt: Learnt) -> Beliefs:
     """Models given all observations, trained from where the last ones came to. Raises ValueError under 2 finished runs."""
-    finished = [o for o in observations if o.loss is not None]
+    finished = [o for o in observations if o.finished]
     if len(finished) < 2:
         raise ValueError(f"need at least 2 finished runs for a model, got {len(finished)}")
     iterations = _iterations(len(observations), learnt.fitted)
@@ -61,8 +53,18 @@ def believe(space: Space, observations: Sequence[Observation], learnt: Learnt) -
     losses = surrogate.fit_loss(X[keep], loss[keep], start=theta.get("loss"), index=learnt.warp, iterations=iterations)
     some = keep[surrogate.spread(len(keep), surrogate.TRAIN)]
     costs = surrogate.fit_cost(X[some], log_cost[some], start=theta.get("cost"), iterations=iterations)
+    losses = _with_stopped(space, observations, losses)
     failures = _fit_failure(space, observations, theta.get("failure"), iterations)
     return Beliefs(X, log_cost, losses, costs, failures, len(observations) if iterations else learnt.fitted)
+
+
+def _with_stopped(space: Space, observations: Sequence[Observation], losses: surrogate.LossModel) -> surrogate.LossModel:
+    """The loss model given runs that were stopped, too, within what is known of their ends."""
+    stopped = [o for o in observations if o.stopped][-surrogate.TRAIN:]
+    if not stopped:
+        return losses
+    least = np.array([-np.inf if o.least is None else o.least for o in stopped])
+    return losses.censored(np.array([space.encode(o.config) for o in stopped]), least, np.array([o.loss for o in stopped]))
 
 
 def _iterations(n: int, fitted: int) -> int:
@@ -74,7 +76,7 @@ def _iterations(n: int, fitted: int) -> int:
 
 def _fit_failure(space: Space, observations: Sequence[Observation], start: Array | None,
                  iterations: int) -> surrogate.FailureModel | None:
-    failed = np.array([o.loss is None for o in observations])
+    failed = np.array([o.failed for o in observations])
     if not failed.any():
         return None
     X = np.array([space.encode(o.config) for o in observations])

@@ -23,10 +23,15 @@ def _number(kind: str, name: str, value: object) -> float:
     return float(value)
 
 
-class _Scalar:
-    """What the four numeric kinds share: checks, and bounds in basic coordinates."""
+class Scalar:
+    """What the numeric kinds share: checks, and bounds in basic coordinates."""
 
     width: ClassVar[int] = 1
+
+    @property
+    def step(self) -> float:
+        """Distance of neighbouring values, in basic coordinates; 0 where there is none between any two."""
+        return 0.0
 
     def _check(self) -> None:
         kind = type(self).__name__
@@ -59,7 +64,7 @@ class _Scalar:
 
 
 @dataclass(frozen=True)
-class Linear(_Scalar):
+class Linear(Scalar):
     """A scalar that is searched as it is; `scale` is a step that matters."""
 
     center: float
@@ -78,7 +83,7 @@ class Linear(_Scalar):
 
 
 @dataclass(frozen=True)
-class Log(_Scalar):
+class Log(Scalar):
     """A positive scalar searched on a log scale: learning rates, parameters, tokens."""
 
     center: float
@@ -104,7 +109,7 @@ class Log(_Scalar):
 
 
 @dataclass(frozen=True)
-class Logit(_Scalar):
+class Logit(Scalar):
     """A share in (0, 1) searched by its odds: dropout, momentum, warm-up."""
 
     center: float
@@ -131,7 +136,7 @@ class Logit(_Scalar):
 
 
 @dataclass(frozen=True)
-class Integer(_Scalar):
+class Integer(Scalar):
     """A whole number: on a log scale (widths, batch sizes) or, with log=False, as it is (layers)."""
 
     center: int
@@ -151,6 +156,10 @@ class Integer(_Scalar):
             if value is not None and self.log and value < 1:
                 raise ValueError(f"Integer: {name} must be at least 1 on a log scale, got {value}; "
                                  "pass log=False where zero is meant")
+
+    @property
+    def step(self) -> float:
+        return 0.0 if self.log else 1.0 / self.scale
 
     def encode(self, value: int) -> list[float]:
         return [(math.log10(value) if self.log else value) / self.scale]
@@ -186,6 +195,10 @@ class Choice:
     def limits(self) -> tuple[list[float], list[float]]:
         return [0.0] * self.width, [_ONE_HOT] * self.width
 
+    @property
+    def step(self) -> float:
+        return 0.0
+
     def encode(self, value: object) -> list[float]:
         if repr(value) not in map(repr, self.options):
             raise ValueError(f"Choice: {value!r} is none of {list(self.options)}")
@@ -195,7 +208,7 @@ class Choice:
         return self.options[int(np.argmax(coordinates))]
 
 @dataclass(frozen=True)
-class PowerOfTwo(_Scalar):
+class PowerOfTwo(Scalar):
     """A whole power of two on a log scale: batch sizes, hidden widths, heads."""
 
     center: int
@@ -211,6 +224,10 @@ class PowerOfTwo(_Scalar):
             value = getattr(self, name)
             if value is not None and (value < 1 or value != round(value) or int(value) & (int(value) - 1)):
                 raise ValueError(f"PowerOfTwo: {name} must be 1, 2, 4, 8, ..., got {value}")
+
+    @property
+    def step(self) -> float:
+        return math.log10(2.0) / self.scale
 
     def encode(self, value: int) -> list[float]:
         return [math.log10(value) / self.scale]
@@ -251,6 +268,11 @@ class Listed:
         return self.encode(self.options[0]), self.encode(self.options[-1])
 
     @property
+    def step(self) -> float:
+        low, high = self.limits
+        return (high[0] - low[0]) / (len(self.options) - 1)
+
+    @property
     def log(self) -> bool:
         return self.options[0] > 0
 
@@ -274,3 +296,17 @@ class Listed:
 
 Dimension = Linear | Log | Logit | Integer | PowerOfTwo | Listed | Choice
 KINDS = {kind.__name__: kind for kind in (Linear, Log, Logit, Integer, PowerOfTwo, Listed, Choice)}
+
+
+@dataclass(frozen=True)
+class Conditional:
+    """A hyperparameter that a config has only where another, before it in the space, takes one of `values`."""
+
+    dimension: Dimension
+    on: str
+    values: tuple
+
+    def __post_init__(self):
+        object.__setattr__(self, "values", tuple(self.values) if isinstance(self.values, (tuple, list)) else (self.values,))
+        if not self.values:
+            raise ValueError(f"Conditional: needs at least one value of {self.on!r} under which it counts")

@@ -1,8 +1,12 @@
 """The performance-cost front: for every budget, the best loss believed within it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from sweeps.carbs.beliefs import Beliefs
+from sweeps.carbs.pareto import monotone
 
 Array = np.ndarray
 
@@ -32,6 +36,10 @@ class Front:
             raise ValueError(f"no run on the front costs {cost:g} or less")
         return within[-1]
 
+    def negated(self) -> "Front":
+        """Of a metric that was maximised, by rising cost and rising metric."""
+        return Front(tuple(replace(p, loss=-p.loss, low=-p.high, high=-p.low) for p in self.points))
+
     def __len__(self) -> int:
         return len(self.points)
 
@@ -39,9 +47,15 @@ class Front:
         return iter(self.points)
 
 
-def monotone(cost: Array, loss: Array) -> Array:
-    """Indices of the points no other beats at equal or lower cost, by rising cost."""
-    order = np.lexsort((loss, cost))
-    running = np.minimum.accumulate(loss[order])
-    first = np.concatenate([[True], running[1:] < running[:-1]])
-    return order[first]
+def front_of(configs: Sequence[dict], now: Beliefs) -> Front:
+    """Of finished runs, those believed to be beaten by no other at equal or lower cost; repeats are one."""
+    groups: dict[tuple, list[int]] = {}
+    for i, x in enumerate(now.X):
+        groups.setdefault(tuple(x), []).append(i)
+    first = [members[0] for members in groups.values()]
+    cost = np.array([np.exp(now.log_cost[m]).mean() for m in groups.values()])
+    belief = now.loss.interval(now.X[first])
+    counts = [len(m) for m in groups.values()]
+    return Front(tuple(
+        FrontPoint(dict(configs[first[i]]), float(cost[i]), float(belief.loss[i]), float(belief.low[i]), float(belief.high[i]),
+                   counts[i]) for i in monotone(cost, belief.loss)))

@@ -13,12 +13,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_solve, cholesky
+from scipy.linalg import LinAlgError, cho_solve, cholesky
 from scipy.linalg.lapack import dpotri, dtrtri
 from scipy.optimize import minimize
 
 Array = np.ndarray
 _ROOT5 = math.sqrt(5.0)
+# Stands for the negative log posterior of a theta whose covariance can't be factored.
+IMPOSSIBLE = 1e25
 # Variance of the cubic part in units that the quadratic part sets.
 CUBIC = 1.0
 
@@ -82,7 +84,11 @@ def objective(theta: Array, X: Array, y: Array, p: Prior, weights: Array) -> tup
     M = s * (1.0 + r + r * r / 3.0) * e
     K = 1.0 + (X * a) @ X.T + Q * Q * (1.0 + CUBIC * Q) + M
     K[np.diag_indices(n)] += noise * weights
-    L = cholesky(K, lower=True, check_finite=False)
+    try:
+        L = cholesky(K, lower=True, check_finite=False)
+    except LinAlgError:
+        # The trend's variances exceed the noise by more than doubles hold: nowhere to stay.
+        return IMPOSSIBLE, np.zeros_like(theta)
     alpha = cho_solve((L, True), y, check_finite=False)
     inverse, _ = dpotri(L, lower=1)
     inverse = np.tril(inverse) + np.tril(inverse, -1).T
@@ -99,11 +105,24 @@ def objective(theta: Array, X: Array, y: Array, p: Prior, weights: Array) -> tup
     return float(value), gradient + t / p.sd
 
 
+def _factor(K: Array) -> Array:
+    """Lower Cholesky factor, with the least jitter of a ladder that rounding makes necessary."""
+    for share in (0.0, 1e-12, 1e-10, 1e-8, 1e-6, 1e-4):
+        try:
+            return cholesky(K + share * np.diag(K).mean() * np.eye(len(K)) if share else K, lower=True, check_finite=False)
+        except LinAlgError:
+            continue
+    raise LinAlgError(f"a covariance of {len(K)} points can't be factored")
+
+
 def train(X: Array, y: Array, p: Prior, start: Array, *, weights: Array, iterations: int) -> Array:
-    """MAP hyperparameters by L-BFGS from `start`."""
-    found = minimize(objective, np.clip(start, p.low, p.high), args=(X, y, p, weights), jac=True,
+    """MAP hyperparameters by L-BFGS from `start`, or from the prior's mode where `start` has become impossible."""
+    start = np.clip(start, p.low, p.high)
+    if not objective(start, X, y, p, weights)[0] < IMPOSSIBLE:
+        start = p.mean
+    found = minimize(objective, start, args=(X, y, p, weights), jac=True,
                      method="L-BFGS-B", bounds=list(zip(p.low, p.high)), options={"maxiter": iterations})
-    return found.x
+    return found.x if found.fun < IMPOSSIBLE else start
 
 
 def doubt(theta: Array, X: Array, y: Array, p: Prior, *, weights: Array) -> Array:
@@ -147,15 +166,20 @@ class Posterior:
         # The floor is the rounding error of the difference, far below any noise we can train.
         return k.T @ self.alpha, np.sqrt(np.maximum(variance, 1e-10))
 
-    def add(self, Z: Array, y: Array) -> "Posterior":
+    def left_out(self) -> Array:
+        """(n,) residuals of each observation given all others, in its own predictive sd (Rasmussen & Williams eq. 5.12)."""
+        return self.alpha / np.sqrt((self.whiten * self.whiten).sum(0))
+
+    def add(self, Z: Array, y: Array, weights: Array | None = None) -> "Posterior":
         """The same process with more observations."""
         return condition(self.theta, np.vstack([self.X, Z]), np.concatenate([self.y, y]),
-                         np.concatenate([self.weights, np.ones(len(y))]))
+                         np.concatenate([self.weights, np.ones(len(y)) if weights is None else weights]))
 
 
 def condition(theta: Array, X: Array, y: Array, weights: Array) -> Posterior:
+    """The process given its data. Raises LinAlgError where not even the largest jitter lets K be factored."""
     K = kernel(theta, X, X)
     K[np.diag_indices(len(X))] += np.exp(theta[-1]) * weights
-    L = cholesky(K, lower=True, check_finite=False)
+    L = _factor(K)
     whiten, _ = dtrtri(L, lower=1)
     return Posterior(theta, X, y, weights, L, whiten, cho_solve((L, True), y, check_finite=False))

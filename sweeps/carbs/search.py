@@ -9,19 +9,22 @@ budget is a term of the acquisition, and a saved search continues bit for bit.
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
 
 import numpy as np
 
 from sweeps.carbs.acquisition import Staircase, staircase
-from sweeps.carbs.beliefs import Beliefs, Learnt, Observation, believe
+from sweeps.carbs.beliefs import Beliefs, Learnt, believe
 from sweeps.carbs.design import INITIAL_RADIUS, design_point
-from sweeps.carbs.front import Front, FrontPoint, monotone
+from sweeps.carbs.front import Front, front_of
 from sweeps.carbs.laws import ScalingLaws, scaling_laws
+from sweeps.carbs.observation import Ask, Observation, cost_of, loss_of
+from sweeps.carbs.pareto import monotone
 from sweeps.carbs.space import Dimension, Space
-from sweeps.carbs.suggest import Prospect, suggest
-from sweeps.carbs.surrogate import LossModel
+from sweeps.carbs.stopping import hopeless, least_loss
+from sweeps.carbs.suggest import Prospect, fill, stagnant, suggest
+from sweeps.carbs.surrogate import LossModel, spread
 
 Array = np.ndarray
 log = logging.getLogger(__name__)
@@ -35,6 +38,10 @@ LOCAL, LEAST, RECENT = 1.0, 0.15, 10
 OVERHEAD = 0.01
 
 
+# Runs in flight that the models are told of, as exact algebra on them takes its time.
+FLYING = 256
+
+
 class BudgetSpent(Exception):
     """No run fits into what is left of the budget."""
 
@@ -44,16 +51,18 @@ class CapUnreachable(ValueError):
 
 
 class Carbs:
-    """Search over `space` (name -> Log, Linear, Logit, Integer, Choice) for the whole front.
+    """Search over `space` (name -> Log, Linear, Logit, Integer, PowerOfTwo, Listed, Choice) for the whole front.
 
     max_cost: no run shall cost more; held as P(cost <= max_cost) >= 0.95 for every run let go.
     min_cost: cheaper runs than this are of no interest; by default the first finished run's cost.
     budget: what all runs together may cost; gains are then weighed against their cost.
     initial: runs drawn about the center before the models take over; at least 2.
+    maximise: larger is better. Front and laws are of the metric as told; observations hold its negative.
     """
 
     def __init__(self, space: Mapping[str, Dimension] | Space, *, seed: int = 0, max_cost: float | None = None,
-                 min_cost: float | None = None, budget: float | None = None, initial: int | None = None):
+                 min_cost: float | None = None, budget: float | None = None, initial: int | None = None,
+                 maximise: bool = False):
         self.space = space if isinstance(space, Space) else Space(space)
         for name, value in (("max_cost", max_cost), ("min_cost", min_cost), ("budget", budget)):
             if value is not None and not (math.isfinite(value) and value > 0):
@@ -65,10 +74,11 @@ class Carbs:
         if self.initial < 2:
             raise ValueError(f"initial must be at least 2, got {initial}")
         self.seed, self.max_cost, self.min_cost, self.budget = int(seed), max_cost, min_cost, budget
+        self.maximise = bool(maximise)
         self.observations: list[Observation] = []
         self.fallbacks: Counter[str] = Counter()    # why a suggestion wasn't the model's, and how often
         self._rng = np.random.default_rng(seed)
-        self._pending: list[dict] = []
+        self._asks: list[Ask] = []
         self._queue: list[dict] = []
         self._asked = 0                             # design points drawn
         self._learnt = Learnt()                     # what the last suggestion's models came to
@@ -79,70 +89,126 @@ class Carbs:
     @property
     def pending(self) -> list[dict]:
         """Configs asked for and not yet told, oldest first."""
-        return [dict(config) for config in self._pending]
+        return [dict(ask.config) for ask in self._asks]
 
     @property
     def spent(self) -> float:
         """Cost of all runs told, failed ones included."""
-        return math.fsum(o.cost for o in self.observations if o.cost is not None)
+        return float(np.sum([o.cost for o in self.observations if o.cost is not None]))
 
     @property
     def floor(self) -> float:
         """Cost below which runs are of no interest: min_cost, or the first finished run's."""
-        return self.min_cost or next(o.cost for o in self.observations if o.loss is not None)
+        return self.min_cost or next(o.cost for o in self.observations if o.finished)
 
     def enqueue(self, config: Mapping) -> None:
         """Have `ask` return this config before any of its own. Raises ValueError if it isn't of the space."""
         self._queue.append(self.space.check(config))
 
-    def adopt(self, config: Mapping) -> None:
+    def adopt(self, config: Mapping, id: str | None = None) -> None:
         """Count a run begun elsewhere (an older table, a lost message) as asked for, so that it can be told."""
-        self._pending.append(self.space.check(config))
+        config = self.space.check(config)
+        self._enter(config, id)
 
-    def ask(self) -> dict:
-        """The next config to run. Raises BudgetSpent or CapUnreachable."""
+    def recall(self, runs: Iterable[tuple[Mapping, float | None, float | None]]) -> None:
+        """Take in known runs, (config, loss, cost) each; a loss of None is a failed run, whose cost may be None.
+
+        Raises ValueError, having taken in none of them, where one of them doesn't belong.
+        """
+        known = [self._observed(self.space.check(config), loss, cost) for config, loss, cost in runs]
+        self.observations += known
+        self._beliefs = None
+
+    def ask(self, id: str | None = None) -> dict:
+        """The next config to run, told of by itself or by `id`. Raises BudgetSpent or CapUnreachable."""
+        self._refuse_known(id)
         if self._queue:
             config = self._queue.pop(0)
         elif self._model_ready():
             config = self.space.decode(self._suggest())
         else:
             config = self._design()
-        self._pending.append(config)
+        self._enter(config, id)
         return dict(config)
 
-    def tell(self, config: Mapping, *, loss: float, cost: float) -> None:
-        """A run finished. A loss of NaN or infinity is a failure that burnt `cost`."""
-        cost = _positive(cost)
-        self._settle(config, Observation(dict(config), float(loss) if math.isfinite(loss) else None, cost))
+    def tell(self, run: Mapping | str, *, loss: float, cost: float) -> None:
+        """A run, by its config or id, finished. A loss of NaN or infinity is a failure that burnt `cost`."""
+        place = self._place(run)
+        observation = self._observed(self._asks[place].config, loss_of(loss), cost_of(cost))
+        self._settle(place, observation)
 
-    def tell_failed(self, config: Mapping, cost: float | None = None) -> None:
+    def tell_failed(self, run: Mapping | str, cost: float | None = None) -> None:
         """A run crashed, diverged or ran out of memory, having burnt `cost` where known."""
-        self._settle(config, Observation(dict(config), None, None if cost is None else _positive(cost)))
+        place = self._place(run)
+        self._settle(place, self._observed(self._asks[place].config, None, cost))
 
-    def forget(self, config: Mapping) -> None:
+    def tell_stopped(self, run: Mapping | str, *, loss: float, cost: float) -> None:
+        """A run was ended early, at this loss and cost so far: it would have come out at this loss or better."""
+        place = self._place(run)
+        ask, known = self._asks[place], self._observed(self._asks[place].config, loss_of(loss), cost_of(cost))
+        least = None
+        if ask.curve and known.loss is not None and self._model_ready():
+            least = min(known.loss, least_loss(ask.curve, self._front(), max(self._full_cost(ask.config), known.cost)))
+        self._settle(place, known if known.loss is None else replace(known, stopped=True, least=least))
+
+    def report(self, run: Mapping | str, *, loss: float, cost: float) -> bool:
+        """A run has come so far. Returns whether it should go on: False where it can't reach the front."""
+        ask, loss, cost = self._asks[self._place(run)], loss_of(loss), cost_of(cost)
+        if loss is None:
+            return True     # a spike says nothing of the end: the run's owner knows what to do with it
+        if not ask.curve or cost > ask.curve[-1][0]:
+            ask.curve.append((cost, -loss if self.maximise else loss))
+        if len([o for o in self.observations if o.finished]) < 2 * self.initial:
+            return True
+        now = self.beliefs()
+        return not hopeless(ask.curve, self._front(), self._full_cost(ask.config), now.loss.noise)
+
+    def forget(self, run: Mapping | str) -> None:
         """A run was called off: neither a result nor a failure."""
-        self._pending.pop(self._place(config))
+        self._asks.pop(self._place(run))
 
-    def _place(self, config: Mapping) -> int:
-        for i, asked in enumerate(self._pending):
-            if asked == dict(config):
+    def _observed(self, config: Mapping, loss: float | None, cost: float | None) -> Observation:
+        loss = None if loss is None else loss_of(loss)
+        cost = None if cost is None and loss is None else cost_of(cost)
+        return Observation(dict(config), -loss if self.maximise and loss is not None else loss, cost)
+
+    def _full_cost(self, config: Mapping) -> float:
+        return float(np.exp(self.beliefs().cost.predict(self.space.encode(config)[None])[0][0]))
+
+    def _enter(self, config: dict, id: str | None) -> None:
+        self._refuse_known(id)
+        self._asks.append(Ask(dict(config), id))
+
+    def _refuse_known(self, id: str | None) -> None:
+        if id is not None and (not isinstance(id, str) or any(ask.id == id for ask in self._asks)):
+            raise ValueError(f"id must be a text that no run in flight has, got {id!r}")
+
+    def _place(self, run: Mapping | str) -> int:
+        """Index among the asks. Raises ValueError where there is no such run in flight."""
+        if isinstance(run, str):
+            for i, ask in enumerate(self._asks):
+                if ask.id == run:
+                    return i
+            raise ValueError(f"no run in flight has the id {run!r}")
+        for i, ask in enumerate(self._asks):
+            if ask.config == dict(run):
                 return i
-        if any(o.config == dict(config) for o in self.observations):
-            raise ValueError(f"this config has been told already: {dict(config)}")
-        raise ValueError(f"this config was never asked for: {dict(config)}; adopt it first")
+        if any(o.config == dict(run) for o in self.observations):
+            raise ValueError(f"this config has been told already: {dict(run)}")
+        raise ValueError(f"this config was never asked for: {dict(run)}; adopt it first")
 
-    def _settle(self, config: Mapping, observation: Observation) -> None:
-        self._pending.pop(self._place(config))
+    def _settle(self, place: int, observation: Observation) -> None:
+        self._asks.pop(place)
         self.observations.append(observation)
         self._beliefs = None
 
     # ------------------------------------------------------------------ first runs
 
     def _finished(self) -> list[Observation]:
-        return [o for o in self.observations if o.loss is not None]
+        return [o for o in self.observations if o.finished]
 
     def _model_ready(self) -> bool:
-        return len(self._finished()) >= 2 and len(self.observations) + len(self._pending) >= self.initial
+        return len(self._finished()) >= 2 and len(self.observations) + len(self._asks) >= self.initial
 
     def _design(self) -> dict:
         """The center, then a scrambled Sobol sequence through a Gaussian about the best run so far."""
@@ -170,9 +236,9 @@ class Carbs:
         finished, limit = self._finished(), self.max_cost or math.inf
         if self.budget is not None and finished:
             # Those in flight may each cost twice the dearest so far: one sd of the first runs' scatter.
-            left = self.budget - self.spent - 2.0 * len(self._pending) * max(o.cost for o in finished)
+            left = self.budget - self.spent - 2.0 * len(self._asks) * max(o.cost for o in finished)
             if left <= min(o.cost for o in finished):
-                raise BudgetSpent(f"spent {self.spent:.4g} of {self.budget:.4g}, {len(self._pending)} runs in flight")
+                raise BudgetSpent(f"spent {self.spent:.4g} of {self.budget:.4g}, {len(self._asks)} runs in flight")
             limit = min(limit, left)
         within = [o for o in finished if o.cost < limit]
         if within:
@@ -214,17 +280,38 @@ class Carbs:
         """The believed front through runs finished and pending."""
         mean, _ = losses.predict(X)
         log_cost = np.concatenate([now.log_cost, now.cost.predict(X[len(now.X):])[0]]) if len(X) > len(now.X) \
-            else now.log_cost
+            else now.log_cost[:len(X)]
         # A tenth below a cap that is below the floor: the front to improve is then the cap's alone.
         return staircase(log_cost, mean, min(math.log(self.floor), cap - 0.1), cap, losses.warp)
 
     def _suggest(self) -> Array:
         now = self.beliefs()
         self._learnt = now.learnt
-        pending = np.array([self.space.encode(c) for c in self._pending]).reshape(-1, self.space.width)
+        # Of a thousand runs in flight some say where the others are.
+        some = [self._asks[i] for i in spread(len(self._asks), FLYING)]
+        pending = np.array([self.space.encode(ask.config) for ask in some]).reshape(-1, self.space.width)
         cap = self._log_cap(now, pending)
-        found = suggest(self._prospect(now, pending, cap), self._rng)
+        prospect = self._prospect(now, pending, cap)
+        if self._fills(prospect) and (x := fill(prospect, self._rng)) is not None:
+            return x
+        found = suggest(prospect, self._rng)
         return self._cheapest(now, self.space.snap(found.tried), cap) if found.x is None else found.x
+
+    def _fills(self, prospect: Prospect) -> bool:
+        """Whether it is the turn of a run that fills the space: every other one at first, and once the front stagnates.
+
+        A slope towards a corner can keep the models there for good: they are only asked about what
+        they believe. Where all bounds are known a share of the runs tests them elsewhere; a front that
+        has come to rest has, by the models' own account, nothing to lose by it.
+        """
+        made = len(self.observations) + len(self._asks)
+        if not self.space.bounded or (made - self.initial) % 2 == 0:
+            return False
+        fills = 4 + self.space.width
+        if made < self.initial + 2 * fills:
+            return True
+        now, n = prospect.now, len(prospect.now.X) - fills
+        return n >= 2 and stagnant(prospect.steps, self._steps(now, prospect.losses, now.X[:n], prospect.cap), prospect.losses.warp)
 
     def _prospect(self, now: Beliefs, pending: Array, cap: float) -> Prospect:
         losses = now.loss.believe(pending) if len(pending) else now.loss
@@ -232,9 +319,9 @@ class Carbs:
         overhead = None if self.budget is None else math.log(OVERHEAD * self.budget)
         mean, _ = losses.predict(everything)
         origins = everything[monotone(now.cost.predict(everything)[0], mean)]
-        recent = [o.loss is None for o in self.observations[-RECENT:]]
+        recent = [o.failed for o in self.observations[-RECENT:]]
         radius = max(LOCAL * (1.0 - sum(recent) / len(recent)), LEAST)
-        return Prospect(self.space, now, losses, self._steps(now, losses, everything, cap), origins, cap, radius, overhead)
+        return Prospect(self.space, now, losses, self._steps(now, losses, everything, cap), origins, cap, pending, radius, overhead)
 
     def _cheapest(self, now: Beliefs, X: Array, cap: float) -> Array:
         """Where nothing is surely within the cap: what most likely is."""
@@ -253,21 +340,11 @@ class Carbs:
 
     def front(self) -> Front:
         """Finished runs no other is believed to beat at equal or lower cost, with the model's uncertainty."""
-        now = self.beliefs()
-        groups: dict[tuple, list[int]] = {}
-        for i, x in enumerate(now.X):
-            groups.setdefault(tuple(x), []).append(i)
-        first = [members[0] for members in groups.values()]
-        cost = np.array([np.exp(now.log_cost[m]).mean() for m in groups.values()])
-        mean, sd = now.loss.predict(now.X[first])
-        finished, counts = self._finished(), [len(m) for m in groups.values()]
-        warp = now.loss.warp
-        return Front(tuple(
-            FrontPoint(dict(finished[first[i]].config), float(cost[i]), float(warp.inverse(mean[i])),
-                       float(warp.inverse(mean[i] - 1.96 * sd[i])), float(warp.inverse(mean[i] + 1.96 * sd[i])),
-                       counts[i]) for i in monotone(cost, mean)))
+        front = self._front()
+        return front.negated() if self.maximise else front
 
-    # ------------------------------------------------------------------ state
+    def _front(self) -> Front:
+        return front_of([o.config for o in self._finished()], self.beliefs())
 
     def scaling_laws(self, **options: object) -> ScalingLaws:
         """Every numeric hyperparameter's optimum as a power law of the cost: see sweeps.carbs.laws.scaling_laws.
@@ -276,29 +353,51 @@ class Carbs:
         """
         return scaling_laws(self, **options)
 
+    # ------------------------------------------------------------------ state
+
     def state_dict(self) -> dict:
         """All there is, as plain JSON: a search made from it continues bit for bit."""
-        return {"space": self.space.to_json(), "seed": self.seed, "max_cost": self.max_cost,
-                "min_cost": self.min_cost, "budget": self.budget, "initial": self.initial,
-                "observations": [asdict(o) for o in self.observations], "pending": self.pending,
-                "queue": [dict(c) for c in self._queue], "asked": self._asked, **asdict(self._learnt),
+        return {"space": self.space.to_json(), "seed": self.seed, "max_cost": self.max_cost, "min_cost": self.min_cost,
+                "budget": self.budget, "initial": self.initial, "maximise": self.maximise,
+                "observations": [asdict(o) for o in self.observations], "asks": [asdict(ask) for ask in self._asks],
+                "queue": [dict(c) for c in self._queue], "asked": self._asked, "learnt": asdict(self._learnt),
                 "fallbacks": dict(self.fallbacks), "rng": self._rng.bit_generator.state}
 
     @classmethod
-    def from_state_dict(cls, state: Mapping) -> "Carbs":
-        search = cls(Space.from_json(state["space"]), seed=state["seed"], max_cost=state["max_cost"],
-                     min_cost=state["min_cost"], budget=state["budget"], initial=state["initial"])
+    def from_state_dict(cls, state: Mapping, space: Mapping[str, Dimension] | Space | None = None, **changes) -> "Carbs":
+        """The search that `state_dict` was called on; `changes` (max_cost, budget, ...) replace what it was made with.
+
+        Under another `space` (other bounds, names more or fewer) the runs so far stay known, new names
+        at their centers; runs in flight stay so, and those that the new space can't express are dropped
+        and counted in `fallbacks`.
+        """
+        words = ("seed", "max_cost", "min_cost", "budget", "initial", "maximise")
+        old = Space.from_json(state["space"])
+        search = cls(old if space is None else space, **{**{k: state[k] for k in words if k in state}, **changes})
+        asks = state.get("asks") or [{"config": c} for c in state.get("pending", [])]
+        search._asks = [Ask(a["config"], a.get("id"), [tuple(p) for p in a.get("curve", [])]) for a in asks]
         search.observations = [Observation(**o) for o in state["observations"]]
-        search._pending = [dict(c) for c in state["pending"]]
         search._queue = [dict(c) for c in state["queue"]]
         search._asked = state["asked"]
-        search._learnt = Learnt(**{name: state[name] for name in Learnt.__dataclass_fields__})
         search.fallbacks = Counter(state["fallbacks"])
         search._rng.bit_generator.state = state["rng"]
+        if search.space.to_json() == old.to_json():
+            search._learnt = Learnt(**state.get("learnt") or {k: state[k] for k in Learnt.__dataclass_fields__})
+        else:
+            search._move()
         return search
 
+    def _move(self) -> None:
+        """Runs of another space, as this one's."""
+        def kept(items: list, config_of: Callable, moved: Callable) -> list:
+            found = []
+            for item in items:
+                try:
+                    found.append(moved(item, self.space.moved(config_of(item))))
+                except ValueError:
+                    self.fallbacks["a run that the new space can't express was dropped"] += 1
+            return found
 
-def _positive(cost: float) -> float:
-    if not (math.isfinite(cost) and cost > 0):
-        raise ValueError(f"cost must be positive and finite, got {cost}; report what the run burnt in any one unit")
-    return float(cost)
+        self.observations = kept(self.observations, lambda o: o.config, lambda o, config: replace(o, config=config))
+        self._asks = kept(self._asks, lambda a: a.config, lambda a, config: replace(a, config=config))
+        self._queue = kept(self._queue, dict, lambda _, config: config)

@@ -4,15 +4,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweeps.carbs.acquisition import Staircase, climb, log_improvement, nearest, propose
+from sweeps.carbs.acquisition import Staircase, area, climb, log_improvement, nearest, propose
 from sweeps.carbs.beliefs import Beliefs
 from sweeps.carbs.space import Space
-from sweeps.carbs.surrogate import LossModel
+from sweeps.carbs.surrogate import LossModel, Warp
 
 Array = np.ndarray
 
 # Candidates drawn before the best of them are climbed from.
 CANDIDATES, CLIMBS = 1024, 4
+# A front that gained less than this share of its whole gain has stagnated.
+STAGNATION = 0.01
+FILL_DRAWS = 256
 # How far beyond the box of finished runs a candidate may lie, in basic coordinates.
 STRIDE = 0.7
 
@@ -27,6 +30,7 @@ class Prospect:
     steps: Staircase        # the believed front, pending runs included
     origins: Array          # (k, d) the runs on it
     cap: float              # log of the dearest run allowed
+    flying: Array           # (p, d) runs in flight
     radius: float           # about the origins that the models are trusted in
     overhead: float | None  # log of what a run is charged beside its cost; None: gains are not divided by costs
 
@@ -48,6 +52,24 @@ class Prospect:
             return np.maximum(self.gain(X), -1e6) - 100.0 * over * over + 20.0 * over
 
 
+def stagnant(steps: Staircase, before: Staircase, warp: Warp) -> bool:
+    """Whether the runs that made `before` into `steps` gained next to nothing of what the front has gained in all."""
+    now, then = area(steps, warp), area(before, warp)
+    start = float(warp.inverse(steps.loss.max())) * (steps.high - steps.start[0])
+    return then - now < STAGNATION * (start - now)
+
+
+def fill(prospect: Prospect, rng: np.random.Generator) -> Array | None:
+    """A point anywhere in a bounded space that is surely within the cap; None where none of those drawn is.
+
+    The models have no say beyond the cost: what they take for granted is what this tests.
+    """
+    space = prospect.space
+    X = space.snap(rng.uniform(space.low, space.high, (FILL_DRAWS, space.width)))
+    X = X[prospect.now.cost.margin(X, prospect.cap) >= 0]
+    return X[0] if len(X) else None
+
+
 @dataclass(frozen=True)
 class Suggestion:
     x: Array | None     # None: nothing tried is within the cap's margin
@@ -65,4 +87,8 @@ def suggest(prospect: Prospect, rng: np.random.Generator) -> Suggestion:
     final = final[prospect.now.cost.margin(final, prospect.cap) >= 0]
     if not len(final):
         return Suggestion(None, drawn)
-    return Suggestion(final[int(np.argmax(prospect.gain(final)))], drawn)
+    value = prospect.gain(final)
+    if len(prospect.flying):
+        # A second run of what is in flight is worth its while only where there is nothing else.
+        value = np.where(nearest(final, prospect.flying) < 1e-18, value - 1e6, value)
+    return Suggestion(final[int(np.argmax(value))], drawn)

@@ -6,11 +6,12 @@ numbers to keep between fits, and in a saved state, are theta and the loss model
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtr
 from scipy.stats import t as student
+from scipy.stats import truncnorm
 
 from sweeps.carbs import gp
 
@@ -35,7 +36,8 @@ class Scaling:
     @classmethod
     def of(cls, X: Array) -> "Scaling":
         # A column that has moved less than a tenth of a basic unit says nothing of its scale.
-        return cls(X.mean(0), np.maximum(X.std(0), 0.1))
+        most = np.maximum(np.abs(X).max(0), 1.0)    # squares of coordinates beyond 1e154 don't fit into doubles
+        return cls(most * (X / most).mean(0), np.maximum(most * (X / most).std(0), 0.1))
 
     def __call__(self, X: Array) -> Array:
         return (X - self.mean) / self.sd
@@ -94,11 +96,21 @@ def warp_of(loss: Array, index: int) -> Warp:
 
 
 @dataclass(frozen=True)
+class Interval:
+    """Of a loss free of observation noise; each (m,)."""
+
+    loss: Array
+    low: Array
+    high: Array
+
+
+@dataclass(frozen=True)
 class LossModel:
     scaling: Scaling
     warp: Warp
     index: int              # into WARPS
     process: gp.Posterior
+    surprise: float         # 1, or by how much its own data, each left out in turn, scatter more than it says
 
     def predict(self, X: Array) -> tuple[Array, Array]:
         """Mean and sd (m,) of the warped loss, without observation noise."""
@@ -107,7 +119,34 @@ class LossModel:
     def believe(self, X: Array) -> "LossModel":
         """With pending points as if they had come out at their predicted means."""
         Z = self.scaling(X)
-        return LossModel(self.scaling, self.warp, self.index, self.process.add(Z, self.process.mean(Z)))
+        return replace(self, process=self.process.add(Z, self.process.mean(Z)))
+
+    def interval(self, X: Array) -> Interval:
+        """Central 95% credible intervals, widened where the model has been surprised by its own data."""
+        mean, sd = self.predict(X)
+        reach = 1.96 * self.surprise * sd
+        return Interval(*(self.warp.inverse(y) for y in (mean, mean - reach, mean + reach)))
+
+    @property
+    def noise(self) -> float:
+        """Sd of one observation's noise, in units of the loss, where the loss is lowest."""
+        return float(math.sqrt(self.process.noise) * self.warp.scale
+                     * (self.warp.inverse(self.process.y.min()) - self.warp.floor))
+
+    def censored(self, X: Array, least: Array, most: Array) -> "LossModel":
+        """With points of which only bounds (m,) of the loss are known: a truncated normal's mean and variance each.
+
+        Of N(m, s^2) on [a, b], with alpha, beta = (a - m) / s, (b - m) / s and Z = Phi(beta) - Phi(alpha): the
+        mean m + s (phi(alpha) - phi(beta)) / Z, and as weight of the noise the variance that is left.
+        """
+        mean, sd = self.predict(X)
+        sd = np.sqrt(sd ** 2 + self.process.noise)
+        with np.errstate(divide="ignore"):
+            high = np.clip((self.warp(np.maximum(most, self.warp.floor)) - mean) / sd, -8.0, 8.0)
+            low = np.clip((self.warp(np.maximum(least, self.warp.floor)) - mean) / sd, -9.0, high - 1e-3)
+        y = mean + sd * truncnorm.mean(low, high)
+        weights = np.maximum(sd ** 2 * truncnorm.var(low, high) / self.process.noise, 1.0)
+        return replace(self, process=self.process.add(self.scaling(X), y, weights))
 
 
 def loss_prior(d: int) -> gp.Prior:
@@ -122,7 +161,7 @@ def fit_loss(X: Array, loss: Array, *, start: Array | None, index: int, iteratio
     Z, p, ones = scaling(X), loss_prior(X.shape[1]), np.ones(len(X))
     if iterations == 0 and start is not None:
         warp = warp_of(loss, index)
-        return LossModel(scaling, warp, index, gp.condition(start, Z, warp(loss), ones))
+        return _loss_model(scaling, warp, index, gp.condition(start, Z, warp(loss), ones))
 
     def score(candidate: int, theta: Array) -> float:
         warp = warp_of(loss, candidate)
@@ -138,7 +177,14 @@ def fit_loss(X: Array, loss: Array, *, start: Array | None, index: int, iteratio
         if best != index:
             index, theta = best, _trained(Z, warp_of(loss, best)(loss), p, theta, ones, iterations)
     warp = warp_of(loss, index)
-    return LossModel(scaling, warp, index, gp.condition(theta, Z, warp(loss), ones))
+    return _loss_model(scaling, warp, index, gp.condition(theta, Z, warp(loss), ones))
+
+
+def _loss_model(scaling: Scaling, warp: Warp, index: int, process: gp.Posterior) -> LossModel:
+    z = np.abs(process.left_out())
+    # The 95% quantile should be 1.96; under 20 points it is anyone's guess.
+    surprise = float(np.quantile(z, 0.95)) / 1.96 if len(z) >= 20 else 1.0
+    return LossModel(scaling, warp, index, process, min(max(surprise, 1.0), 3.0))
 
 
 # --------------------------------------------------------------------------- cost

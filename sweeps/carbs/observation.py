@@ -1,0 +1,59 @@
+"""What a search is told: asks in flight, and runs that finished, failed or were stopped."""
+
+import math
+from dataclasses import dataclass, field
+
+# Losses beyond are read as this: the models' squares of them still fit into doubles.
+LARGEST = 1e150
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A run as told."""
+
+    config: dict
+    loss: float | None              # as minimised; None: the run failed
+    cost: float | None              # burnt; None: a failed run whose cost is unknown
+    stopped: bool = False           # before its end: the loss is one that its last would have been below,
+    least: float | None = None      # and this one, where known, that it would have been above
+
+    @property
+    def finished(self) -> bool:
+        return self.loss is not None and not self.stopped
+
+    @property
+    def failed(self) -> bool:
+        return self.loss is None
+
+
+@dataclass
+class Ask:
+    """A config asked for and not yet told."""
+
+    config: dict
+    id: str | None = None
+    curve: list[tuple[float, float]] = field(default_factory=list)     # cost so far and loss, as reported
+
+
+def number(name: str, value: object, hint: str) -> float:
+    """A Python float of any scalar. Raises ValueError, with the hint, where it is none."""
+    if value is None or isinstance(value, (str, bytes, bool)):
+        raise ValueError(f"{name} must be a number, got {value!r}; {hint}")
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} must be a number, got {value!r}; {hint}") from None
+
+
+def loss_of(value: object) -> float | None:
+    """The loss; None (a failure) where it isn't finite."""
+    loss = number("loss", value, "a run that has none is told by tell_failed(config, cost=...)")
+    return min(max(loss, -LARGEST), LARGEST) if math.isfinite(loss) else None
+
+
+def cost_of(value: object) -> float:
+    hint = "report what the run burnt in any one unit"
+    cost = number("cost", value, hint)
+    if not (math.isfinite(cost) and cost > 0):
+        raise ValueError(f"cost must be positive and finite, got {cost}; {hint}")
+    return cost
