@@ -20,7 +20,7 @@ from sweeps.bench.timing import Stopwatch, Timing
 from sweeps.bench.work import Work, core_seconds, run_alone, spun
 from sweeps.jobs.job import Job
 from sweeps.jobs.source import JobList
-from sweeps.running.connect import Cluster
+from sweeps.running.cluster import Cluster
 from sweeps.running.ray_tune import run_jobs
 from sweeps.store.store import open_store
 from trainers.task import Task

@@ -5,8 +5,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
-from sweeps.carbs.dimensions import (KINDS, Choice, Conditional, Dimension, Integer, Linear, Listed, Log, Logit, PowerOfTwo,
-                                     Scalar)
+from sweeps.carbs.dimensions import KINDS, Choice, Conditional, Dimension, Integer, Linear, Listed, Log, Logit, PowerOfTwo, Scalar
 
 __all__ = ["Choice", "Conditional", "Dimension", "Integer", "Linear", "Listed", "Log", "Logit", "PowerOfTwo", "Space"]
 

@@ -24,7 +24,7 @@ from ray.tune.search import Searcher
 
 from sweeps.jobs.source import Source
 from sweeps.running.checkpoints import SavedStates
-from sweeps.running.connect import Cluster, describe
+from sweeps.running.cluster import Cluster, describe
 from sweeps.running.dispatch import Dispatcher, Patience, Watcher, last_line
 from sweeps.running.exit import SweepError, handled
 from sweeps.running.temp_folder import temp_folder

@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.cluster_utils import Cluster as RayCluster
 
-from sweeps.running.connect import Cluster, ConnectError, Host, coming_hosts, connect, describe
+from sweeps.running.cluster import Cluster, Host, coming_hosts, describe
+from sweeps.running.connect import ConnectError, connect
 from sweeps.running.temp_folder import remove
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweeps.carbs.bench.problems import Problem, closed
-from sweeps.carbs.pareto import monotone
 from sweeps.carbs.laws import scaling_laws
+from sweeps.carbs.pareto import monotone
 from sweeps.carbs.search import BudgetSpent, Carbs
 from sweeps.carbs.space import Choice, Space
 
