@@ -3,9 +3,11 @@
 import numpy as np
 import pyarrow as pa
 
-from trainers.mnist.results import SCHEMA
+from trainers.columns import schema_of
+from trainers.mnist.cell import Result
 
 E, A, B, ALPHA, BETA = 0.02, 30.0, 20.0, 0.6, 0.5
+SCHEMA = schema_of(Result, "mnist")
 COST_EXPONENT = 0.8   # C = k N^p D, as a narrow CNN's
 
 
