@@ -16,7 +16,7 @@ from analysis.table.formats.sheet import Block, Sheet, printable
 from analysis.table.quantities import Quantities, completed
 from analysis.table.roles import DATASET, FINGERPRINT, MNIST, Description, is_mnist
 from analysis.table.settings import NAMED
-from analysis.table.spelling import decimal_of
+from analysis.table.spelling import decimal_of, may_have_comma
 from analysis.table.values import Labels, Numbers, distinct_text, labels, numbers
 
 MOST_ROWS, MOST_OTHERS, MOST_VALUES = 20_000, 64, 24   # of a table whose further columns are looked at, and of those
@@ -68,8 +68,10 @@ def rows_of(sheet: Sheet, flags: Mapping[str, str], by: Sequence[str], descripti
     """
     wanted = wanted_of(sheet, flags, by, description)
     block = read_columns(sheet, wanted.columns)
-    decimal = _decimal(wanted, block, sheet)
+    decimal = sheet.dialect.decimal or "."
     cells = {name: numbers(block.columns[name], decimal) for name in wanted.as_numbers}
+    if sheet.dialect.decimal is None and (decimal := _decimal(cells, block, sheet.source)) == ",":
+        cells = {name: numbers(block.columns[name], decimal) for name in wanted.as_numbers}
     column_of, differ = _resolved(wanted.parts, cells, flags, sheet.source)
     read = Quantities({part: cells[name].values for part, name in column_of.items() if part != "seed"}, column_of)
     whole = completed(read, sheet.source)
@@ -107,15 +109,21 @@ def _unique(wanted: Wanted, cells: Mapping[str, Numbers], D: np.ndarray) -> dict
         return {"unique": D / np.maximum(cells[wanted.epochs].values, 1.0)}
 
 
-def _decimal(wanted: Wanted, block: Block, sheet: Sheet) -> str:
-    """The decimal sign of the file's text. Raises BadTable where 1,234 may be either number."""
-    if sheet.dialect.decimal is not None:
-        return sheet.dialect.decimal
-    texts = {name: text for name in wanted.as_numbers if (text := distinct_text(block.columns[name])) is not None}
+def _decimal(cells: Mapping[str, Numbers], block: Block, source: str) -> str:
+    """The decimal sign of the file's text. Raises BadTable where 1,234 may be either number.
+
+    Only text that no program would have written can show a comma, and where it does the rest is asked.
+    """
+    odd = {name: distinct_text(block.columns[name]) for name, cell in cells.items() if cell.spelled or cell.text.any()}
+    odd = {name: text for name, text in odd.items() if text is not None}
+    if not any(may_have_comma(text) for text in odd.values()):
+        return "."
+    texts = {name: odd.get(name, distinct_text(block.columns[name])) for name in cells}
+    texts = {name: text for name, text in texts.items() if text is not None}
     decimal, cell = decimal_of(list(texts.values()))
     if cell:
         name = next(n for n, text in texts.items() if pc.any(pc.equal(pc.utf8_trim_whitespace(text), cell)).as_py())
-        raise BadTable(f"{printable(sheet.source)}: is {printable(cell, 30)!r} in column {printable(name)!r} a number of thousands "
+        raise BadTable(f"{printable(source)}: is {printable(cell, 30)!r} in column {printable(name)!r} a number of thousands "
                        "or a fraction? say --decimal . or --decimal ,")
     return decimal
 

@@ -28,6 +28,11 @@ POINT = r"^[+-]?(0|\d{4,}|\d{1,3}(,\d{3})+)?\.\d+([eE].*)?\D*$|^[+-]?\d+\.(\d{1,
 EITHER = r"^[+-]?[1-9]\d{0,2},\d{3}\D*$"
 
 
+def may_have_comma(text: pa.ChunkedArray) -> bool:
+    """Whether some cell has a comma, or points, between digits as thousands or fractions have them."""
+    return any(pc.any(_matching(_trimmed(text), form)).as_py() for form in (COMMA, EITHER))
+
+
 def decimal_of(texts: Sequence[pa.ChunkedArray]) -> tuple[str, str]:
     """The decimal sign of columns of text, and a cell that leaves it open ("" where it is sure).
 

@@ -42,10 +42,10 @@ def numbers(column: pa.ChunkedArray, decimal: str = ".") -> Numbers:
 
     decimal: the sign that text has between whole and fraction.
     """
-    distinct = distinct_text(column)
     values, text = _plain_numbers(column)
     plain = Numbers(_float(values), _bool(text), 0)
-    if distinct is None or not (plain.text.any() or decimal == ","):
+    distinct = distinct_text(column) if plain.text.any() or decimal == "," else None
+    if distinct is None:
         return plain
     code, said = _codes(column), _float(spelled(distinct, decimal))
     said = np.append(said, np.nan)[code]
@@ -86,7 +86,11 @@ def values_as_labels(column: np.ndarray) -> Labels:
 
 
 def _encoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return (column if pa.types.is_dictionary(column.type) else pc.dictionary_encode(column)).unify_dictionaries()
+    """Dictionary-coded by one dictionary."""
+    if pa.types.is_dictionary(column.type):
+        return column.unify_dictionaries()
+    # In one piece: of many chunks each would bring the whole dictionary along, to be unified again.
+    return _chunked(pc.dictionary_encode(column.combine_chunks()))
 
 
 def _codes(column: pa.ChunkedArray) -> np.ndarray:

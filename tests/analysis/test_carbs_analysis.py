@@ -15,7 +15,8 @@ from analysis.carbs.found import is_tuned, read_tuned
 from analysis.estimates.estimate import Estimate
 from analysis.table.files import BadTable
 from analysis.table.runs import read_table
-from trainers.mnist.results import SCHEMA, Result
+from trainers.columns import schema_of
+from trainers.mnist.cell import Result
 
 COSTS = [1e9 * 10 ** (k / 9) for k in range(19)]
 EXPONENTS = {"params": ("Log", 0.5), "samples": ("Log", 0.45), "lr": ("Log", -0.1), "dropout": ("Logit", 0.2), "batch_size": ("Integer", 0.3)}
@@ -45,7 +46,7 @@ def row(protocol="carbs", **changes):
 
 
 def written(path, rows, laws=None):
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path)
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema_of(Result, "mnist")), path)
     if laws is not None:
         path.with_suffix(".laws.json").write_text(laws if isinstance(laws, str) else json.dumps(laws))
     return path
@@ -107,7 +108,7 @@ def test_laws_that_are_none_are_refused_in_one_line(tmp_path, capsys, laws):
 def test_a_search_without_its_laws_is_refused_with_the_way_to_have_them(tmp_path, capsys):
     path = written(tmp_path / "carbs.parquet", [row()])
     assert fit.main([str(path), "--out", str(tmp_path / "fit")]) == 2
-    assert "mnist_carbs.py --out" in capsys.readouterr().err
+    assert "laws" in (said := capsys.readouterr().err) and f"--out {path}" in said
     with pytest.raises(BadTable):
         read_tuned(str(path))
 

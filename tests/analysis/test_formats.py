@@ -3,11 +3,14 @@
 import gzip
 import io
 import json
+import time
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -190,3 +193,17 @@ def test_any_json_is_read_or_refused(tmp_path_factory, document):
         read(tmp_path_factory.mktemp("j"), json.dumps(document))
     except BadTable as why:
         assert str(why).isprintable()
+
+
+def test_time_goes_with_the_rows_and_not_with_their_square(tmp_path):
+    """The bug: each piece of a long text brought all different values along, to be unified again."""
+    spent = []
+    for rows in (100_000, 400_000):
+        random = np.random.default_rng(rows)
+        columns = {"N": [f"{x:.4f}M" for x in random.uniform(1, 1e3, rows)], "D": random.uniform(1e9, 1e11, rows), "loss": random.uniform(2, 4, rows)}
+        path = tmp_path / f"{rows}.csv"
+        pa.csv.write_csv(pa.table(columns), path)
+        start = time.process_time()
+        assert len(read_table([str(path)]).groups[0].runs) == rows
+        spent.append(time.process_time() - start)
+    assert spent[1] < 8 * spent[0]

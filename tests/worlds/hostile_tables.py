@@ -4,6 +4,7 @@ import datetime
 import decimal
 import gzip
 import io
+import json
 
 import numpy as np
 import pyarrow as pa
@@ -14,15 +15,17 @@ from worlds.simulated_study import simulated_study
 
 FIELDS = ["", "nan", "NaN", "inf", "-inf", "1e400", "-1", "0", "-0.0", "1e-320", "9" * 400, "abc", "=1+1", "=cmd|' /C calc'!A0",
           "\u202etxt", "数", "🙂", "\0", '"', '""', "\n", "1,5", "1_000", "0x10", "None", "true", "../../etc/passwd",
-          "$\\frac{1}$", "<script>alert(1)</script>", "{{ 7*7 }}", "\x1b[31m", "1e21", " 3 ", "+5", "1e", "٣"]
+          "$\\frac{1}$", "<script>alert(1)</script>", "{{ 7*7 }}", "\x1b[31m", "1e21", " 3 ", "+5", "1e", "٣", "2.5M", "1,234", "1.234,5", "1,234,567",
+          "1'000", "6e9 FLOPs", "7B tokens", "1 x 10^999", "-2,5 %", "10^10^10", "1e5k", "9" * 300 + "B"]
 NAMES = ["N", "D", "C", "L", "loss", "params", "tokens", "flops", "", " ", "n", "val_loss", "a" * 5000, "<b>", "$x", "\x1b[2J",
-         "数", "../x", "budget", "seed", "accuracy", "N.D", "\u202e"]
+         "数", "../x", "budget", "seed", "accuracy", "N.D", "\u202e",
+         "log10_params", "ln N", "epochs", "unique_tokens", "run", "key", "value", "step", "lr", "a - loss"]
 
 
 def hostile_bytes(random: np.random.Generator) -> bytes:
     """One hostile file. Most are small; now and then one is a bomb."""
-    kinds = [damaged_parquet, damaged_csv, odd_parquet, odd_csv, odd_header, damaged_gzip, noise]
-    return kinds[random.choice(len(kinds), p=[0.3, 0.2, 0.2, 0.15, 0.08, 0.05, 0.02])](random)
+    kinds = [damaged_parquet, damaged_csv, odd_parquet, odd_csv, odd_header, damaged_gzip, noise, odd_roles, json_text, laid_out]
+    return kinds[random.choice(len(kinds), p=[0.22, 0.14, 0.15, 0.13, 0.07, 0.04, 0.02, 0.07, 0.08, 0.08])](random)
 
 
 def small_study(random: np.random.Generator) -> pa.Table:
@@ -110,6 +113,47 @@ def odd_header(random: np.random.Generator) -> bytes:
     names = [str(random.choice(NAMES)) for _ in range(columns)]
     rows = np.exp(random.normal(5, 2, (12, columns)))
     return "\n".join([",".join(names), *(",".join(map(repr, map(float, row))) for row in rows)]).encode()
+
+
+def odd_roles(random: np.random.Generator) -> bytes:
+    """A study whose columns say of themselves what they are not."""
+    table = small_study(random)
+    fields = []
+    for f in table.schema:
+        said = dict(f.metadata or {})
+        if random.random() < 0.4:
+            said = {str(random.choice(["role", "law", "unit", "meaning", "\u202e"])): str(random.choice(
+                ["axis", "choice", "repeat", "measured", "clock", "N", "D", "C", "L", "accuracy", "", "x" * 9000, "<b>"])) for _ in range(3)}
+        fields.append(f.with_metadata(said))
+    table = pa.Table.from_arrays(table.columns, schema=pa.schema(fields, metadata={"task": str(random.choice(FIELDS))}))
+    at = int(random.integers(len(table.column_names)))
+    return parquet_bytes(table.set_column(at, table.schema.field(at), table.column(at)) if random.random() < 0.5
+                         else table.set_column(at, table.column_names[at], odd_column(random, len(table))))
+
+
+def json_text(random: np.random.Generator) -> bytes:
+    """Records with odd values and depths, as lines or as a document, whole or damaged."""
+    rows = small_study(random).select(["params", "samples", "flops", "val_loss", "seed"]).to_pylist()
+    for _ in range(int(random.integers(0, 6))):
+        rows[int(random.integers(len(rows)))][str(random.choice(NAMES))] = [
+            lambda: str(random.choice(FIELDS)), lambda: [1, [2]], lambda: {"value": {"value": 1}}, lambda: True, lambda: None, lambda: 10**400,
+            lambda: float("nan"), lambda: {str(random.choice(NAMES)): rows[0]["params"]}][int(random.integers(8))]()
+    document = [lambda: "\n".join(map(json.dumps, rows)), lambda: json.dumps(rows), lambda: json.dumps({"runs": rows}),
+                lambda: json.dumps({k: [r.get(k) for r in rows] for k in rows[0]}), lambda: "[" * int(random.integers(1, 99_999)),
+                lambda: json.dumps({str(i): r for i, r in enumerate(rows)})][int(random.integers(6))]()
+    content = document.encode("utf-8", "surrogatepass")
+    return damaged(content, random) if random.random() < 0.5 else content
+
+
+def laid_out(random: np.random.Generator) -> bytes:
+    """A study as Markdown, by spaces, long, or in UTF-16, whole or damaged."""
+    frame = small_study(random).select(["params", "samples", "flops", "val_loss", "seed"]).to_pandas()
+    text = [lambda: frame.to_string(index=False), lambda: frame.to_csv(index=False, sep="|"),
+            lambda: "|".join(frame.columns) + "\n" + "|".join(["---"] * 5) + "\n" + frame.to_csv(index=False, sep="|", header=False),
+            lambda: frame.assign(run=range(len(frame))).melt("run", var_name="key").to_csv(index=False),
+            lambda: frame.to_csv(index=False, sep=";", decimal=",")][int(random.integers(5))]()
+    content = text.encode(str(random.choice(["utf-8", "utf-16", "utf-8-sig", "utf-16-be", "cp037"])))
+    return damaged(content, random) if random.random() < 0.5 else content
 
 
 def odd_column(random: np.random.Generator, n: int) -> pa.Array:

@@ -8,6 +8,7 @@ from trainers.mnist.cell import Result
 
 SCHEMA = schema_of(Result, "mnist")
 E, A, B, ALPHA, BETA = 0.02, 30.0, 20.0, 0.6, 0.5
+SCHEMA = schema_of(Result, "mnist")
 COST_EXPONENT = 0.8   # C = k N^p D, as a narrow CNN's
 
 
