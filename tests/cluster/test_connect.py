@@ -15,7 +15,8 @@ import pytest
 import ray
 from hypothesis import given
 from hypothesis import strategies as st
-from ray.cluster_utils import Cluster as RayCluster
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from worlds.sweep_cases import real_cluster
 
 from sweeps.running.cluster import Cluster, Host, coming_hosts, describe
 from sweeps.running.connect import ConnectError, connect
@@ -169,23 +170,9 @@ def test_a_local_ray_serves_quietly_and_leaves_nothing_behind_even_of_a_killed_o
 
 # ---- a cluster ----
 
-@contextmanager
-def real_cluster():
-    """A real cluster on this machine; its own temp folder, short, for a socket's path is."""
-    with tempfile.TemporaryDirectory(prefix="rc-", dir="/tmp") as folder, pytest.MonkeyPatch.context() as patch:
-        (Path(folder) / "ray").mkdir()
-        patch.setenv("RAY_TMPDIR", folder)  # where a cluster writes its address down for "auto"
-        cluster = RayCluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False,
-                                                                   "temp_dir": folder})
-        try:
-            yield cluster
-        finally:
-            cluster.shutdown()
-
-
 @pytest.fixture(scope="module")
 def cluster():
-    with real_cluster() as cluster:
+    with real_cluster(num_cpus=0) as cluster:
         cluster.add_node(num_cpus=2, num_gpus=0)
         cluster.wait_for_nodes()
         yield cluster
@@ -213,15 +200,16 @@ def test_a_cluster_is_joined_and_runs_the_drivers_version_on_every_node(cluster,
         assert (joined.nodes, joined.cpus, joined.gpus) == (3, 4, 1)
         assert joined.slots(cpus=1, gpus=0.5) == 2
 
-        @ray.remote(scheduling_strategy="SPREAD")
+        @ray.remote
         def version():
             import driven as there
 
             import trainers.mnist.cell
             return there.VERSION, ray.get_runtime_context().get_node_id(), trainers.mnist.cell.__file__
-        seen = ray.get([version.remote() for _ in range(4)])
+        workers = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+        seen = ray.get([version.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote() for node in workers])
         assert {text for text, _, _ in seen} == {driven.VERSION} == {"the driver"}
-        assert len({node for _, node, _ in seen}) == 2
+        assert [node for _, node, _ in seen] == workers and len(workers) == 2
         assert not any(path.startswith(str(ROOT)) for _, _, path in seen)
 
 

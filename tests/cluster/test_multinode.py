@@ -2,27 +2,22 @@
 
 from pathlib import Path
 
-from worlds.sweep_cases import Log, NewSeeds, assert_same_rows, digits, nodes_seen, real_cluster, trained
+from worlds.sweep_cases import Log, NewSeeds, PlacedMnist, assert_same_rows, digits, nodes_seen, real_cluster, trained
 
 from sweeps.running.connect import connect
 from sweeps.running.ray_tune import Trials, run_jobs
 from sweeps.store.store import open_store, read_store
-from trainers.fingerprint import fingerprint
-from trainers.mnist.train import put_on
+from trainers.mnist.task import TASK
 
 MOST = 600  # cells; the sweep ends long before, once every node has run some
-
-
-def batch(fraction: float) -> int:
-    return 16
 
 
 class UntilSeen(NewSeeds):
     """Source: until a condition on the nodes that ran its cells holds."""
 
     def __init__(self, notes: Path, enough):
-        super().__init__(notes, seconds=0.2)
-        self._enough = enough
+        super().__init__()
+        self.notes, self._enough = notes, enough
 
     def exhausted(self):
         return self._enough(nodes_seen(self.notes)) or len(self.jobs) >= MOST
@@ -49,13 +44,12 @@ def test_cells_run_on_every_node_also_on_one_that_comes_late_and_a_node_may_die(
     with real_cluster(num_cpus=0) as ray_cluster:
         nodes = [ray_cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20) for _ in range(3)]
         with connect(ray_cluster.address) as cluster, \
-                open_store(tmp_path / "r.parquet", provenance={}, fingerprint=fingerprint(images)) as store:
+                open_store(tmp_path / "r.parquet", task=TASK, provenance={}, fingerprint=TASK.fingerprint(images)) as store:
             operator = Operator(ray_cluster, notes, nodes[1])
             source = UntilSeen(notes, lambda seen: operator.newcomer is not None and operator.newcomer.node_id in seen)
-            outcome = run_jobs(source, images=images, store=store, cluster=cluster, watcher=operator, trials=Trials())
+            outcome = run_jobs(source, task=PlacedMnist(notes, seconds=0.2), data=images, store=store, cluster=cluster, watcher=operator,
+                               trials=Trials())
     assert nodes_seen(notes) == {node.node_id for node in [*nodes, operator.newcomer]}
     assert (outcome.finished, outcome.failed, outcome.interrupted) == (len(source.jobs), 0, False)
     assert len(source.jobs) < MOST, "the node that came late stood idle"
-    cells = [job.cell for job in source.jobs]
-    assert_same_rows(read_store(tmp_path / "r.parquet").results,
-                     trained(cells, lr=0.01, batch=batch, images=put_on(images, "cpu")))
+    assert_same_rows(read_store(tmp_path / "r.parquet", task=TASK).results, trained(TASK, source.cells, images))
