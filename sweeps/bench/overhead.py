@@ -22,11 +22,11 @@ from sweeps.bench.tables import Section, Target
 from sweeps.bench.timing import Stopwatch, Timing
 from sweeps.bench.work import Work, run_alone, spun, untrained
 from sweeps.running.connect import connect
-from sweeps.running.ray_tune import TUNE_SETTINGS
+from sweeps.running.tune_settings import ENVIRONMENT, Quiet, class_kept_in_mind
 from trainers.mnist.images import Images
 from trainers.task import Task
 
-OURS_TARGET = 0.25   # most of an empty cell's driver CPU that ours may take on top of Tune, which calls nobody less than 6 times a trial
+OURS_TARGET = 0.25   # share of an empty cell's driver CPU that ours may take on top of Tune
 LOGGERS_OFF = "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"
 
 
@@ -55,12 +55,12 @@ def tune_reusing(work: Work, *, slots: int) -> Timing:
 
 
 def tune_as_ours_sets_it(work: Work, *, slots: int) -> Timing:
-    """The least that Tune takes: no snapshot, any free slot, a trial made when a slot is free. Keeps no table, survives no fault."""
+    """The least that Tune takes: no snapshot, no printing, a trial made when a slot is free, any of them. Keeps no table, survives no fault."""
     watch = Stopwatch()
     searcher = _Handing(work, slots)
-    with _environment(TUNE_SETTINGS), contextlib.suppress(_Through):
+    with _environment(ENVIRONMENT), class_kept_in_mind(), contextlib.suppress(_Through):
         _fit(work, tune.TuneConfig(search_alg=searcher, scheduler=_AnySlot(), num_samples=-1, reuse_actors=True),
-             [_Watching(watch), _Ending(searcher)], {})
+             [_Watching(watch), _Ending(searcher), Quiet()], {})
     return watch.timing("Tune, set as ours sets it", slots)
 
 
@@ -109,7 +109,7 @@ def _fit(work: Work, config: tune.TuneConfig, callbacks: list[Callback], space: 
 @contextmanager
 def _environment(wanted: dict[str, str]) -> Iterator[None]:
     """Of Tune's settings these, and no others."""
-    names = {*TUNE_SETTINGS, *wanted}
+    names = {*ENVIRONMENT, *wanted}
     before = {name: os.environ.pop(name) for name in names if name in os.environ}
     os.environ.update(wanted)
     try:

@@ -18,7 +18,6 @@ from pathlib import Path
 from ray import tune
 from ray.tune import Callback
 from ray.tune.experiment import Trial
-from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
@@ -28,6 +27,7 @@ from sweeps.running.cluster import Cluster, describe
 from sweeps.running.dispatch import Dispatcher, Patience, Watcher, last_line
 from sweeps.running.exit import SweepError, handled
 from sweeps.running.temp_folder import temp_folder
+from sweeps.running.tune_settings import ENVIRONMENT, Quiet, Unpickled, class_kept_in_mind
 from sweeps.running.worker import OURS, JobTrainable
 from sweeps.store.store import Store
 from trainers.task import Task
@@ -36,13 +36,6 @@ BARREN_ROUNDS = 10     # times in a row that Tune may give up without an end of 
 ROUND = 5_000          # jobs a Tuner: it holds some 40 kB of each until its end
 SLOTS_EVERY_S = 5.0    # between counts of the cluster's slots: nodes come and go
 UNKNOWN_SLOTS = 1_000  # assumed where only the operator knows how far the cluster may grow
-TUNE_SETTINGS = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # three files a trial would cost more than a small cell
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",         # ours finishes what is running
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",      # the store is our snapshot
-    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",    # the searcher decides how many
-    "RAY_AIR_NEW_OUTPUT": "0",                  # whose banner no verbosity silences
-}
 
 
 @dataclass(frozen=True)
@@ -85,7 +78,7 @@ def run_jobs(source: Source, *, task: Task, data: object, store: Store, cluster:
         _guard(logger, watcher)
     barren = 0
     # Tune wants a folder; nothing in it outlives the sweep.
-    with temp_folder(Path(tempfile.gettempdir()), "tune-") as folder, _interrupts(dispatcher):
+    with temp_folder(Path(tempfile.gettempdir()), "tune-") as folder, _interrupts(dispatcher), class_kept_in_mind():
         while not dispatcher.over():
             searcher, before = _Searcher(dispatcher, cluster, trials), dispatcher.succeeded + dispatcher.failed
             tuner, reason = _tuner(searcher, trainable, trials, str(folder)), ""
@@ -238,16 +231,6 @@ class _Reports(Callback):
         self._searcher.died(trial.trial_id, text.partition("\n")[2].strip() or "died without a word")
 
 
-class _Quiet(TrialProgressCallback):
-    """In the place of Tune's own, which says on the terminal that a trial stopped early has completed."""
-
-    def log_result(self, *_: object, **__: object) -> None:
-        """Nothing: the watcher shows what is to be seen."""
-
-    def on_trial_complete(self, *_: object, **__: object) -> None:
-        """Nothing."""
-
-
 def _guard(logger: Callback, watcher: Watcher) -> None:
     """Have the logger's failures told, the first of them, instead of ending the Tuner and what runs in it."""
     told = False
@@ -289,20 +272,13 @@ class _AnySlot(FIFOScheduler):
                 tune_controller.stop_trial(trial)
 
 
-class _Unpickled(list):
-    """Callbacks that Tune may use, but not pickle into a snapshot: loggers hold files and threads."""
-
-    def __reduce__(self) -> tuple:
-        return list, ()
-
-
 def _tuner(searcher: _Searcher, trainable: type, trials: Trials, folder: str) -> tune.Tuner:
-    os.environ.update(TUNE_SETTINGS)
+    os.environ.update(ENVIRONMENT)
     return tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(search_alg=searcher, scheduler=_AnySlot(searcher), num_samples=-1, reuse_actors=True),
         run_config=tune.RunConfig(storage_path=folder, name="sweep", verbose=0,
-                                  callbacks=_Unpickled([_Reports(searcher), _Quiet(), *trials.callbacks]),
+                                  callbacks=Unpickled([_Reports(searcher), Quiet(), *trials.callbacks]),
                                   failure_config=tune.FailureConfig(max_failures=0),
                                   checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False)))
 
