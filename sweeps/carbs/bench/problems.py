@@ -41,6 +41,8 @@ class Problem:
     noise_at_start: float = 0.0     # added to it at min_cost, falling as cost^-1/2
     relative_noise: bool = False    # noise in units of the loss
     cost_noise: float = 0.03        # of ln cost
+    tails: float = math.inf         # degrees of freedom of the noise, a Student t of unit scale
+    plateau: float = math.inf       # losses above are this, and have no noise of their level
     min_cost: float = 6e13          # the range of costs of interest
     max_cost: float = 6e16
 
@@ -50,12 +52,14 @@ class Problem:
 
     def true_loss(self, config: Mapping) -> float:
         N, D = self.size(config)
-        return self.ideal(N, D) + self.penalty(config, N, D)
+        return min(self.ideal(N, D) + self.penalty(config, N, D), self.plateau)
 
     def observe(self, config: Mapping, rng: np.random.Generator) -> tuple[float, float]:
         """Loss (NaN: diverged) and cost, with noise."""
         cost, loss = self.true_cost(config), self.true_loss(config)
         z, u = rng.standard_normal(2)
+        if self.tails < math.inf:
+            z = z / math.sqrt(rng.chisquare(self.tails) / self.tails)
         noise = self.loss_noise + self.noise_at_start * math.sqrt(min(1.0, self.min_cost / cost))
         noise *= loss if self.relative_noise else 1.0
         failed = self.diverges(config, *self.size(config))
@@ -222,6 +226,29 @@ def _kaplan() -> Problem:
     return four("kaplan", ideal=lambda n, d: ((2e5 / n) ** (0.4 / 0.5) + 3e6 / d) ** 0.5 * 3.0 + 0.5)
 
 
+def _reward() -> Problem:
+    """Like reinforcement learning: the loss is 1 less a reward in [0, 1], which is 0 in most of a box (a plateau, where
+    nothing is learnt), saturates with size and steps, and is seen with noise of heavy tails, largest halfway up."""
+    space = {"N": Log(1e4, 1e3, 1e6), "D": Log(1e6, 1e5, 1e8), "lr": Log(3e-4, 1e-5, 1e-1), "entropy": Log(1e-2, 1e-5, 1.0),
+             "gamma": Logit(0.95, 0.8, 0.9999), "epochs": Integer(4, 1, 32)}
+
+    def optimum(n, d):
+        return {"N": n, "D": d, "lr": 1e-3 * (n / 1e4) ** -0.3, "entropy": 3e-3, "gamma": 0.99, "epochs": 6}
+
+    def ideal(n, d):
+        return 1.0 - 0.95 / ((1.0 + (2e4 / n) ** 0.7) * (1.0 + (2e6 / d) ** 0.8))
+
+    def penalty(c, n, d):
+        best = optimum(n, d)
+        off = (0.5 * _decades(c["lr"], best["lr"]) ** 2 + 0.2 * _decades(c["entropy"], best["entropy"]) ** 2
+               + 0.5 * (_odds(c["gamma"]) - _odds(best["gamma"])) ** 2 + 0.5 * _decades(c["epochs"], best["epochs"]) ** 2)
+        reward = (1.0 - ideal(n, d)) * math.exp(-off)
+        return (1.0 - ideal(n, d)) - max(reward if off < 1.2 else 0.0, 0.0)
+
+    return Problem("reward", space, _two, ideal, penalty, optimum, loss_noise=0.03, tails=3.0, plateau=1.0,
+                   diverges=lambda c, n, d: c["lr"] > 12 * optimum(n, d)["lr"], min_cost=6e10, max_cost=6e13)
+
+
 PROBLEMS = {p.name: p for p in (
     four("P4"),
     twelve(),
@@ -232,6 +259,7 @@ PROBLEMS = {p.name: p for p in (
     four("wall", wall=2.0, steep=0.8),
     four("far", lr=1e-6, wd=1e-6),
     _narrow(),
+    _reward(),
 )}
 
 # Kept aside while the search was developed, and run once at its end.
