@@ -28,7 +28,7 @@ from worlds.sweep_cases import attempt_at, real_cluster
 import sweeps.lab
 from sweeps.running.checkpoints import decoded, encoded
 from trainers.task import Stopped
-from trainers.tasks import task_of
+from trainers.lookup import task_of
 
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"^<!-- (file|run|patch)(?::\s*(\S+))?(?:; small: (.*?))? -->\n```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -119,6 +119,7 @@ def address():
 
 
 @pytest.mark.parametrize("readme", [
+    "README.md",
     "trainers/README.md",
     "cluster/README.md",
     pytest.param("sweeps/README.md", marks=pytest.mark.slow),

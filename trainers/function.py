@@ -20,7 +20,7 @@ from pathlib import Path
 
 from trainers.columns import ARROW, Column, ColumnError, axis, choice, clock, columns, extended, identity_of, measured, repeat, typed
 from trainers.fingerprint import code_digest, fingerprint
-from trainers.source import Source, source_of
+from trainers.script import Script, script_of
 from trainers.task import Attempt, Task
 
 # What a column is called that is a letter of the law: the first name that the run returns, else the first among its settings.
@@ -60,12 +60,12 @@ class FunctionTask(Task):
     def __init__(self, function: Callable, *, axes: Sequence[str] = ()):
         """`axes`: the parameters that are on the grid; the others are choices, and one called seed a repeat.
 
-        Raises FunctionError where a parameter is no column, SourceError where the function's file can't be used.
+        Raises FunctionError where a parameter is no column, ScriptError where the function's file can't be used.
         """
         self.name = f"{Path(inspect.getfile(function)).stem if _file_of(function) else 'interactive'}:{function.__qualname__}"
         self._function = function
-        self.source = _source(function)
-        self._by_name = function.__module__ != "__main__" and "<" not in function.__qualname__ and self.source is not None
+        self.script = _script(function)
+        self._by_name = function.__module__ != "__main__" and "<" not in function.__qualname__ and self.script is not None
         self.saves = ATTEMPT in inspect.signature(function).parameters
         self.cell = _cell_type(parameters_of(function), axes)
         self.row = None
@@ -73,7 +73,7 @@ class FunctionTask(Task):
     @property
     def imports(self) -> tuple[str, ...]:
         """Packages that the function's files import."""
-        return self.source.imports if self.source else ()
+        return self.script.imports if self.script else ()
 
     def __getstate__(self) -> dict:
         """Workers import a function from its file; one that was typed in travels itself."""
@@ -84,7 +84,7 @@ class FunctionTask(Task):
         """On a worker: the function."""
         if not isinstance(self._function, str):
             return self._function
-        found = self.source.load()
+        found = self.script.load()
         for name in self._function.split("."):
             found = getattr(found, name)
         return found
@@ -103,8 +103,8 @@ class FunctionTask(Task):
         yield attempt.row(cell, **plain(returned, cell))
 
     def fingerprint(self, data: None) -> str:
-        if self.source:
-            return fingerprint("", code_digest(self.source.paths()))
+        if self.script:
+            return fingerprint("", code_digest(self.script.paths()))
         return fingerprint("", hashlib.sha256(_code_of(self._function)).hexdigest())
 
     def row_type(self, values: Mapping[str, object]) -> type:
@@ -229,10 +229,10 @@ def _file_of(function: Callable) -> Path | None:
     return file if file.is_file() and file.suffix == ".py" else None
 
 
-def _source(function: Callable) -> Source | None:
+def _script(function: Callable) -> Script | None:
     """The function's file and what it imports beside it; None for one that was typed in."""
     file = _file_of(function)
-    return source_of(file) if file else None
+    return script_of(file) if file else None
 
 
 def _code_of(function: Callable) -> bytes:

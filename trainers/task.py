@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from trainers.cost import Cost, Speed
 from trainers.fingerprint import code_digest, data_digest, fingerprint
-from trainers.source import Source, source_of
+from trainers.script import Script, script_of
 
 
 class Diverged(FloatingPointError):
@@ -149,7 +149,7 @@ class Task:
 
         By default of the task's file and what it imports beside it, and of the data (trainers.fingerprint.data_digest).
         """
-        files = self.shipped[0] if self.shipped else source_of(Path(inspect.getfile(type(self))))
+        files = self.shipped[0] if self.shipped else script_of(Path(inspect.getfile(type(self))))
         return fingerprint(data_digest(data), code_digest(files.paths()))
 
     def row_type(self, values: Mapping[str, object]) -> type:
@@ -160,13 +160,13 @@ class Task:
         return (_load, self.shipped) if self.shipped else super().__reduce_ex__(protocol)
 
 
-def _load(source: Source, name: str) -> Task:
+def _load(script: Script, name: str) -> Task:
     """On a worker: the task that a user's file holds."""
-    found = source.load()
+    found = script.load()
     for part in name.split("."):
         found = getattr(found, part)
     task = found() if isinstance(found, type) else found
-    task.shipped = (source, name)
+    task.shipped = (script, name)
     return task
 
 

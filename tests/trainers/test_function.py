@@ -12,8 +12,8 @@ from ray import cloudpickle
 
 from trainers.columns import columns, identity_of, lettered, names
 from trainers.function import FunctionError, FunctionTask, parameters_of, plain
-from trainers.source import SourceError, source_of
-from trainers.tasks import own_names, task_of
+from trainers.script import ScriptError, script_of
+from trainers.lookup import own_names, task_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -132,8 +132,8 @@ def test_a_function_from_a_file_is_found_with_what_it_imports_beside_it(tmp_path
     write(tmp_path, "", "deep/__init__.py")
     write(tmp_path, "factor = 3.0\n", "deep/inner.py")
     write(tmp_path, "raise RuntimeError('nobody imports this')\n", "unrelated.py")
-    source = source_of(tmp_path / "my_model.py")
-    assert set(source.texts) == {"my_model.py", "parts.py", "deep/__init__.py", "deep/inner.py"} and "math" in source.imports
+    script = script_of(tmp_path / "my_model.py")
+    assert set(script.texts) == {"my_model.py", "parts.py", "deep/__init__.py", "deep/inner.py"} and "math" in script.imports
     task = task_of(f"{tmp_path}/my_model.py:train", axes=("depth",))
     assert one_row(task, depth=2)["loss"] == 6.0
 
@@ -204,5 +204,5 @@ def test_the_labs_own_tasks_go_by_their_names():
 def test_a_sibling_that_has_the_name_of_a_package_of_ours_is_refused(tmp_path):
     write(tmp_path, "import sweeps\ndef train(depth: int): return {}\n")
     write(tmp_path, "", "sweeps.py")
-    with pytest.raises(SourceError):
-        source_of(tmp_path / "my_model.py")
+    with pytest.raises(ScriptError):
+        script_of(tmp_path / "my_model.py")

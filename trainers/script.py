@@ -15,12 +15,12 @@ OURS = ("trainers", "analysis", "sweeps")
 HOME = Path(__file__).resolve().parents[1]   # the folder that holds them
 
 
-class SourceError(ValueError):
+class ScriptError(ValueError):
     """A file that can't be used; the one-line message says why and how to mend it."""
 
 
 @dataclass(frozen=True)
-class Source:
+class Script:
     """Python files below one folder, by the names under which they import one another."""
 
     root: str                    # folder that was at the head of sys.path where the user runs it
@@ -73,13 +73,13 @@ def _root_of(module: ModuleType) -> str | None:
     return str(Path(file).parents[module.__name__.count(".")]) if file else None
 
 
-def source_of(path: Path) -> Source:
-    """Of the Python file at path. Raises SourceError where it is none, or where its name stands for another module."""
+def script_of(path: Path) -> Script:
+    """Of the Python file at path. Raises ScriptError where it is none, or where its name stands for another module."""
     path = path.resolve()
     if not path.is_file():
-        raise SourceError(f"{path} does not exist: give a Python file and a function in it, as in my_model.py:train")
+        raise ScriptError(f"{path} does not exist: give a Python file and a function in it, as in my_model.py:train")
     if path.suffix != ".py":
-        raise SourceError(f"{path.name} is no Python file: give one, as in my_model.py:train")
+        raise ScriptError(f"{path.name} is no Python file: give one, as in my_model.py:train")
     root = path.parent
     while (root / "__init__.py").exists():
         root = root.parent
@@ -87,16 +87,16 @@ def source_of(path: Path) -> Source:
     files, imports = _followed(root, path)
     for file in files:
         _refuse_shadow(file, root)
-    return Source(root=str(root), module=module, imports=imports, texts={file: Path(root, file).read_bytes() for file in files})
+    return Script(root=str(root), module=module, imports=imports, texts={file: Path(root, file).read_bytes() for file in files})
 
 
 def _refuse_shadow(file: str, root: Path) -> None:
     top = Path(file).parts[0].removesuffix(".py")
     if not top.isidentifier():
-        raise SourceError(f"{file} can't be imported: a module's name is made of letters, digits and underscores; rename the file")
+        raise ScriptError(f"{file} can't be imported: a module's name is made of letters, digits and underscores; rename the file")
     if top in OURS or top in sys.stdlib_module_names:
         owner = "of this lab" if top in OURS else "of Python's library"
-        raise SourceError(f"{file} has the name of a package {owner}, which would hide it or be hidden: rename the file")
+        raise ScriptError(f"{file} has the name of a package {owner}, which would hide it or be hidden: rename the file")
 
 
 def _followed(root: Path, first: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -115,12 +115,12 @@ def _followed(root: Path, first: Path) -> tuple[tuple[str, ...], tuple[str, ...]
 
 
 def _imported(file: Path, root: Path) -> Iterator[str]:
-    """Dotted names that the file imports anywhere. Raises SourceError for a syntax error."""
+    """Dotted names that the file imports anywhere. Raises ScriptError for a syntax error."""
     try:
         tree = ast.parse(file.read_bytes(), filename=str(file))
     except (SyntaxError, ValueError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-        raise SourceError(f"{file.name}{line}: {getattr(error, 'msg', error)}: Python can't read it") from None
+        raise ScriptError(f"{file.name}{line}: {getattr(error, 'msg', error)}: Python can't read it") from None
     package = file.relative_to(root).parts[:-1]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from trainers.function import FunctionError, FunctionTask
-from trainers.source import Source, SourceError, source_of
+from trainers.script import Script, ScriptError, script_of
 from trainers.task import Task
 
 HOME = Path(__file__).resolve().parent
@@ -22,7 +22,7 @@ def own_names() -> list[str]:
 def task_of(named: str | Callable | Task, *, axes: Sequence[str] = ()) -> Task:
     """The Task that a name stands for: `mnist`, `my_model.py:train`, `my_package.models:train`, or the thing itself.
 
-    `axes`: of a function, the parameters that are on the grid. Raises SourceError, FunctionError or
+    `axes`: of a function, the parameters that are on the grid. Raises ScriptError, FunctionError or
     ColumnError, one line, where there is none.
     """
     if isinstance(named, Task):
@@ -32,13 +32,13 @@ def task_of(named: str | Callable | Task, *, axes: Sequence[str] = ()) -> Task:
     if named in own_names():
         return importlib.import_module(f"trainers.{named}.task").TASK
     file, colon, name = named.rpartition(":") if ":" in named else (named, "", "")
-    source = source_of(_file_of(file, named))
-    module = _loaded(source)
+    script = script_of(_file_of(file, named))
+    module = _loaded(script)
     found = _found_in(module, name, Path(file).name)
     if isinstance(found, type) and issubclass(found, Task):
         found = found()
     if isinstance(found, Task):
-        found.shipped = (source, name or DEFAULT_NAMES[0])
+        found.shipped = (script, name or DEFAULT_NAMES[0])
         return found
     return FunctionTask(found, axes=axes)
 
@@ -60,16 +60,16 @@ def _file_of(text: str, named: str) -> Path:
         if spec and spec.origin and spec.origin.endswith(".py"):
             return Path(spec.origin)
     near = difflib.get_close_matches(named, own_names(), 1)
-    raise SourceError(f"there is no task {named!r}{f' (did you mean {near[0]}?)' if near else ''}: give {', '.join(own_names())}, "
+    raise ScriptError(f"there is no task {named!r}{f' (did you mean {near[0]}?)' if near else ''}: give {', '.join(own_names())}, "
                       "or a function of yours, as in my_model.py:train")
 
 
-def _loaded(source: Source) -> object:
+def _loaded(script: Script) -> object:
     try:
-        return source.load()
+        return script.load()
     except Exception as error:  # a user's module may raise anything
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
-        raise SourceError(f"{source.module}.py can't be imported: {type(error).__name__}: {reason}") from error
+        raise ScriptError(f"{script.module}.py can't be imported: {type(error).__name__}: {reason}") from error
 
 
 def _found_in(module: object, name: str, file: str) -> object:
@@ -77,12 +77,12 @@ def _found_in(module: object, name: str, file: str) -> object:
         for name in DEFAULT_NAMES:
             if hasattr(module, name):
                 return getattr(module, name)
-        raise SourceError(f"{file} has neither {' nor '.join(DEFAULT_NAMES)}: say which function, as in {file}:my_function")
+        raise ScriptError(f"{file} has neither {' nor '.join(DEFAULT_NAMES)}: say which function, as in {file}:my_function")
     found = module
     for part in name.split("."):
         if not hasattr(found, part):
             offered = [n for n, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__]
-            raise SourceError(f"{file} has no {name}{_offer(name, offered)}")
+            raise ScriptError(f"{file} has no {name}{_offer(name, offered)}")
         found = getattr(found, part)
     if not callable(found) and not isinstance(found, Task):
         raise FunctionError(f"{file}:{name} is {type(found).__name__}, neither a function nor a Task")
