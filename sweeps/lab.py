@@ -18,8 +18,8 @@ from sweeps.running.conduct import Machines
 from sweeps.studies.grid import GridPlan, plan_grid, run_grid
 from sweeps.studies.search import SearchPlan, plan_search, run_search
 from trainers.columns import columns, names
-from trainers.task import Preset, Task, Tuning
 from trainers.lookup import task_of
+from trainers.task import Preset, Task, Tuning
 
 
 def sweep(task: str | Callable | Task, grid: Mapping[str, Sequence] | None = None, *, out: str, preset: str | None = None,

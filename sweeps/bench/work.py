@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.running.attempt import RunningAttempt
+from trainers.lookup import task_of
 from trainers.mnist.cell import Cell, Result
 from trainers.mnist.images import Images
 from trainers.mnist.task import Mnist
 from trainers.mnist.train import DeviceImages
 from trainers.task import Attempt, Task
-from trainers.lookup import task_of
 
 # A file of its own that no package holds, as a user's is.
 SPIN = Path(__file__).parent / "user" / "spin.py"

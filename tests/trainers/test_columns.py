@@ -7,8 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.columns import (ROLES, ColumnError, axis, choice, clock, columns, identity_of, lettered, measured, names, place_of,
-                              repeat, row_type_of, schema_of, typed)
+from trainers.columns import (
+    ROLES,
+    ColumnError,
+    axis,
+    choice,
+    clock,
+    columns,
+    identity_of,
+    lettered,
+    measured,
+    names,
+    place_of,
+    repeat,
+    row_type_of,
+    schema_of,
+    typed,
+)
 
 
 @dataclass(frozen=True, order=True, kw_only=True)

@@ -12,8 +12,8 @@ from ray import cloudpickle
 
 from trainers.columns import columns, identity_of, lettered, names
 from trainers.function import FunctionError, FunctionTask, parameters_of, plain
-from trainers.script import ScriptError, script_of
 from trainers.lookup import own_names, task_of
+from trainers.script import ScriptError, script_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
