@@ -33,6 +33,7 @@ LETTERS = {
 }
 UNITS = {"N": "parameters", "D": "examples", "C": "FLOP", "L": "nat", "accuracy": "1"}
 MEANINGS = {"N": "model size", "D": "training examples or tokens", "C": "of training", "L": "held-out loss", "accuracy": "share right"}
+GPU_PACKAGES = {"torch", "jax", "tensorflow", "cupy", "lightning", "keras", "transformers"}   # a function that imports none needs no GPU
 SEED, ATTEMPT = "seed", "attempt"   # parameters with a meaning: a repetition, and what a run that saves may ask of the sweep
 OWN = {   # columns of ours behind those of the function
     "wall_seconds": (float, clock("s", "wall time of the run, as its worker saw it")),
@@ -67,6 +68,7 @@ class FunctionTask(Task):
         self.script = _script(function)
         self._by_name = function.__module__ != "__main__" and "<" not in function.__qualname__ and self.script is not None
         self.saves = ATTEMPT in inspect.signature(function).parameters
+        self.uses_gpu = self.script is None or bool(GPU_PACKAGES & set(self.script.imports))
         self.cell = _cell_type(parameters_of(function), axes)
         self.row = None
 

@@ -88,6 +88,7 @@ class Task:
     search: Mapping[str, str] = {}   # dimension by name, as `sweeps/search.py --search` reads them: {"lr": "log:3e-4"}
     search_settings: Mapping[str, object] = {}   # of every run of a search, instead of the defaults
     saves: bool = False          # whether runs call Attempt.save
+    uses_gpu: bool = True        # whether a run gets a share of a GPU where there are any and nothing was said
     shipped: tuple | None = None # a user's file and the task's name in it, from which workers load it
 
     def train(self, cells: Sequence[Any], data: Any, attempt: Attempt) -> Iterable[Any]:

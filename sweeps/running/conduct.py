@@ -81,7 +81,7 @@ def _run(task: Task, data: object, source: Source, store: Store, machines: Machi
     gpus = machines.gpus_per_trial if machines.gpus_per_trial is not None else (1.0 if machines.device == "cuda" else 0.0)
     cluster = stack.enter_context(connect(machines.address, cpus=machines.cpus, cpus_per_trial=machines.cpus_per_trial,
                                           gpus_per_trial=gpus))
-    if machines.gpus_per_trial is None and machines.device == "auto" and cluster.gpus:
+    if machines.gpus_per_trial is None and machines.device == "auto" and cluster.gpus and task.uses_gpu:
         gpus = GPU_SHARE
     slots = cluster.slots(cpus=machines.cpus_per_trial, gpus=gpus)
     saved = SavedStates(out, fingerprint=fingerprint, every_s=machines.save_every) if task.saves else None

@@ -13,7 +13,7 @@ import numpy as np
 
 from sweeps.carbs.grammar import dimension
 from sweeps.carbs.laws import ScalingLaws, scaling_laws
-from sweeps.carbs.search import BudgetSpent, Carbs
+from sweeps.carbs.search import BudgetSpent, CapUnreachable, Carbs
 from sweeps.carbs.space import Space
 from sweeps.jobs.grid import missing, valued
 from sweeps.jobs.job import Job
@@ -136,8 +136,10 @@ class SearchSource:
                 return None
             try:
                 config = self.search.ask()
-            except BudgetSpent:
-                self._spent_out = True
+            except (BudgetSpent, CapUnreachable) as end:
+                if not self._open:   # what is out may yet come in cheaper than was set aside for it
+                    self._announce(f"the search ends: {end}")
+                    self._spent_out = True
                 return None
             cell = self._plan.cell(config, seed=self._next_seed(config))
             try:
