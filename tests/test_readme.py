@@ -201,3 +201,24 @@ def test_the_task_example_gives_a_cell_the_row_that_it_has_in_company(tmp_path, 
     together = [without_clock(vars(row)) for row in task.train(run, data, attempt_at(task, run))]
     alone = [without_clock(vars(row)) for cell in run for row in task.train([cell], data, attempt_at(task, [cell]))]
     assert together == alone
+
+
+READMES = sorted(str(file.relative_to(ROOT)) for folder in (*CODE, "cluster") for file in (ROOT / folder).rglob("README.md"))
+LINK, TEST = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)"), re.compile(r"\btests/[\w/]+(?:\.py)?")
+
+
+def anchor(heading: str) -> str:
+    """As code hosts make it of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_what_a_readme_points_to_is_there(readme):
+    """Catches a link, or a test that is named as evidence, which has moved."""
+    file = ROOT / readme
+    for path, name in LINK.findall(file.read_text()):
+        target = (file.parent / path) if path else file
+        assert target.exists(), f"{readme} links to {path}"
+        if name:
+            assert name in {anchor(line.lstrip("# ")) for line in target.read_text().splitlines() if line.startswith("#")}, name
+    assert not [path for path in TEST.findall(file.read_text()) if not (ROOT / path).exists()]
