@@ -42,7 +42,8 @@ def delimiter(text: str) -> str:
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python analysis/fit.py", description="Fit scaling laws to a table of training runs (Parquet, CSV, Markdown, JSON, Excel).",
+        prog="python analysis/fit.py", 
+        description="Fit scaling laws to a table of training runs (Parquet, CSV, Markdown, JSON, Excel).",
         usage="%(prog)s FILE... [--out DIR] [--by COL] [--predict-flops C] [column flags]", allow_abbrev=False,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=26, width=100))
     parser.add_argument("files", nargs="+", metavar="FILE", help="tables of runs; several are stacked")

@@ -48,7 +48,8 @@ PARTS = {part.name: part for part in (
 )}
 
 # Of different examples, and of how often each was seen: where data were repeated, D says only how many were processed.
-UNIQUE = ("uniquetokens", "uniquesamples", "uniquedata", "uniqueexamples", "uniquetrainingtokens", "numuniquetokens", "nuniquetokens")
+UNIQUE = ("uniquetokens", "uniquesamples", "uniquedata", "uniqueexamples", "uniquetrainingtokens",
+          "numuniquetokens", "nuniquetokens")
 EPOCHS = ("epochs", "numepochs", "nepochs", "trainepochs", "trainingepochs", "datarepeats", "repetitions")
 
 # Units that a column's name may carry: of FLOPs ahead of the word, of sizes behind it.
@@ -119,7 +120,9 @@ def _without_unit(name: str, part: str) -> str:
 def base_of(name: str) -> float | None:
     """The base of the logarithm that a column's name says it holds: 10, 2 or e, 0 for "log" alone; None where it says none."""
     found = LOGARITHM.match(name) or LOGARITHM_BEHIND.search(name)
-    return {"10": 10.0, "lg": 10.0, "2": 2.0, "ln": math.e}.get(found["base"].lower().removeprefix("log").strip("_ "), 0.0) if found else None
+    if found is None:
+        return None
+    return {"10": 10.0, "lg": 10.0, "2": 2.0, "ln": math.e}.get(found["base"].lower().removeprefix("log").strip("_ "), 0.0)
 
 
 def _of_logarithm(name: str, part: str) -> str:

@@ -63,6 +63,7 @@ def _slope(x: np.ndarray, y: np.ndarray) -> float:
 
 def _of_neighbours(x: np.ndarray, y: np.ndarray, size: int, p: float) -> float:
     """What the nearest sizes say of log C / D at that size: the median along the law's slope."""
-    others = np.delete(np.arange(max(size - NEIGHBOURS, 0), min(size + NEIGHBOURS + 1, len(x))), min(size, NEIGHBOURS))   # x ascends
+    first, last = max(size - NEIGHBOURS, 0), min(size + NEIGHBOURS, len(x) - 1)   # x ascends
+    others = np.delete(np.arange(first, last + 1), size - first)
     near = others[np.argsort(np.abs(x[others] - x[size]))[:NEIGHBOURS]]
     return float(np.median(y[near] + p * (x[size] - x[near])))

@@ -78,7 +78,8 @@ def rows_of(sheet: Sheet, flags: Mapping[str, str], by: Sequence[str], descripti
     doubts = (*sheet.doubts, *whole.doubts, *differ, *_doubts_of_loss(column_of["L"], sheet, flags, description),
               *_doubts_of_spelling(column_of, cells, decimal))
     others = {} if description else _others(sheet, set(wanted.columns), block.rows)
-    return Rows({**whole.values, **_unique(wanted, cells, whole.values["D"])}, {name: cells[name].values for name in wanted.numeric},
+    return Rows({**whole.values, **_unique(wanted, cells, whole.values["D"])},
+                {name: cells[name].values for name in wanted.numeric},
                 {part: cells[column_of[part]].text for part in "NDCL" if part in column_of},
                 {part: cells[column_of[part]].first_text for part in "NDCL" if part in column_of},
                 _seed(wanted.parts.get("seed", ()), block, sheet.source),
@@ -159,9 +160,9 @@ def _doubts_of_loss(column: str, sheet: Sheet, flags: Mapping[str, str], descrip
 def _doubts_of_spelling(column_of: Mapping[str, str], cells: Mapping[str, Numbers], decimal: str) -> tuple[Doubt, ...]:
     """What was read into numbers that no program wrote so."""
     doubts = (Doubt("decimal_comma", "the decimal sign is taken to be a comma"),) if decimal == "," else ()
-    return doubts + tuple(Doubt(f"spelled_{part}", f"{part}: {cells[name].spelled:,} cells such as {cells[name].first_spelled!r} are read "
-                                "as the numbers that they name") for part, name in column_of.items()
-                          if part != "seed" and cells[name].spelled and decimal == ".")
+    odd = {part: cells[name] for part, name in column_of.items() if part != "seed" and cells[name].spelled}
+    return doubts or tuple(Doubt(f"spelled_{part}", f"{part}: {cell.spelled:,} cells such as {cell.first_spelled!r} are read "
+                                "as the numbers that they name") for part, cell in odd.items())
 
 
 def _others(sheet: Sheet, used: set[str], rows: int) -> dict[str, Labels]:
@@ -239,11 +240,13 @@ def stacked(files: Sequence[Rows]) -> Rows:
     doubts = tuple(dict.fromkeys(d for f in files for d in f.doubts))
     columns = {part: " / ".join(dict.fromkeys(f.columns[part] for f in files if part in f.columns))
                for part in dict.fromkeys(p for f in files for p in f.columns)}
-    everywhere = {name: tag for name, tag in _joined_labels(files, lambda f: f.others).items() if all(name in f.others for f in files)}
+    others = _joined_labels(files, lambda f: f.others)
+    everywhere = {name: tag for name, tag in others.items() if all(name in f.others for f in files)}
     seeds = _joined_labels(files, lambda f: {} if f.seed is None else {"seed": f.seed})
     return Rows(joined(lambda f: f.values, np.nan), joined(lambda f: f.extra, np.nan), joined(lambda f: f.text, False),
                 {part: cell for f in reversed(files) for part, cell in f.quoted.items() if cell},
-                seeds.get("seed"), _joined_labels(files, lambda f: f.labels), everywhere, columns, doubts, sum(f.read for f in files), sum(f.ragged for f in files))
+                seeds.get("seed"), _joined_labels(files, lambda f: f.labels), everywhere, columns, doubts,
+                sum(f.read for f in files), sum(f.ragged for f in files))
 
 
 def _joined_labels(files: Sequence[Rows], pick: Callable[[Rows], Mapping[str, Labels]]) -> dict[str, Labels]:

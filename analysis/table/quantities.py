@@ -50,7 +50,8 @@ def from_logarithms(q: Quantities, source: str) -> Quantities:
     bases = {part: base or _likely_base(part, q.values[part]) for part, base in bases.items()}
     silent = [part for part in ("N", "D", "C") if part in q.values and part not in bases and _like_logarithms(q.values[part])]
     if silent:
-        proven = _proven_bases(silent, {part: bases[part] ** v if part in bases else v for part, v in q.values.items() if part in "NDC"})
+        known = {part: bases[part] ** v if part in bases else v for part, v in q.values.items() if part in ("N", "D", "C")}
+        proven = _proven_bases(silent, known)
         if proven is None:
             _refuse_logarithm(silent[0], q, source)
         bases |= proven
@@ -65,8 +66,8 @@ def from_logarithms(q: Quantities, source: str) -> Quantities:
 
 def _refuse_logarithm(part: str, q: Quantities, source: str) -> None:
     low, high = np.nanmin(q.values[part]), np.nanmax(q.values[part])
-    raise BadTable(f"{printable(source)}: {part} from {low:.3g} to {high:.3g} ({printable(q.columns[part])}) looks like a logarithm, "
-                   "or has a unit: give it in ones, or name its column as in log10_params, ln_params or params (B)")
+    raise BadTable(f"{printable(source)}: {part} from {low:.3g} to {high:.3g} ({printable(q.columns[part])}) looks like a "
+                   "logarithm, or has a unit: give it in ones, or name its column as in log10_params, ln_params or params (B)")
 
 
 def _likely_base(part: str, values: np.ndarray) -> float:
@@ -116,7 +117,8 @@ def in_units(q: Quantities) -> Quantities:
         if _borne_out(part, scale, made.values):
             made = made.having(part, q.values[part] * scale, Doubt(f"scaled_{part}", f"{part} is {name}: taken times {scale:g}"))
         else:
-            made = made.doubted(f"not_scaled_{part}", f"{part} is {name}, but its numbers are too large for that unit: taken as ones")
+            made = made.doubted(f"not_scaled_{part}",
+                                f"{part} is {name}, but its numbers are too large for that unit: taken as ones")
     return made
 
 

@@ -70,8 +70,10 @@ def described(schema: pa.Schema) -> Description:
             law = said.get("law", "")
             columns[f.name] = Column(said["role"], law if law in LETTERS else "", _is_text(f.type), said.get("unit", ""),
                                      said.get("meaning", ""))
+    if not columns:
+        return Description()
     about = schema.metadata or {}
-    return Description(_text(about.get(b"task", b"")), columns, study=_text(about.get(b"study", b""))) if columns else Description()
+    return Description(_text(about.get(b"task", b"")), columns, study=_text(about.get(b"study", b"")))
 
 
 def _text(said: bytes) -> str:

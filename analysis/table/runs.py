@@ -132,7 +132,8 @@ def read_table(sources: Sequence[str], *, flags: Mapping[str, str] | None = None
     if best:
         kept = best_of_cells(cell, found.code, runs.L)
         excluded += (Exclusion("not_best", int((~kept).sum()), "runs at another than the best setting of their (N, D)"),)
-        runs, tags, labels = runs.take(kept), {n: t.take(kept) for n, t in tags.items()}, {n: t.take(kept) for n, t in labels.items()}
+        runs = runs.take(kept)
+        tags, labels = ({name: tag.take(kept) for name, tag in found.items()} for found in (tags, labels))
     groups = _groups(runs, tags, explicit=by is not None)
     doubts = (*rows.doubts, *parted.doubts, *_left_out(excluded, rows.read), *unit_doubts(runs.N, runs.D, runs.C, runs.L),
               *setting_doubts(found.names, kept_best=best), *_repeated_data_doubts(runs), *_provenance_doubts(labels),
@@ -193,8 +194,8 @@ def _repeated_data_doubts(runs: Runs) -> tuple[Doubt, ...]:
     again = times[np.isfinite(times) & (times > REPEATED)]
     if not len(again):
         return ()
-    return (Doubt("repeated_data", f"{len(again):,} of {len(runs):,} runs saw their data more than once (up to {again.max():.3g} times): "
-                  "the law takes every example for a fresh one"),)
+    return (Doubt("repeated_data", f"{len(again):,} of {len(runs):,} runs saw their data more than once (up to {again.max():.3g} "
+                  "times): the law takes every example for a fresh one"),)
 
 
 def _provenance_doubts(labels: Mapping[str, Labels]) -> tuple[Doubt, ...]:

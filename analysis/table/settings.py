@@ -12,8 +12,8 @@ from analysis.table.roles import Description
 from analysis.table.values import Labels
 
 # Names of what is set before a run, however many values it has.
-NAMED = re.compile(r"(^|[^a-z])(lr|learning.?rate|batch.?size|global.?batch|bs|wd|weight.?decay|warm.?up|beta.?[12]|momentum|dropout|"
-                   r"clip|hparams?|optimi[sz]er|schedule|decay|sigma)([^a-z]|$)", re.IGNORECASE)
+NAMED = re.compile(r"(^|[^a-z])(lr|learning.?rate|batch.?size|global.?batch|bs|wd|weight.?decay|warm.?up|beta.?[12]|momentum|"
+                   r"dropout|clip|hparams?|optimi[sz]er|schedule|decay|sigma)([^a-z]|$)", re.IGNORECASE)
 MANY = 0.5   # of the (N, D) hold several settings
 
 
@@ -67,6 +67,7 @@ def setting_doubts(names: Sequence[str], *, kept_best: bool) -> tuple[Doubt, ...
         return ()
     listed = ", ".join(names[:4]) + (" and more" if len(names) > 4 else "")
     if kept_best:
-        return (Doubt("best_of_cell", f"of each (N, D) the best {listed} is kept: the lowest of several noisy losses is a little too low"),)
-    return (Doubt("several_settings", f"most (N, D) hold runs of several {listed}, and the law is about the best: --best keeps those "
-                  "of each (--by fits each setting apart)"),)
+        return (Doubt("best_of_cell", f"of each (N, D) the best {listed} is kept: the lowest of several noisy losses is a little "
+                      "too low"),)
+    return (Doubt("several_settings", f"most (N, D) hold runs of several {listed}, and the law is about the best: --best keeps "
+                  "those of each (--by fits each setting apart)"),)

@@ -1,4 +1,4 @@
-"""Which choice a sweep tuned, and against which axis: read from the trials that it kept, or from the rates its runs were given."""
+"""Which choice a sweep tuned, and against which axis: by the trials that it kept, or by the rates its runs were given."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -61,11 +61,12 @@ def _numeric(description: Description, runs: Runs, role: str) -> tuple[str, ...]
 
 
 def _against(choice: str, axes: Sequence[str], description: Description, runs: Runs) -> Tuning:
-    """Against the one axis that moves N, else the one that moves D, of those that vary; against N itself where several move it."""
+    """Against the one axis that moves N, else the one that moves D, of those that vary; against N where several move it."""
     varied = [name for name in axes if len(np.unique(runs.extra[name])) > 1 and (runs.extra[name] > 0).all()]
     codes = coded({name: runs.extra[name] for name in axes}, {})
-    of_N, of_D = ([name for name in varied if description.columns[name].law == letter or (
-        not description.columns[name].law and driven(name, codes, {letter: value}))] for letter, value in (("N", runs.N), ("D", runs.D)))
+    laws = {name: description.columns[name].law for name in varied}
+    of_N, of_D = ([name for name in varied if laws[name] == letter or not laws[name] and driven(name, codes, {letter: value})]
+                  for letter, value in (("N", runs.N), ("D", runs.D)))
     found = of_N if len(of_N) == 1 else of_D if not of_N and len(of_D) == 1 else []
     against = found[0] if found else "params"
     size = runs.extra[against] if found else runs.N

@@ -28,11 +28,13 @@ def unit_doubts(N: np.ndarray, D: np.ndarray, C: np.ndarray, L: np.ndarray) -> t
         doubts.append(Doubt("mixed_units_C", f"C / (N D) of {stray:,} rows strays from the others by more than "
                             f"a factor of {SCATTER:g}: do C, N and D have one unit each?"))
     if not stray and (far := int(contradicting(N, D, C)[0].sum())):
-        doubts.append(Doubt("mixed_cost", f"C of {far:,} rows is far from the k N^p D of the others: are they of another architecture?"))
+        doubts.append(Doubt("mixed_cost", f"C of {far:,} rows is far from the k N^p D of the others: are they of another "
+                            "architecture?"))
     off = float(np.exp(np.median(ratio)) / 6)
     power = round(np.log10(off) / 3)
     if power and np.ptp(ratio) < STEADY and abs(np.log(off) - power * np.log(1000)) < STEADY:
-        doubts.append(Doubt("unit_of_C", f"C is {1000.0 ** power:g} times 6 N D in every row: is it, or are N or D, in another unit?"))
+        doubts.append(Doubt("unit_of_C", f"C is {1000.0 ** power:g} times 6 N D in every row: is it, or are N or D, in another "
+                            "unit?"))
     elif not LEAST < off < MOST:
         doubts.append(Doubt("unit_of_C", f"C is {off:.2g} of 6 N D: "
                             + ("is C in GFLOPs or larger units?" if off < 1 else "are N or D in thousands or millions?")))

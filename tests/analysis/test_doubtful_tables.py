@@ -97,10 +97,10 @@ def test_flops_in_giga_are_taken_at_their_word(tmp_path, name):
 LOGS = {"10": np.log10, "2": np.log2, "e": np.log}
 
 
-@pytest.mark.parametrize("names", [{"N": "log10_params", "D": "log10(tokens)"}, {"N": "ln_params", "D": "ln N tokens"}, {"N": "log_params"},
-                                   {"N": "lg N"}, {"D": "log2 tokens"}, {"N": "params_log10"}, {"C": "log10 FLOPs"}])
+@pytest.mark.parametrize("names", [{"N": "log10_params", "D": "log10(tokens)"}, {"N": "ln_params", "D": "ln_tokens"},
+                                   {"N": "log_params"}, {"N": "lg N"},
+                                   {"D": "log2 tokens"}, {"N": "params_log10"}, {"C": "log10 FLOPs"}])
 def test_logarithms_are_undone_where_the_name_says_so(tmp_path, names):
-    names = {part: name.replace("ln N tokens", "ln_tokens") for part, name in names.items()}
     table = frame()
     for part, name in names.items():
         base = "e" if name.startswith("ln") else "2" if "2" in name else "10"
@@ -143,7 +143,8 @@ def swept(rates: int = 5, seeds: int = 1) -> pd.DataFrame:
         for step in range(rates):
             off = (step - number % rates) * 0.7
             for seed in range(seeds):
-                rows.append(row | {"lr": 1e-3 * 2.0**step, "seed": seed, "loss": row["loss"] * np.exp(0.05 * off**2 + 0.002 * off**3 + 1e-4 * seed)})
+                loss = row["loss"] * np.exp(0.05 * off**2 + 0.002 * off**3 + 1e-4 * seed)
+                rows.append(row | {"lr": 1e-3 * 2.0**step, "seed": seed, "loss": loss})
     return pd.DataFrame(rows)
 
 
@@ -170,7 +171,8 @@ def test_best_without_a_column_of_settings_keeps_the_lowest_of_each_cell(tmp_pat
 
 def test_best_on_the_command_line(tmp_path):
     swept().to_csv(tmp_path / "s.csv", index=False)
-    done = subprocess.run([sys.executable, str(FIT), "s.csv", "--best", "--resamples", "50"], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run([sys.executable, str(FIT), "s.csv", "--best", "--resamples", "50"], capture_output=True, text=True,
+                          cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     a = json.loads((tmp_path / "s-fit" / "fit.json").read_text())["groups"][0]["approach3"]["a"]["value"]
     assert a == pytest.approx(0.28 / 0.62, abs=1e-3)

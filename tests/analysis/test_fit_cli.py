@@ -127,3 +127,14 @@ def test_bad_input_gives_one_line_and_status_2_and_leaves_no_file(tmp_path, cont
     assert said in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
     assert before is None or (tmp_path / "table.csv").read_bytes() == before
     assert not list(tmp_path.rglob("*.json")) + list(tmp_path.rglob("*.html"))
+
+
+def test_a_text_whose_signs_cannot_be_told_is_read_by_flags(tmp_path):
+    rows = [line.split(",") for line in SURE.strip().splitlines()]
+    text = "\n".join(":".join(cell.replace(".", ",") for cell in row) for row in rows)
+    (tmp_path / "odd.txt").write_text(text)
+    done = fit("odd.txt", "--delimiter", ":", "--decimal", ",", "--resamples", "50", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    a = json.loads((tmp_path / "odd-fit" / "fit.json").read_text())["groups"][0]["approach3"]["a"]["value"]
+    assert a == pytest.approx(0.5, abs=1e-3)
+    assert fit("odd.txt", "--delimiter", "ab", cwd=tmp_path).returncode == 2

@@ -38,25 +38,30 @@ def agrees(table: Table, frame: pd.DataFrame = FRAME) -> None:
 
 
 def markdown(frame: pd.DataFrame, *, outer: bool = True) -> str:
-    rows = [list(frame.columns), ["---:"] * frame.shape[1], *([repr(v) for v in row] for row in frame.itertuples(index=False, name=None))]
+    cells = [[repr(v) for v in row] for row in frame.itertuples(index=False, name=None)]
+    rows = [list(frame.columns), ["---:"] * frame.shape[1], *cells]
     return "\n".join(("| " if outer else "") + " | ".join(row) + (" |" if outer else "") for row in rows) + "\n"
 
 
 def split_frame(frame: pd.DataFrame) -> list[dict]:
-    return [{"name": f"run-{i}", "config": {"params": {"value": row["params"], "desc": None}, "tokens": row["tokens"], "betas": [0.9, 0.95]},
-             "summary": {"val_loss": row["val_loss"], "flops": row["flops"], "_wandb": {"runtime": 7}}}
+    return [{"name": f"run-{i}", "config": {"params": {"value": row["params"], "desc": None}, "tokens": row["tokens"],
+                                             "betas": [0.9, 0.95]}, "summary": {"val_loss": row["val_loss"], "flops": row["flops"],
+                                                                          "_wandb": {"runtime": 7}}}
             for i, row in enumerate(frame.to_dict("records"))]
 
 
 TEXTS = {
-    "commas": FRAME.to_csv(index=False), "semicolons": FRAME.to_csv(index=False, sep=";"), "tabs": FRAME.to_csv(index=False, sep="\t"),
+    "commas": FRAME.to_csv(index=False), "semicolons": FRAME.to_csv(index=False, sep=";"),
+    "tabs": FRAME.to_csv(index=False, sep="\t"),
     "pipes": FRAME.to_csv(index=False, sep="|"), "spaces": FRAME.to_string(index=False), "markdown": markdown(FRAME),
     "markdown in prose": f"# Runs\n\nOurs, all of them:\n\n{markdown(FRAME)}\nMore below | or not.\n",
     "markdown without outer pipes": markdown(FRAME, outer=False), "europe": FRAME.to_csv(index=False, sep=";", decimal=","),
     "json records": FRAME.to_json(orient="records"), "json columns": FRAME.to_json(), "json split": FRAME.to_json(orient="split"),
-    "json table": FRAME.to_json(orient="table"), "json index": FRAME.to_json(orient="index"), "json lines": FRAME.to_json(orient="records", lines=True),
+    "json table": FRAME.to_json(orient="table"), "json index": FRAME.to_json(orient="index"),
+    "json lines": FRAME.to_json(orient="records", lines=True),
     "json lists": json.dumps(FRAME.to_dict("list")), "json rows": json.dumps([list(FRAME.columns), *FRAME.to_numpy().tolist()]),
-    "json under runs": json.dumps({"project": "p", "runs": FRAME.to_dict("records")}), "tracker's json": json.dumps(split_frame(FRAME)),
+    "json under runs": json.dumps({"project": "p", "runs": FRAME.to_dict("records")}),
+    "tracker's json": json.dumps(split_frame(FRAME)),
     "tracker's csv": FRAME.rename(columns={"params": "params.params", "tokens": "params.tokens", "val_loss": "metrics.val_loss",
                                            "flops": "metrics.flops"}).to_csv(index=False),
     "twice the same": pd.concat([FRAME, FRAME[["params"]]], axis=1).to_csv(index=False),
@@ -99,7 +104,8 @@ def long(frame: pd.DataFrame, steps: int, key: str, run: str) -> pd.DataFrame:
     for i, row in enumerate(frame.to_dict("records")):
         for step in range(steps):
             for name, value in row.items():
-                rows.append({run: f"r{i}", key: name, "value": value * (1 + (steps - 1 - step) * (name == "val_loss")), "step": step})
+                early = (steps - 1 - step) * (name == "val_loss")
+                rows.append({run: f"r{i}", key: name, "value": value * (1 + early), "step": step})
     return pd.DataFrame(rows)
 
 
@@ -124,7 +130,8 @@ def test_a_chart_of_curves_has_no_sizes_and_says_what_it_has(tmp_path):
 
 SPELLINGS = {
     "suffixes": lambda n: f"{n / 1e6:g}M", "words": lambda n: f"{n / 1e9:g} billion", "thousands": lambda n: f'"{n:,.0f}"',
-    "spaces": lambda n: f"{n:,.0f}".replace(",", "\u202f"), "powers": lambda n: f"{n / 1e7:g} x 10^7", "units": lambda n: f"{n / 1e9:g}B tokens",
+    "spaces": lambda n: f"{n:,.0f}".replace(",", "\u202f"), "powers": lambda n: f"{n / 1e7:g} x 10^7",
+    "units": lambda n: f"{n / 1e9:g}B tokens",
     "swiss": lambda n: f"{n:,.0f}".replace(",", "'"), "signs": lambda n: f"+{n:.0f}"}
 
 
@@ -174,8 +181,10 @@ def test_a_refusal_quotes_the_cell_that_it_cannot_read(tmp_path):
 
 
 @pytest.mark.parametrize("document, said", [
-    ('{"params": ', "damaged JSON"), ("[" * 100_000, "JSON"), ('[{"params": 1}, 7, "x"]', "--loss"), ("[]", "told|no rows"), ("{}", "told|no rows"),
-    ('{"a": 1}\n{"a": ', "line 2"), ('[{"params": ' + "9" * 5000 + "}]", "digits"), ('{"params": [1, 2], "tokens": [3], "loss": "x"}', "--"),
+    ('{"params": ', "damaged JSON"), ("[" * 100_000, "JSON"), ('[{"params": 1}, 7, "x"]', "--loss"), ("[]", "told|no rows"),
+    ("{}", "told|no rows"),
+    ('{"a": 1}\n{"a": ', "line 2"), ('[{"params": ' + "9" * 5000 + "}]", "digits"),
+    ('{"params": [1, 2], "tokens": [3], "loss": "x"}', "--"),
     ('[{"params": [1, 2], "tokens": {"a": {"b": 1}}, "loss": true}]', "--"), ('"text"', "--"),
     ('[{"N": 1e999, "D": 1e9, "loss": 2}]', "no row|no number"), ('[{"N": true, "D": 1e9, "loss": 2}]', "no number")])
 def test_json_that_is_no_table_is_refused_in_one_line(tmp_path, document, said):
@@ -186,8 +195,8 @@ def test_json_that_is_no_table_is_refused_in_one_line(tmp_path, document, said):
 
 @settings(deadline=None, max_examples=60)
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
-                    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["N", "D", "loss", "value", "data", "key", "run"]),
-                                                                                inner, max_size=4), max_leaves=20))
+                    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
+                        st.sampled_from(["N", "D", "loss", "value", "data", "key", "run"]), inner, max_size=4), max_leaves=20))
 def test_any_json_is_read_or_refused(tmp_path_factory, document):
     try:
         read(tmp_path_factory.mktemp("j"), json.dumps(document))
@@ -200,7 +209,8 @@ def test_time_goes_with_the_rows_and_not_with_their_square(tmp_path):
     spent = []
     for rows in (100_000, 400_000):
         random = np.random.default_rng(rows)
-        columns = {"N": [f"{x:.4f}M" for x in random.uniform(1, 1e3, rows)], "D": random.uniform(1e9, 1e11, rows), "loss": random.uniform(2, 4, rows)}
+        columns = {"N": [f"{x:.4f}M" for x in random.uniform(1, 1e3, rows)], "D": random.uniform(1e9, 1e11, rows),
+                   "loss": random.uniform(2, 4, rows)}
         path = tmp_path / f"{rows}.csv"
         pa.csv.write_csv(pa.table(columns), path)
         start = time.process_time()

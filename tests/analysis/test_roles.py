@@ -45,7 +45,8 @@ def keys(table: Table) -> list[dict]:
 def test_the_report_of_a_users_function_gives_the_exponents_that_made_its_table(tmp_path):
     pq.write_table(function_table(), tmp_path / "r.parquet")
     pq.write_table(function_trials(), tmp_path / "r.tuning.parquet")
-    done = subprocess.run([sys.executable, str(FIT), "r.parquet", "--resamples", "100"], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run([sys.executable, str(FIT), "r.parquet", "--resamples", "100"], capture_output=True, text=True,
+                          cwd=tmp_path)
     assert done.returncode == 0 and not done.stderr, done.stderr
     document = json.loads((tmp_path / "r-fit" / "fit.json").read_text(), parse_constant=pytest.fail)
     a, rate = document["groups"][0]["approach3"]["a"], document["learning_rate"]
@@ -59,8 +60,8 @@ def test_the_report_of_a_users_function_gives_the_exponents_that_made_its_table(
 def test_letters_come_from_roles_whatever_the_names_are_and_flags_win(tmp_path):
     names = {"params": "loss", "tokens": "N", "flops": "seed", "val_loss": "D", "seed": "val_loss"}   # as misleading as can be
     table = function_table()
-    odd = with_roles(table.rename_columns([names.get(n, n) for n in table.column_names]), {names.get(n, n): r for n, r in ROLES.items()},
-                     {names.get(n, n): letter for n, letter in LAWS.items()})
+    odd = with_roles(table.rename_columns([names.get(n, n) for n in table.column_names]),
+                     {names.get(n, n): r for n, r in ROLES.items()}, {names.get(n, n): letter for n, letter in LAWS.items()})
     runs, plain = (read(tmp_path, t).groups[0].runs for t in (odd, table))
     for field in ("N", "D", "C", "L", "seed"):
         np.testing.assert_array_equal(getattr(runs, field), getattr(plain, field))
@@ -86,7 +87,8 @@ def test_letters_that_no_role_gives_are_found_by_name(tmp_path):
 def test_what_moves_no_size_splits_and_numbers_that_were_chosen_do_not(tmp_path, values, role, groups):
     table = read(tmp_path, widened(values, role=role))
     assert len(table.groups) == groups
-    assert groups == 1 or sorted(k["extra"] for k in keys(table)) == sorted(v if isinstance(v, (float, str)) else str(v).lower() for v in values)
+    said = [str(v).lower() if isinstance(v, bool) else v for v in values]
+    assert groups == 1 or sorted(k["extra"] for k in keys(table)) == sorted(said)
 
 
 def test_axes_that_move_a_size_or_cannot_be_told_from_one_that_does_split_nothing(tmp_path):
@@ -102,7 +104,8 @@ def test_axes_that_move_a_size_or_cannot_be_told_from_one_that_does_split_nothin
 def test_rounding_to_whole_batches_makes_no_axis_a_size(tmp_path):
     twice = pa.concat_tables([function_table()] * 2)
     jitter = twice["tokens"].to_numpy() * np.random.default_rng(0).uniform(0.98, 1.02, len(twice))
-    twice = twice.append_column("samples", pa.array(jitter)).append_column("sparsity", pa.array(np.repeat([0.0, 0.9], len(twice) // 2)))
+    sparsity = np.repeat([0.0, 0.9], len(twice) // 2)
+    twice = twice.append_column("samples", pa.array(jitter)).append_column("sparsity", pa.array(sparsity))
     roles, laws = ROLES | {"samples": "measured", "sparsity": "axis"}, LAWS | {"samples": "D"}
     assert keys(read(tmp_path, with_roles(twice, roles, laws))) == [{"sparsity": 0.0}, {"sparsity": 0.9}]
 
@@ -149,7 +152,8 @@ def test_csv_of_our_table_is_read_by_name(tmp_path):
 def test_mnist_reads_alike_with_roles_and_without(tmp_path):
     study = simulated_study(widths=4, fractions=4, seeds=2)
     bare = study.replace_schema_metadata(None).cast(pa.schema([f.remove_metadata() for f in study.schema]))
-    roles = {name: column.role for name, column in MNIST.columns.items()} | {"dropout": "axis", "protocol": "choice", "schedule": "choice"}
+    roles = {name: column.role for name, column in MNIST.columns.items()}
+    roles |= {"dropout": "axis", "protocol": "choice", "schedule": "choice"}
     said = with_roles(bare, roles, {name: column.law for name, column in MNIST.columns.items() if column.law}, task="mnist")
     one, other, mixed = read(tmp_path, bare), read(tmp_path, said), read(tmp_path, bare, said)
     assert one.ours and other.ours and keys(one) == keys(other) == keys(mixed) == [{"dropout": 0.0}, {"dropout": 0.2}]
@@ -160,8 +164,8 @@ def test_mnist_reads_alike_with_roles_and_without(tmp_path):
 
 
 @pytest.mark.parametrize("metadata", [
-    {b"role": b"\xff\xfe"}, {b"role": b"emperor"}, {b"role": b"axis" * 10_000}, {b"\xff": b"axis"}, {b"role": b"axis", b"law": b"Z\x00"},
-    {b"role": b""}, {b"role": b"repeat", b"law": b"L"}])
+    {b"role": b"\xff\xfe"}, {b"role": b"emperor"}, {b"role": b"axis" * 10_000}, {b"\xff": b"axis"},
+    {b"role": b"axis", b"law": b"Z\x00"}, {b"role": b""}, {b"role": b"repeat", b"law": b"L"}])
 def test_odd_metadata_is_no_reason_to_stop(tmp_path, metadata):
     table = function_table()
     fields = [f.with_metadata(metadata) if f.name in ("depth", "device") else f for f in table.schema]
@@ -172,9 +176,11 @@ def test_odd_metadata_is_no_reason_to_stop(tmp_path, metadata):
 def test_the_law_of_the_tuned_choice_is_in_the_axis_that_it_was_tuned_by(tmp_path):
     found = tuning_of(read(tmp_path, function_trials(trials=25), by=[]))
     assert (found.choice, found.against) == ("lr", "depth")
-    fit = fit_learning_rate(best_rates(found.size, found.place, found.value, found.loss), choice="lr", against="depth", lr_rule=None)
+    rates = best_rates(found.size, found.place, found.value, found.loss)
+    fit = fit_learning_rate(rates, choice="lr", against="depth", lr_rule=None)
     assert RATE_EXPONENT in fit.exponent and fit.rule is None
-    by_data = with_roles(function_trials().rename_columns(["tokens", "depth", *function_trials().column_names[2:]]), ROLES, {"val_loss": "L"})
+    swapped = function_trials().rename_columns(["tokens", "depth", *function_trials().column_names[2:]])
+    by_data = with_roles(swapped, ROLES, {"val_loss": "L"})
     assert tuning_of(read(tmp_path, by_data, by=[])).against == "tokens"
 
 

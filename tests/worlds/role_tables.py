@@ -31,9 +31,9 @@ def columns(depth, tokens, seed, *, noise: float, rng: int) -> dict[str, np.ndar
     random = np.random.default_rng(rng)
     params, n = 12.0 * depth * 64**2, len(depth)
     loss = (E + A / params**ALPHA + B / tokens**BETA) * np.exp(noise * random.standard_normal(n))
-    return {"depth": depth.astype(np.int64), "tokens": tokens.astype(np.int64), "lr": best_rate(depth), "seed": seed.astype(np.int64),
-            "params": params, "flops": 6 * params * tokens, "val_loss": loss, "wall_seconds": random.uniform(1, 9, n),
-            "device": np.full(n, "cpu"), "fingerprint": np.full(n, "0123456789ab")}
+    return {"depth": depth.astype(np.int64), "tokens": tokens.astype(np.int64), "lr": best_rate(depth),
+            "seed": seed.astype(np.int64), "params": params, "flops": 6 * params * tokens, "val_loss": loss,
+            "wall_seconds": random.uniform(1, 9, n), "device": np.full(n, "cpu"), "fingerprint": np.full(n, "0123456789ab")}
 
 
 def function_table(*, depths: int = 6, budgets: int = 6, seeds: int = 2, noise: float = 0.002, rng: int = 0) -> pa.Table:

@@ -49,7 +49,8 @@ def widened(table: pa.Table, columns: tuple[str, str, str, str | None]) -> tuple
     runs, keys = (pc.dictionary_encode(pc.fill_null(table[name].cast(pa.string()), "")).combine_chunks() for name in (run, key))
     names = keys.dictionary.to_pylist()
     if len(names) > MAX_COLUMNS or len(names) * len(runs.dictionary) > MOST_CELLS:
-        raise OSError(f"has {len(runs.dictionary):,} runs of {len(names):,} different keys; write those you need to a table of their own")
+        raise OSError(f"has {len(runs.dictionary):,} runs of {len(names):,} different keys; "
+                      "write those you need to a table of their own")
     steps = np.zeros(len(table)) if step is None else _as_numbers(table[step])
     at_run, at_key = runs.indices.to_numpy(), keys.indices.to_numpy()
     order = np.argsort(steps, kind="stable")   # ties: the later row, as it was logged
@@ -59,8 +60,8 @@ def widened(table: pa.Table, columns: tuple[str, str, str, str | None]) -> tuple
     made = {run: runs.dictionary}
     made |= {name if name != run else name + ".": cells.take(pa.array(np.maximum(rows, 0), mask=rows < 0))
              for name, rows in zip(names, last.T, strict=True)}
-    said = Doubt("made_wide", f"{len(table):,} rows of one value each are {len(runs.dictionary):,} runs, each with the last value of "
-                 f"{len(names):,} keys")
+    said = Doubt("made_wide", f"{len(table):,} rows of one value each are {len(runs.dictionary):,} runs, each with "
+                 f"the last value of {len(names):,} keys")
     return pa.table(made), said
 
 
@@ -75,7 +76,8 @@ def from_chart(table: pa.Table) -> tuple[pa.Table, Doubt]:
             found.setdefault(curve["run"], {})[curve["metric"]] = known[-1].as_py() if len(known) else None
     metrics = list(dict.fromkeys(m for run in found.values() for m in run))
     columns = {m: pa.array([None if run.get(m) is None else str(run[m]) for run in found.values()], pa.string()) for m in metrics}
-    return pa.table({"run": list(found), **columns}), Doubt("made_wide", f"a chart of {len(found):,} runs: the last value of each curve")
+    said = Doubt("made_wide", f"a chart of {len(found):,} runs: the last value of each curve")
+    return pa.table({"run": list(found), **columns}), said
 
 
 def _as_numbers(column: pa.ChunkedArray) -> np.ndarray:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from analysis.table.formats.sheet import MAX_COLUMNS, Dialect, Sheet, check_held, check_shape
 from analysis.table.formats.streams import whole_text
 
-MAX_JSON_BYTES = 32 << 20     # as Python's objects it takes thirty times as much
+MAX_JSON_BYTES = 15 << 20     # as Python's objects it may take sixty times as much
 MAX_CELLS = 10_000_000        # of all records together
 DEEPEST = 8                   # of what is nested
 ROWS_UNDER = ("data", "runs", "results", "rows", "records", "trials", "experiments")
@@ -99,12 +99,16 @@ def _flat(record: Mapping, above: str, depth: int = 0) -> Iterator[tuple[str, ob
         return
     for key, value in record.items():
         name = above + str(key)
-        if isinstance(value, dict) and "value" in value and not isinstance(value["value"], (dict, list)) and set(value) <= {"value", "desc"}:
+        if isinstance(value, dict) and _is_wrapped(value):
             yield name, value["value"]
         elif isinstance(value, dict):
             yield from _flat(value, name + ".", depth + 1)
         elif not isinstance(value, list):
             yield name, value
+
+
+def _is_wrapped(value: Mapping) -> bool:
+    return "value" in value and set(value) <= {"value", "desc"} and not isinstance(value["value"], (dict, list))
 
 
 def _column(found: Mapping[int, object], rows: int) -> pa.Array:

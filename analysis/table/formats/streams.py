@@ -51,7 +51,8 @@ class Counted(io.RawIOBase):
         self._read += len(data)
         self._lines += data.count(b"\n")
         if self._lines > MAX_LINES:
-            raise OSError(f"has more than {MAX_LINES:,} lines, and we read {MAX_ROWS:,} rows at most; aggregate it to one row a run")
+            raise OSError(f"has more than {MAX_LINES:,} lines, and we read {MAX_ROWS:,} rows at most; "
+                          "aggregate it to one row a run")
         if self._read > self._limit:
             raise OSError(f"holds more than {self._limit >> 20} MiB of text; convert it to Parquet")
         if len(data) < size and not self._ended:

@@ -28,7 +28,8 @@ def open_workbook(source: str, dialect: Dialect) -> Sheet:
         try:
             from openpyxl import load_workbook  # an extra: asked for only where a workbook is read
         except ImportError:
-            raise OSError("is an Excel workbook, which takes openpyxl (pip install openpyxl); or export the sheet as CSV") from None
+            raise OSError("is an Excel workbook, which takes openpyxl (pip install openpyxl); "
+                          "or export the sheet as CSV") from None
         stream.seek(0)
         try:
             book = load_workbook(stream, read_only=True, data_only=True)
@@ -39,8 +40,8 @@ def open_workbook(source: str, dialect: Dialect) -> Sheet:
     if not tables:
         raise OSError("is an Excel workbook without a table: its header is to be one row of at least two names")
     title, table = next(iter(tables.items()))
-    doubts = (Doubt("first_sheet", f"the workbook's sheets {', '.join(tables)} hold tables: {title} is read"),) if len(tables) > 1 else ()
-    return Sheet(source, tuple(table.column_names), "held", dialect, held=table, doubts=doubts)
+    several = Doubt("first_sheet", f"the workbook's sheets {', '.join(tables)} hold tables: {title} is read")
+    return Sheet(source, tuple(table.column_names), "held", dialect, held=table, doubts=(several,) if len(tables) > 1 else ())
 
 
 def _filled(sheet) -> Sequence[tuple]:
