@@ -193,8 +193,17 @@ def _step(phi, at: _Slopes, damping, low, high):
     scaled = np.where(free_[:, :, None] & free_[:, None, :], scaled, 0.0)
     k = phi.shape[1]
     scaled[:, range(k), range(k)] += np.where(free_, damping[:, None], 1.0)
-    move = -np.linalg.solve(scaled, pull[:, :, None])[:, :, 0]
+    move = -_solved(scaled, pull)
     gain = -(move * pull).sum(1)
     move = move / at.ruler
     shrink = np.minimum(1.0, REACH / np.maximum(np.abs(move).max(1), 1e-300))
     return move * shrink[:, None], gain
+
+
+def _solved(matrix, right):
+    """Solutions (M, j) of M symmetric systems; where one is singular to the last digit, as when a term of the law has vanished,
+    all by the pseudo-inverse, which leaves the directions that mean nothing alone."""
+    try:
+        return np.linalg.solve(matrix, right[:, :, None])[:, :, 0]
+    except np.linalg.LinAlgError:
+        return np.matmul(np.linalg.pinv(matrix, hermitian=True), right[:, :, None])[:, :, 0]

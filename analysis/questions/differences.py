@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from analysis.approaches.cost import LANGUAGE, fit_cost
-from analysis.approaches.newton import Objective
+from analysis.approaches.laws.objective import Objective
 from analysis.approaches.parametric import ParametricFit, fit_parametric
 from analysis.estimates import intervals
 from analysis.estimates.estimate import Estimate

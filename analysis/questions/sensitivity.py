@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.approaches.newton import Objective
+from analysis.approaches.laws.objective import Objective
 from analysis.approaches.parametric import ParametricFit, fit_parametric
 from analysis.approaches.surface import Surface
 from analysis.approaches.surface_fit import HUBER, LOG_SQUARES, RAW_SQUARES, fit_surface

@@ -5,22 +5,30 @@ difference is the protocol's and not the grid's. Two resamplings are paired, eac
 points for both protocols: whole cells (width, budget), which carries what the law misses there,
 and whole runs (a seed within its width, at all budgets), which carries what the budgets of one
 trunk have in common. The interval takes the larger of the two standard errors.
+
+All protocols are fitted by one law: the generalised where the reference's points leave no doubt that the additive law
+does not hold (the rule of analysis/questions/law_choice.py), else the additive.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from analysis.approaches.cost import fit_cost
+from analysis.approaches.cost import CostLaw, fit_cost
 from analysis.approaches.isoflop import fit_isoflop
-from analysis.approaches.newton import Objective
-from analysis.approaches.parametric import ParametricFit, fit_parametric
+from analysis.approaches.laws.additive import ADDITIVE as ADDITIVE_LAW
+from analysis.approaches.laws.generalised import GENERALISED as GENERALISED_LAW
+from analysis.approaches.laws.objective import Objective
+from analysis.approaches.parametric import ParametricFit, fit_generalised, fit_parametric
 from analysis.approaches.surface_fit import fit_surface
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.intervals import distinct
 from analysis.estimates.refusal import Refusal, TooFewPoints
+from analysis.questions.alternatives import compare_laws
+from analysis.questions.law_choice import GENERALISED, choose_law
+from analysis.questions.nested import nested_tests
 
 # The names that sweeps/studies/schedules.py writes into the column `protocol`.
 REFERENCE = "per-budget"
@@ -30,7 +38,6 @@ TRUNKS = ("single-run", CONSTANT, WSD)
 ORDER = (REFERENCE, ONE_BATCH, WSD, CONSTANT, "single-run", "untuned-one-rate", "untuned-rule")
 
 QUANTITIES = ("a", "alpha", "beta", "E", "gamma")
-PARAMETERS = 5   # of the law
 # Below delta the fit is linear in the noise, so that what a pair has in common cancels; with the
 # delta of 1e-3 that analysis/fit.py takes from Hoffmann et al. it is nearly a fit of medians, and the
 # errors of paired differences come out up to twice as large. 5% is about the scatter between seeds.
@@ -71,7 +78,7 @@ class ProtocolFit:
     protocol: str
     fit: ParametricFit          # approach 3; intervals by cell
     isoflop_a: Estimate | None  # approach 2, which assumes no law; None where too few budgets are bracketed
-    a_delta_small: float        # a with the objective of analysis/fit.py, to see how much hangs on it
+    a_delta_small: float        # a of the additive law by Hoffmann's objective, to see how much hangs on both
     scatter: float              # root mean square of log loss less the law's: beyond the seeds' it is misfit
     points: int                 # fitted
     dead: int                   # rows of this protocol at or above the loss of a network that learnt nothing
@@ -100,6 +107,7 @@ class ScheduleFit:
     fits: tuple[ProtocolFit, ...]
     differences: tuple[PairedDifference, ...]
     refused: Mapping[str, str]               # protocol -> why it has no fit
+    law: str                                 # the formula fitted, and why that one
     level: float
 
     def difference(self, quantity: str, protocol: str, reference: str = REFERENCE) -> PairedDifference | None:
@@ -120,13 +128,14 @@ def fit_schedules(points: Points, *, chance: float, resamples: int = 1000, level
     reference = common.of(REFERENCE)
     draws = {"cell": by_cell(reference, resamples, rng), "run": by_run(reference, resamples, rng)}
     cost = fit_cost(reference.N, reference.D, reference.C, level=level)
+    fit_law, law = _law_of(reference, cost, resamples=resamples, level=level, rng=rng)
     clouds: dict[str, dict[str, ParametricFit]] = {}
     refused: dict[str, str] = {}
     for name in names:
         mine = common.of(name)
         try:
-            clouds[name] = {scheme: fit_parametric(mine.N, mine.D, mine.L, C=mine.C, cost=cost, cell=cells(mine),
-                                                   objective=OBJECTIVE, multiplicity=draw, level=level, rng=rng)
+            clouds[name] = {scheme: fit_law(mine.N, mine.D, mine.L, C=mine.C, cost=cost, cell=cells(mine),
+                                            objective=OBJECTIVE, multiplicity=draw, level=level, rng=rng)
                             for scheme, draw in draws.items() if draw is not None}
         except Refusal as why:
             if name == REFERENCE:
@@ -134,7 +143,21 @@ def fit_schedules(points: Points, *, chance: float, resamples: int = 1000, level
             refused[name] = str(why)
     fits = tuple(_described(name, cloud["cell"], points, common.of(name), chance=chance, level=level, rng=rng)
                  for name, cloud in clouds.items())
-    return ScheduleFit(points, common, fits, _differences(common, clouds, draws, level), refused, level)
+    return ScheduleFit(points, common, fits, _differences(common, clouds, draws, level), refused, law, level)
+
+
+def _law_of(points: Points, cost: CostLaw, **drawn) -> tuple[Callable, str]:
+    """The fit that the reference's points ask for, and the law in words. Raises Refusal where not even the additive law fits."""
+    shared = dict(C=points.C, cost=cost, cell=cells(points), **drawn)
+    additive = fit_parametric(points.N, points.D, points.L, objective=OBJECTIVE, **shared)
+    try:
+        generalised = fit_generalised(points.N, points.D, points.L, **shared)
+        choice = choose_law(additive, generalised, tests=nested_tests(generalised), scores=compare_laws(
+            points.N, points.D, points.L, C=points.C, cost=cost, cell=cells(points), rng=drawn["rng"]))
+    except Refusal as why:
+        choice = choose_law(additive, None, untested=str(why))
+    fit_law, law = (fit_generalised, GENERALISED_LAW) if choice.speaks == GENERALISED else (fit_parametric, ADDITIVE_LAW)
+    return fit_law, f"L = {law.name}: {choice.why}"
 
 
 def common_points(points: Points, names: list[str], *, chance: float) -> Points:
@@ -228,7 +251,7 @@ def _paired(quantity: str, name: str, reference: str, common: Points, clouds: di
         else:
             (v, cloud), (w, others) = (clouds[p][scheme].quantity(quantity) for p in (name, reference))
             value, gap = v - w, cloud - others
-        left = freedom(scheme, mine, parameters=1 if quantity == "loss" else PARAMETERS)
+        left = freedom(scheme, mine, parameters=1 if quantity == "loss" else clouds[name][scheme].parameters)
         errors[scheme] = (float(np.std(gap, ddof=1)) * inflation(scheme, mine, left), left)
     scheme = max(errors, key=lambda name: errors[name][0])
     se, left = errors[scheme]

@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.approaches.parametric import NAMES
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.refusal import TooFewPoints
 from analysis.schedules.fits import OBJECTIVE, ONE_BATCH, REFERENCE, PairedDifference, Points, ProtocolFit, ScheduleFit
@@ -47,6 +46,7 @@ def terminal_text(study: ScheduleFit) -> str:
     """Tables for a person."""
     runs = len(study.common.of(REFERENCE))
     lines = [f"{len(study.points):,} points; {runs} (width, budget, seed) live under every protocol and are fitted",
+             f"by {study.law}",
              "", f"{'protocol':22s} {'a':22s} {'alpha':20s} {'beta':20s} {'E':22s} {'a, approach 2':22s} {'FLOPs':>8s} {'x':>5s} {'scatter':>7s} dead"]
     base = next(fit.spent for fit in study.fits if fit.protocol == REFERENCE)
     for fit in study.fits:
@@ -74,7 +74,7 @@ def _difference_line(d: PairedDifference) -> str:
 def schedule_json(study: ScheduleFit) -> str:
     """Strict JSON, keys in a fixed order; what is not finite is null."""
     document = {
-        "version": 1, "level": study.level, "objective": str(OBJECTIVE), "points": len(study.points), "common": len(study.common.of(REFERENCE)),
+        "version": 1, "level": study.level, "objective": str(OBJECTIVE), "law": study.law, "points": len(study.points), "common": len(study.common.of(REFERENCE)),
         "protocols": [_protocol(fit) for fit in study.fits],
         "differences": [{"quantity": d.quantity, "protocol": d.protocol, "reference": d.reference,
                          "estimate": _estimate(d.estimate), "p_value": _number(d.p_value), "p_holm": _number(d.p_holm),
@@ -87,7 +87,7 @@ def _protocol(fit: ProtocolFit) -> dict:
     C = np.geomspace(fit.fit.C.min(), fit.fit.C.max(), 9)
     band = fit.fit.frontier_band(C)
     return {"protocol": fit.protocol, "points": fit.points, "dead": fit.dead, "spent_flops": fit.spent,
-            **{name: _estimate(fit.fit.interval(name)) for name in NAMES},
+            **{name: _estimate(fit.fit.interval(name)) for name in fit.fit.names},
             "scatter": fit.scatter, "a_huber_delta_1e-3": _number(fit.a_delta_small),
             "a_approach2": None if fit.isoflop_a is None else _estimate(fit.isoflop_a),
             "frontier": {name: [_number(v) for v in column] for name, column in vars(band).items()},
