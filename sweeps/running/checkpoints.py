@@ -46,7 +46,8 @@ def decoded(data: bytes) -> object:
     """The state; torch's restricted unpickler runs nothing that the bytes ask for."""
     import torch
     from numpy._core.multiarray import _reconstruct, scalar
-    allowed = [_reconstruct, scalar, np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in "?bBhHiIlLqQefdgFDGSUV")]
+    numbers = (type(np.dtype(kind)) for kind in "?bBhHiIlLqQefdgFDGSUV")
+    allowed = [bytes, _reconstruct, scalar, np.ndarray, np.dtype, *numbers]
     with torch.serialization.safe_globals(allowed):
         return torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
 

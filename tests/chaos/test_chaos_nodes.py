@@ -12,13 +12,12 @@ from collections import Counter
 
 import pytest
 from worlds.chaos_cases import SEED, below, kill_all, processes_of
-from worlds.sweep_cases import Log, NewSeeds, assert_same_rows, digits, real_cluster, trained
+from worlds.sweep_cases import Log, NARROW, NewCells, PlacedMnist, assert_same_rows, digits, faulty_task, real_cluster, trained
 
 from sweeps.running.connect import connect
 from sweeps.running.ray_tune import Trials, run_jobs
 from sweeps.store.store import open_store, read_store
-from trainers.fingerprint import fingerprint
-from trainers.mnist.train import put_on
+from trainers.mnist.task import TASK
 
 pytestmark = pytest.mark.slow
 
@@ -62,11 +61,11 @@ class Killer(threading.Thread):
             raise self.error
 
 
-class UntilKilled(NewSeeds):
+class UntilKilled(NewCells):
     """Source: until the last kill, and AFTER some."""
 
-    def __init__(self, notes, killer):
-        super().__init__(notes, seconds=0.3)
+    def __init__(self, cell, killer):
+        super().__init__(cell)
         self.killer, self.after = killer, 0
 
     def next(self):
@@ -78,21 +77,31 @@ class UntilKilled(NewSeeds):
         return self.after >= AFTER or self.killer.error is not None
 
 
-def sweep_under(strike, tmp_path, address):
+def mnist(notes):
+    """The task that is swept, the one to compare with, its data, and how its cells are made."""
+    return PlacedMnist(notes, seconds=0.3), TASK, digits(), lambda number: NARROW(seed=number)
+
+
+def function(notes):
+    task = faulty_task()
+    return task, task, None, lambda number: task.cell(number=number, folder=str(notes), seconds=0.3)
+
+
+def sweep_under(strike, tmp_path, address, made):
     """One sweep, to its end, while `strike` kills below it; checks the promise, and says what was counted."""
-    images, notes, log = digits(), tmp_path / "notes", Log()
+    notes, log = tmp_path / "notes", Log()
     notes.mkdir()
+    task, plain, data, cell = made(notes)
     with Killer(notes, strike, random.Random(SEED)) as killer, connect(address) as cluster, \
-            open_store(tmp_path / "r.parquet", provenance={}, fingerprint=fingerprint(images)) as store:
-        source = UntilKilled(notes, killer)
+            open_store(tmp_path / "r.parquet", task=task, provenance={}, fingerprint=task.fingerprint(data)) as store:
+        source = UntilKilled(cell, killer)
         # Of one cell many attempts may be struck: that is these tests' doing, no verdict on the cell.
-        outcome = run_jobs(source, images=images, store=store, cluster=cluster, watcher=log, trials=Trials(retries=KILLS))
+        outcome = run_jobs(source, task=task, data=data, store=store, cluster=cluster, watcher=log, trials=Trials(retries=KILLS))
     assert killer.kills == KILLS
     assert (outcome.finished, outcome.failed, outcome.interrupted) == (len(source.jobs), 0, False), log.failures
-    found = read_store(tmp_path / "r.parquet")
+    found = read_store(tmp_path / "r.parquet", task=task)
     assert not found.failures
-    assert_same_rows(found.results, trained([job.cell for job in source.jobs], lr=0.01, batch=lambda fraction: 16,
-                                            images=put_on(images, "cpu")))
+    assert_same_rows(found.results, trained(plain, source.cells, data))
     kinds = Counter(kind for _, kind, _ in log.failures)
     return (f"{killer.kills} of {KILLS} survived over {len(source.jobs)} cells; attempts lost: {dict(kinds)}; rounds broken "
             f"off: {len([note for note in log.notes if 'stopped' in note])}; 0 rows lost, doubled or differing")
@@ -102,7 +111,8 @@ def raylet_of(node):
     return node.all_processes["raylet"][0].process.pid
 
 
-def test_twenty_workers_killed(tmp_path, record_testsuite_property):
+@pytest.mark.parametrize("made", [mnist, function])
+def test_twenty_workers_killed(tmp_path, record_testsuite_property, made):
     draw = random.Random(SEED)
 
     def strike():
@@ -113,11 +123,11 @@ def test_twenty_workers_killed(tmp_path, record_testsuite_property):
         return bool(pids)
 
     with real_cluster(num_cpus=2) as cluster:
-        record_testsuite_property("workers killed", sweep_under(strike, tmp_path, cluster.address))
+        record_testsuite_property(f"workers killed, {made.__name__}", sweep_under(strike, tmp_path, cluster.address, made))
 
 
-@pytest.mark.parametrize("whole", [False, True], ids=["raylets", "nodes"])
-def test_twenty_nodes_killed(tmp_path, monkeypatch, record_testsuite_property, whole):
+@pytest.mark.parametrize(("whole", "made"), [(False, mnist), (True, function)], ids=["raylets-mnist", "nodes-function"])
+def test_twenty_nodes_killed(tmp_path, monkeypatch, record_testsuite_property, whole, made):
     """Of two one-slot nodes one dies, its raylet alone or with all its processes at once, and another comes."""
     draw = random.Random(SEED)
 
@@ -134,4 +144,5 @@ def test_twenty_nodes_killed(tmp_path, monkeypatch, record_testsuite_property, w
 
     with real_cluster(num_cpus=0) as cluster:
         nodes = [cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20) for _ in range(2)]
-        record_testsuite_property("nodes killed" if whole else "raylets killed", sweep_under(strike, tmp_path, cluster.address))
+        record_testsuite_property("nodes killed" if whole else "raylets killed",
+                                  sweep_under(strike, tmp_path, cluster.address, made))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from worlds.chaos_cases import own_temp_folder, processes_of
-from worlds.sweep_cases import FaultyJob, Log, few_images, jobs_of
+from worlds.sweep_cases import Log, faulty_jobs, faulty_task, in_order
 
 from sweeps.running import ray_tune as engine
 from sweeps.running.connect import connect
@@ -40,7 +40,7 @@ class Gauge(Log):
     def started(self, job):
         pass
 
-    def finished(self, job, rows):
+    def finished(self, job, rows, seconds):
         self.cells += 1
         if self.cells % EVERY == 0:
             gc.collect()
@@ -57,14 +57,16 @@ def test_a_long_sweep_does_not_grow(tmp_path, record_testsuite_property):
     Tuner, and not up and up; what the table itself takes is about 2 kB a row."""
     cells = int(os.environ.get("LONG", "20000"))
     with own_temp_folder() as scratch:
-        with connect(None, cpus=2) as cluster, open_store(tmp_path / "r.parquet", provenance={}, fingerprint="f") as store:
+        task = faulty_task()
+        with connect(None, cpus=2) as cluster, \
+                open_store(tmp_path / "r.parquet", task=task, provenance={}, fingerprint=task.fingerprint(None)) as store:
             [raylet] = [pid for pid, line in processes_of(scratch).items() if line.split(" ")[0].endswith("/raylet")]
             gauge, began = Gauge(raylet), time.monotonic()
-            outcome = run_jobs(jobs_of(FaultyJob(i) for i in range(cells)), images=few_images(), store=store,
-                               cluster=cluster, watcher=gauge)
+            outcome = run_jobs(in_order(faulty_jobs(task, range(cells))), task=task, data=None, store=store, cluster=cluster,
+                               watcher=gauge)
             seconds = time.monotonic() - began
         assert not processes_of(scratch) and not list(scratch.iterdir()), "Ray's session folder stays"
-    assert outcome.finished == cells == len(read_store(tmp_path / "r.parquet").results)
+    assert outcome.finished == cells == len(read_store(tmp_path / "r.parquet", task=faulty_task()).results)
 
     x, memory, files, shared = (np.array([getattr(reading, name) for reading in gauge.readings], float)
                                 for name in ("cells", "memory", "files", "shared"))

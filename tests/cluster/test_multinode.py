@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from worlds.sweep_cases import Log, NewSeeds, PlacedMnist, assert_same_rows, digits, nodes_seen, real_cluster, trained
+from worlds.sweep_cases import Log, NewCells, PlacedMnist, assert_same_rows, digits, nodes_seen, real_cluster, trained
 
 from sweeps.running.connect import connect
 from sweeps.running.ray_tune import Trials, run_jobs
@@ -12,7 +12,7 @@ from trainers.mnist.task import TASK
 MOST = 600  # cells; the sweep ends long before, once every node has run some
 
 
-class UntilSeen(NewSeeds):
+class UntilSeen(NewCells):
     """Source: until a condition on the nodes that ran its cells holds."""
 
     def __init__(self, notes: Path, enough):

@@ -3,47 +3,82 @@
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from sweeps.jobs.grid import BatchRule, Grid
+from sweeps.jobs.grid import Grid, cells_of
 from sweeps.store.recovery import table_path
-from sweeps.store.rows import Identity
 from sweeps.store.store import read_store
-from trainers.mnist.images import load_images
-from trainers.mnist.results import Result
-from trainers.mnist.train import put_on
-from worlds.sweep_cases import assert_same_rows, command, trained
+from trainers.function import FunctionTask
+from trainers.mnist.task import TASK
+from trainers.task import Task
+from worlds import slow_model
+from worlds.sweep_cases import ROOT, SMALL, assert_same_rows, trained
 
 SEED = 6     # of every draw: a count in the README comes back with the same moments drawn
 SEEDS = 8    # 32 cells, some seconds of training after as many seconds of start
-GRID = Grid(widths=(0.25, 0.5), fractions=(0.0078125, 0.00390625), seeds=tuple(range(SEEDS)), dropouts=(0.0,))
+
+Rows = dict[tuple, object]
 
 
-Rows = dict[Identity, Result]
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A command, and the grid that it sweeps."""
+
+    name: str
+    words: tuple[str, ...]     # of the command line, from the script on
+    axes: Mapping[str, tuple]
+    choices: Mapping[str, object] = field(default_factory=dict)
+    tuned: tuple[str, ...] = ()   # what makes a sweep that tunes lr as well
+
+    def task(self) -> Task:
+        """Anew: a function's columns are those of the table that it is read from."""
+        return TASK if self.name == "mnist" else FunctionTask(slow_model.train, axes=list(self.axes))
+
+    @cached_property
+    def grid(self) -> Grid:
+        return Grid(self.axes, tuple(range(SEEDS)), self.choices)
+
+    @cached_property
+    def undisturbed(self) -> Rows:
+        """The grid's table: each cell trained in this process, one after the other."""
+        task = self.task()
+        return trained(task, cells_of(task, self.grid), task.load())
 
 
-@cache
-def undisturbed() -> Rows:
-    """GRID's table: each cell trained in this process, one after the other."""
-    return trained(GRID.cells(), lr=0.01, batch=BatchRule(), images=put_on(load_images(), "cpu"))
+MNIST = Case("mnist", (str(ROOT / "sweeps" / "mnist_grid.py"), *SMALL, "--seeds", str(SEEDS)),
+             {"width": (0.25, 0.5), "fraction": (0.0078125, 0.00390625), "dropout": (0.0,)}, {"lr": 0.01}, ("--lr", "tuned"))
+FUNCTION = Case("function", (str(ROOT / "sweeps" / "grid.py"), f"{slow_model.__file__}:train", "--grid", "width=16,64", "samples=20000,80000",
+                             "--seeds", str(SEEDS), "--cpus", "2"), {"width": (16, 64), "samples": (20_000, 80_000)},
+                tuned=("--tune", "lr=0.03:1", "--by", "width", "--trials", "3", "--tune-seeds", "1"))
 
 
-def line(out: Path, *more: str) -> list[str]:
-    return command(out, "--seeds", str(SEEDS), *more)
+def of(*names_and_cases: object) -> pytest.MarkDecorator:
+    """A test's cases: of(MNIST), or of("part", (MNIST, 0), (FUNCTION, 1)) with the values of a further parameter."""
+    further = [name for name in names_and_cases if isinstance(name, str)]
+    rows = [case if isinstance(case, tuple) else (case,) for case in names_and_cases if not isinstance(case, str)]
+    return pytest.mark.parametrize(
+        ",".join(["case", *further]), [pytest.param(*row, id="-".join([row[0].name, *map(str, row[1:])])) for row in rows])
 
 
-def start(out: Path, *more: str) -> subprocess.Popen:
+def line(case: Case, out: Path, *more: str) -> list[str]:
+    """The command; options given again in `more` win."""
+    return [sys.executable, *case.words, "--out", os.fspath(out), *more]
+
+
+def start(case: Case, out: Path, *more: str) -> subprocess.Popen:
     """The sweep in a session of its own, as in a terminal."""
     with words_file(out).open("ab") as words:
-        return subprocess.Popen(line(out, *more), cwd=out.parent, stdout=words, stderr=words, start_new_session=True)
+        return subprocess.Popen(line(case, out, *more), cwd=out.parent, stdout=words, stderr=words, start_new_session=True)
 
 
 def words_file(out: Path) -> Path:
@@ -55,26 +90,26 @@ def words(out: Path) -> str:
     return words_file(out).read_text()
 
 
-def finish(out: Path, *more: str, wanted: Rows | None = None) -> None:
+def finish(case: Case, out: Path, *more: str, wanted: Rows | None = None) -> None:
     """The same command again, to its end; the promise then holds."""
-    ended = start(out, *more)
+    ended = start(case, out, *more)
     assert ended.wait(600) == 0, words(out)[-3000:]
-    assert_same_rows(rows_of(out), undisturbed() if wanted is None else wanted)
+    assert_same_rows(rows_of(case, out), case.undisturbed if wanted is None else wanted)
     assert not Path(f"{out}.journal").exists(), "an orderly end leaves no journal"
     tables = [file for file in (out, Path(table_path(str(out), "tuning"))) if file.exists()]
-    assert sum(pq.read_metadata(file).num_rows for file in tables) == len(rows_of(out)), "a row is there twice"
+    assert sum(pq.read_metadata(file).num_rows for file in tables) == len(rows_of(case, out)), "a row is there twice"
 
 
-def rows_of(out: Path) -> Rows:
+def rows_of(case: Case, out: Path) -> Rows:
     """Of tuning, too, if there is any: its trials have seeds of their own."""
-    if not out.exists():
+    if not (out.exists() or Path(f"{out}.journal").exists()):   # a function's first rows are in the journal alone
         return {}
-    found = read_store(out)
+    found = read_store(out, task=case.task())
     return {**found.results, **found.tuning}
 
 
-def wait_for_rows(out: Path, count: int, process: subprocess.Popen) -> None:
-    while len(rows_of(out)) < count:
+def wait_for_rows(case: Case, out: Path, count: int, process: subprocess.Popen) -> None:
+    while len(rows_of(case, out)) < count:
         assert process.poll() is None, words(out)[-3000:]
         time.sleep(0.02)
 

@@ -7,9 +7,10 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -149,20 +150,25 @@ def nodes_seen(notes: str | os.PathLike) -> set[str]:
     return {path.name.split("+")[1] for path in Path(notes).iterdir()}
 
 
-class NewSeeds:
-    """Source: narrow cells of ever new seeds, until the subclass says that it is over."""
+NARROW = partial(Cell, width=0.25, fraction=0.25, dropout=0.2, lr=0.01, batch_size=16)
 
-    def __init__(self):
+
+class NewCells:
+    """Source: cells of ever new numbers, narrow ones of MNIST unless told otherwise, until the subclass says that it is over."""
+
+    def __init__(self, cell: Callable[[int], object] = lambda number: NARROW(seed=number)):
+        """`cell`: made of ever new numbers."""
         self.jobs: list[Job] = []
+        self._cell = cell
 
     @property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[object]:
         return [cell for job in self.jobs for cell in job.cells]
 
     def next(self) -> Job | None:
         if self.exhausted():
             return None
-        self.jobs.append(Job((Cell(width=0.25, fraction=0.25, dropout=0.2, seed=len(self.jobs), lr=0.01, batch_size=16),)))
+        self.jobs.append(Job((self._cell(len(self.jobs)),)))
         return self.jobs[-1]
 
     def exhausted(self) -> bool:
