@@ -1,56 +1,50 @@
 """Scaling laws of the hyperparameters, from the fitted model's optimum along the front.
 
 Least squares over noisy Pareto points is biased even where the front is good: which point wins
-its cost is luck. Instead, for one function f drawn from the loss model's posterior, the law is
-the straight line in basic coordinates against log cost, x(C), that minimises f averaged over the
-front's costs subject to costing C under the cost model: a power law for every Log coordinate,
-for the odds of every Logit one. Draws are of the model's hyperparameters (Laplace's
-approximation), and given those of the function (pathwise conditioning, Wilson et al. 2020, arXiv
-2002.09309). The estimate is the mean of the draws' lines, its interval their spread: where the
-model knows little, the optimum of its mean would be wherever a polynomial happens to dip.
+its cost is luck. Instead, for one function f drawn from the loss model's posterior, x(C) is the
+curve in basic coordinates against log cost that minimises f averaged over the front's costs subject
+to costing C under the cost model. Draws are of the model's hyperparameters (Laplace's approximation),
+and given those of the function (pathwise conditioning, Wilson et al. 2020, arXiv 2002.09309).
+
+A coordinate's *exponent* is the least-squares slope of x(C) on log10 C, evenly in log C over the
+fitted range: the power of a power law for Log and Integer, of the odds for Logit. x(C) is a parabola
+in log C, so that it may bend. Its *bend* is the change of the local exponent from the cheap end to
+the dear one; where its interval holds 0 the data show none, and `at` extrapolates a straight line
+fitted in the same way. Estimates are means over the draws, intervals their spread.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.stats import t as student
 
 from analysis.carbs.law import LawPoint, TunedLaw
 from analysis.estimates.estimate import Estimate
-from sweeps.carbs.beliefs import Beliefs
 from sweeps.carbs.draws import Draw, draws_of, mean_of
-from sweeps.carbs.front import Front
-from sweeps.carbs.space import Choice, Dimension, Integer, Listed, PowerOfTwo, Space
-from sweeps.carbs.surrogate import CostModel, LossModel
+from sweeps.carbs.optimum import CURVE, Problem, Searched, basis, pose
+from sweeps.carbs.space import Choice, Dimension, Integer, Listed, PowerOfTwo
 
 Array = np.ndarray
 
-# Budgets, evenly in log cost, that a law is fitted over, and that its curve is given at.
-BUDGETS, CURVE = 7, 20
-# Pull towards the line through the front's own runs, in units of the warped loss for a standard
-# deviation of theirs: decides where the model is indifferent. Ten times more narrows the draws' spread.
-PULL = 1e-4
-# An optimum is looked for where the search has been: each coordinate within REACH deviations of that
-# line, and all together within ROOM times the front's own runs' mean squared distance from it, beyond
-# which FENCE times the squared excess is added. Farther out lie a polynomial's corners that no run has seen.
-REACH, ROOM, FENCE = 3.0, 2.0, 0.1
-# Of the search's floor: observed costs scatter about it.
-FLOOR = 0.9
+# A coordinate is pinned where this share of its curve lies at a bound, within so much of a basic unit.
+PINNED, AT_BOUND = 0.8, 0.02
 
 
-class Searched(Protocol):
-    """What laws ask of a search."""
+@dataclass(frozen=True)
+class Bend:
+    """How the exponent of one hyperparameter changes along the front."""
 
-    space: Space
-    floor: float        # cost below which it has looked for nothing
+    change: Estimate        # of the local exponent, from the cheap end to the dear one
+    p: float                # of no bend, by Student's t over the draws
+    low: Estimate           # local exponent at the cheap end
+    high: Estimate          # and at the dear one
+    pinned: str             # "", or at which bound the optimum lies: its exponent is then the space's, not the data's
 
-    def beliefs(self) -> Beliefs: ...
-
-    def front(self) -> Front: ...
+    @property
+    def bends(self) -> bool:
+        return not self.pinned and 0.0 not in self.change
 
 
 @dataclass(frozen=True)
@@ -58,12 +52,13 @@ class ScalingLaws:
     """All numeric hyperparameters' laws over one range of costs."""
 
     laws: dict[str, TunedLaw]
+    bends: dict[str, Bend]
     loss: tuple[LawPoint, ...]      # that the laws' configs are believed to have, free of observation noise
     reference: float                # cost at which the anchors hold
     low: float                      # the range the laws were fitted over
     high: float
-    ends: Array                     # (2, d) the optimum at `low` and `high`, in basic coordinates
-    draws: Array                    # (draws, 2, d) the same of each posterior draw
+    ends: Array                     # (2, d) the straight line of least loss at `low` and `high`, in basic coordinates
+    curves: Array                   # (1 + draws, 3, d) parabolas at `low`, the middle and `high`: the estimate's, the draws'
     level: float
     carbs: Searched
 
@@ -77,33 +72,40 @@ class ScalingLaws:
     def derived(self, name: str, of: Callable[[dict], float]) -> TunedLaw:
         """The law of a positive quantity that a config determines, such as the parameters of a width."""
         costs = np.geomspace(self.low, self.high, CURVE)
-        values = np.array([[math.log10(of(self._config(ends, cost))) for cost in costs]
-                           for ends in (self.ends, *self.draws)])
+        values = np.array([[math.log10(of(self._config(controls, cost))) for cost in costs] for controls in self.curves])
         return _law(name, "Log", costs, values, lambda decades: 10.0 ** decades, level=self.level,
                     n=len(self.carbs.beliefs().X))
 
     def summary(self) -> str:
         rows = [f"optimum along the front, cost {self.low:.3g} to {self.high:.3g}"]
-        rows += [f"  {law.name:<16} {law.anchor:>10.4g} at {self.reference:.3g}   "
-                 f"exponent {e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"
-                 for law in self.laws.values() for e in [law.exponent]]
+        for name, law in self.laws.items():
+            e, bend = law.exponent, self.bends[name]
+            found = f"pinned at its {bend.pinned} bound" if bend.pinned else f"exponent {e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"
+            if bend.bends:
+                found += f", bends: {bend.low} at the cheap end, {bend.high} at the dear one"
+            rows.append(f"  {name:<16} {law.anchor:>10.4g} at {self.reference:.3g}   {found}")
         return "\n".join(rows)
 
-    def _config(self, ends: Array, cost: float) -> dict:
+    def _config(self, controls: Array, cost: float) -> dict:
         share = math.log(cost / self.low) / math.log(self.high / self.low)
         space = self.carbs.space
-        return space.decode(np.clip(ends[0] * (1 - share) + ends[1] * share, space.low, space.high))
+        return space.decode(np.clip(basis([share], len(controls))[0] @ controls, space.low, space.high))
+
+
+def _estimate(values: Array, level: float, n: int) -> Estimate:
+    """From (1 + draws,): the estimate's, then the draws'."""
+    draws = len(values) - 1
+    se = float(values[1:].std(ddof=1))
+    reach = float(student.ppf(0.5 + level / 2, max(draws - 1, 1))) * se
+    return Estimate(float(values[0]), float(values[0] - reach), float(values[0] + reach), se,
+                    f"{draws} posterior draws' conditional optima", n, level)
 
 
 def _law(name: str, kind: str, costs: Array, values: Array, back: Callable[[float], float], *, level: float,
          n: int) -> TunedLaw:
     """From values (1 + draws, CURVE) on the scale where a law is a line: the estimate's, then the draws'."""
-    draws = len(values) - 1
-    slopes = np.polyfit(np.log10(costs), values.T, 1)[0]
-    se = float(slopes[1:].std(ddof=1))
-    reach = float(student.ppf(0.5 + level / 2, max(draws - 1, 1)))
-    exponent = Estimate(float(slopes[0]), float(slopes[0] - reach * se), float(slopes[0] + reach * se), se,
-                        f"{draws} posterior draws' conditional optima", n, level)
+    exponent = _estimate(np.polyfit(np.log10(costs), values.T, 1)[0], level, n)
+    reach = float(student.ppf(0.5 + level / 2, max(len(values) - 2, 1)))
     return TunedLaw(name, kind, exponent, float(back(np.interp(0.5, np.linspace(0, 1, len(costs)), values[0]))),
                     _curve(costs, values, back, reach))
 
@@ -114,62 +116,24 @@ def _curve(costs: Array, values: Array, back: Callable[[float], float], reach: f
                  for cost, value, s in zip(costs, values[0], sd))
 
 
-@dataclass(frozen=True)
-class _Problem:
-    """The line to find: end points (2, d) in basic coordinates."""
+def _bend(controls: Array, decades: float, pinned: str, *, level: float, n: int) -> Bend:
+    """Of parabolas through (1 + draws, 3) control values, on the scale where a law is a line.
 
-    loss: LossModel
-    cost: CostModel
-    log_cost: Array                 # (BUDGETS,)
-    start: Array                    # (2, d): the front's own line
-    spread: Array                   # (d,)
-    low: Array                      # (2, d) box about it
-    high: Array
-
-    def solve(self, draw: Draw, start: Array) -> Array:
-        share = ((self.log_cost - self.log_cost[0]) / (self.log_cost[-1] - self.log_cost[0]))[:, None]
-        cost = mean_of(self.cost.process)
-        pulled = self.start[0] * (1 - share) + self.start[1] * share
-
-        def objective(flat: Array) -> tuple[float, Array]:
-            ends = flat.reshape(2, -1)
-            X = ends[0] * (1 - share) + ends[1] * share
-            f, df = draw.value_and_gradient(self.loss.scaling(X))
-            g, dg = cost.value_and_gradient(self.cost.scaling(X))
-            miss = self.cost.shift + self.cost.scale * g - self.log_cost
-            off = (X - pulled) / self.spread
-            # 30: a miss of 1% of the cost weighs as much as .003 of the warped loss.
-            r2 = (off * off).sum(1)
-            outside = np.maximum(r2 / (ROOM * X.shape[1]) - 1.0, 0.0)[:, None]
-            value = f + 30.0 * miss ** 2 + PULL * r2 + FENCE * outside[:, 0] ** 2
-            slope = (df / self.loss.scaling.sd + 60.0 * miss[:, None] * self.cost.scale * dg / self.cost.scaling.sd
-                     + 2.0 * (PULL + 2.0 * FENCE / (ROOM * X.shape[1]) * outside) * off / self.spread)
-            k = len(X)
-            return value.sum() / k, np.concatenate([((1 - share) * slope).sum(0), (share * slope).sum(0)]) / k
-
-        box = list(zip(self.low.ravel(), self.high.ravel()))
-        return minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", bounds=box,
-                        options={"maxiter": 300, "maxfun": 400}).x.reshape(2, -1)
+    x(t) = x0 (2t - 1)(t - 1) + 4 x1 t (1 - t) + x2 t (2t - 1): x'(0) = -3 x0 + 4 x1 - x2, x'(1) = x0 - 4 x1 + 3 x2.
+    """
+    cheap = controls @ [-3.0, 4.0, -1.0] / decades
+    dear = controls @ [1.0, -4.0, 3.0] / decades
+    change = _estimate(dear - cheap, level, n)
+    p = 2.0 * float(student.sf(abs(change.value) / max(change.se, 1e-12), len(controls) - 2))
+    return Bend(change, p, _estimate(cheap, level, n), _estimate(dear, level, n), pinned)
 
 
-def _pose(carbs: Searched) -> _Problem:
-    now, space = carbs.beliefs(), carbs.space
-    # Below its floor the search has looked for nothing: what is on the front there is no optimum.
-    front = [p for p in carbs.front() if p.cost >= FLOOR * carbs.floor]
-    if len(front) < 3 or front[-1].cost < 2 * front[0].cost:
-        raise ValueError(f"need a front of at least 3 runs over a factor of 2 in cost, from {carbs.floor:.3g} up, for a "
-                         f"law, got {len(front)}" + (f" to {front[-1].cost:.3g}" if front else ""))
-    X = np.array([space.encode(p.config) for p in front])
-    c = np.log([p.cost for p in front])
-    slope, level = np.polyfit(c, X, 1)
-    ends = level + slope * np.array([[c[0]], [c[-1]]])
-    scatter = np.maximum((X - level - np.outer(c, slope)).std(0), 0.1)
-    low, high = (np.clip(ends + side * REACH * scatter, space.low, space.high) for side in (-1, 1))
-    for block in space.blocks:
-        # A choice has no law: the one that most of the front's dearer half made.
-        most = X[len(X) // 2:, block].sum(0)
-        low[:, block] = high[:, block] = (most == most.max()) * space.high[block.start]
-    return _Problem(now.loss, now.cost, np.linspace(c[0], c[-1], BUDGETS), np.clip(ends, low, high), scatter, low, high)
+def _pinned(values: Array, low: float, high: float) -> str:
+    """At which bound most of an optimum (CURVE,) lies, both in basic coordinates."""
+    for name, bound in (("lower", low), ("upper", high)):
+        if math.isfinite(bound) and (np.abs(values - bound) < AT_BOUND).mean() >= PINNED:
+            return name
+    return ""
 
 
 def _value(dim: Dimension, value: float) -> float:
@@ -181,10 +145,9 @@ def _value(dim: Dimension, value: float) -> float:
     return dim.decode([value / dim.scale])
 
 
-def _along(problem: _Problem, draw: Draw, ends: Array) -> Array:
-    """Warped loss (CURVE,) of the draw along a line."""
-    share = np.linspace(0, 1, CURVE)[:, None]
-    return draw.value_and_gradient(problem.loss.scaling(ends[0] * (1 - share) + ends[1] * share))[0]
+def _along(problem: Problem, draw: Draw, controls: Array) -> Array:
+    """Warped loss (CURVE,) of the draw along a curve."""
+    return draw.value_and_gradient(problem.loss.scaling(basis(np.linspace(0, 1, CURVE), len(controls)) @ controls))[0]
 
 
 def scaling_laws(carbs: Searched, *, level: float = 0.95, draws: int = 48, seed: int = 0) -> ScalingLaws:
@@ -192,24 +155,32 @@ def scaling_laws(carbs: Searched, *, level: float = 0.95, draws: int = 48, seed:
 
     Raises ValueError where the front is too short to say anything.
     """
-    problem = _pose(carbs)
-    mean, n = mean_of(problem.loss.process), len(problem.loss.process.y)
+    problem = pose(carbs)
+    space, mean, n = carbs.space, mean_of(problem.loss.process), len(problem.loss.process.y)
     start = problem.solve(mean, problem.start)
     functions = draws_of(problem.loss.process, draws, np.random.default_rng(seed))
     lines = np.array([problem.solve(f, start) for f in functions])
-    best = lines.mean(0)
+    bent = np.array([problem.solve(f, basis([0.0, 0.5, 1.0], 2) @ line) for f, line in zip(functions, lines)])
+    curves = np.concatenate([bent.mean(0)[None], bent])
     low, high = (math.exp(problem.log_cost[i]) for i in (0, -1))
-    costs, share = np.geomspace(low, high, CURVE), np.linspace(0, 1, CURVE)
-    laws = {}
-    for name, dim in carbs.space.dimensions.items():
+    costs, weights = np.geomspace(low, high, CURVE), basis(np.linspace(0, 1, CURVE), 3)
+    laws, bends = {}, {}
+    for name, dim in space.dimensions.items():
         if isinstance(dim, Choice):
             continue
-        ends = np.vstack([best[None], lines])[:, :, carbs.space.columns[name].start]
+        column = space.columns[name].start
         # In decades, or in units: basic units by the scale.
-        values = dim.scale * (ends[:, :1] * (1 - share) + ends[:, 1:] * share)
-        laws[name] = _law(name, type(dim).__name__, costs, values,
-                          lambda value, dim=dim: _value(dim, value), level=level, n=n)
-    losses = np.array([_along(problem, f, best) for f in (mean, *functions)])
-    loss = _curve(costs, losses, problem.loss.warp.inverse,
-                  float(student.ppf(0.5 + level / 2, max(draws - 1, 1))))
-    return ScalingLaws(laws, loss, math.sqrt(low * high), low, high, best, lines, level, carbs)
+        values = dim.scale * (curves[:, :, column] @ weights.T)
+        pinned = _pinned(values[0] / dim.scale, space.low[column], space.high[column])
+        law = _law(name, type(dim).__name__, costs, values, lambda value, dim=dim: _value(dim, value), level=level, n=n)
+        laws[name] = replace(law, exponent=_unknown(law.exponent, pinned)) if pinned else law
+        bends[name] = _bend(dim.scale * curves[:, :, column], math.log10(high / low), pinned, level=level, n=n)
+    losses = np.array([_along(problem, f, curves[0]) for f in (mean, *functions)])
+    loss = _curve(costs, losses, problem.loss.warp.inverse, float(student.ppf(0.5 + level / 2, max(draws - 1, 1))))
+    if carbs.maximise:
+        loss = tuple(LawPoint(p.cost, -p.value, -p.high, -p.low) for p in loss)
+    return ScalingLaws(laws, bends, loss, math.sqrt(low * high), low, high, lines.mean(0), curves, level, carbs)
+
+
+def _unknown(exponent: Estimate, bound: str) -> Estimate:
+    return replace(exponent, low=-math.inf, high=math.inf, method=f"none: the optimum is pinned at its {bound} bound, and would lie beyond")

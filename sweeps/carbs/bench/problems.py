@@ -226,6 +226,12 @@ def _kaplan() -> Problem:
     return four("kaplan", ideal=lambda n, d: ((2e5 / n) ** (0.4 / 0.5) + 3e6 / d) ** 0.5 * 3.0 + 0.5)
 
 
+def _repeated(n: float, d: float, unique: float = 3e8) -> float:
+    """Examples seen again teach less and less: Muennighoff et al. 2023 (arXiv 2305.16264) eq. 5, R* = 15."""
+    extra = max(d / unique - 1.0, 0.0)
+    return _chinchilla()(n, min(d, unique) + unique * 15.0 * (1.0 - math.exp(-extra / 15.0)))
+
+
 def _reward() -> Problem:
     """Like reinforcement learning: the loss is 1 less a reward in [0, 1], which is 0 in most of a box (a plateau, where
     nothing is learnt), saturates with size and steps, and is seen with noise of heavy tails, largest halfway up."""
@@ -260,6 +266,7 @@ PROBLEMS = {p.name: p for p in (
     four("far", lr=1e-6, wd=1e-6),
     _narrow(),
     _reward(),
+    four("repeat", ideal=_repeated),
 )}
 
 # Kept aside while the search was developed, and run once at its end.
