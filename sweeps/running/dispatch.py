@@ -183,8 +183,9 @@ class Dispatcher:
             diverged = not math.isfinite(values[letter])
             if diverged:
                 values = values | {letter: math.inf}   # NaN equals nothing, itself included
-            if spoilt := [name for name, value in values.items() if value != value]:
-                raise ValueError(f"{', '.join(spoilt)} of its row is NaN")
+            sizes = [name for other in "NDC" if (name := lettered(row_type, other))]
+            if spoilt := [name for name in sizes if not math.isfinite(values[name])]:
+                raise ValueError(f"{', '.join(spoilt)} of its row is no finite number")
             row = row_type(**values)
             if identity_of(row) not in wanted:
                 raise ValueError(f"its row is of another cell: {identity_of(row)}")

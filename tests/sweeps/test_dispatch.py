@@ -9,6 +9,7 @@ from worlds.faulty_model import mend, spoil
 from worlds.sweep_cases import Log, faulty_jobs, faulty_task, in_order, report
 
 from sweeps.jobs.job import Job
+from sweeps.jobs.source import JobList
 from sweeps.running.dispatch import LOST_NODES, STILLBORN, Dispatcher, Patience, worth_another
 from sweeps.running.exit import SweepError
 from sweeps.store.store import open_store, read_store
@@ -331,3 +332,20 @@ def test_a_success_after_a_failure_clears_it(task, tmp_path, store):
     dispatcher.hand_out("b")
     dispatcher.reported("b", report(task, job))
     assert not store.failures and [identity_of(row) for row in store.results.values()] == list(job.identities())
+
+
+@pytest.mark.parametrize(("column", "kept"), [("val_accuracy", True), ("train_loss", True), ("params", False), ("samples", False)])
+def test_a_side_result_may_be_nan_and_a_size_may_not(column, kept, tmp_path):
+    """The law is fitted on N and D; a metric that a run could not compute says nothing against its loss."""
+    cell = Cell(width=1.0, fraction=0.5)
+    spoilt = mnist_row(cell, **{column: math.nan})
+    with open_store(tmp_path / "r.parquet", task=TASK, provenance={}) as store:
+        dispatcher = Dispatcher(TASK, JobList([Job((cell,))], seconds=lambda job: 0.0), store, Log(), Patience())
+        dispatcher.hand_out("a")
+        if kept:
+            dispatcher.reported("a", {"rows": [spoilt]})
+            assert math.isnan(getattr(next(iter(store.results.values())), column))
+        else:
+            with pytest.raises(SweepError):
+                dispatcher.reported("a", {"rows": [spoilt]})
+            assert not store.results and next(iter(store.failures.values())).kind == "refused"
