@@ -18,6 +18,12 @@ from analysis.table.formats.workbook import ZIP, open_workbook
 READERS = {"parquet": read_parquet, "text": read_text}
 KNOWN = (OSError, pa.ArrowException, MemoryError, UnicodeError, csv.Error, zlib.error)   # what a damaged file may raise
 
+# Files that are often named in a table's place, by their first bytes.
+ELSE = {b"\xd0\xcf\x11\xe0": "is an old Excel workbook; save it as .xlsx or CSV", b"ARROW1": "is an Arrow file; write it as Parquet",
+        b"SQLite format 3": "is a database; export the table of runs as CSV", b"version https://git-lfs": "is a pointer of Git LFS; fetch "
+        "the file itself with git lfs pull", b"<!doctype html": "is a web page; save the table that it shows as CSV",
+        b"<html": "is a web page; save the table that it shows as CSV"}
+
 
 class BadTable(ValueError):
     """A table that cannot be used; the message says what is wrong and how to mend it."""
@@ -40,6 +46,9 @@ def _opened_sheet(source: str, dialect: Dialect) -> Sheet:
         head = stream.read(8192)
     if head[:4] == b"PAR1":
         return open_parquet(source)
+    for magic, said in ELSE.items():
+        if head.lstrip().lower().startswith(magic.lower()):
+            raise OSError(said)
     if head[:4] == ZIP:
         return open_workbook(source, dialect)
     if head[:2] == GZIP:
@@ -62,7 +71,7 @@ def _with_a_row_a_run(sheet: Sheet) -> Sheet:
     columns = long.long_columns(sheet.names)
     if columns is None and not long.is_chart(sheet.names):
         return sheet
-    block = _block(sheet, sheet.names if columns is None else [c for c in columns if c is not None])
+    block = _block(sheet, sheet.names if columns is None else columns.columns)
     table = pa.table(block.columns)
     table, said = long.from_chart(table) if columns is None else long.widened(table, columns)
     return replace(sheet, names=tuple(table.column_names), kind="held", held=table, doubts=(*sheet.doubts, said))

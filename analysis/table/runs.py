@@ -10,7 +10,7 @@ from analysis.estimates.intervals import distinct
 from analysis.estimates.refusal import Doubt
 from analysis.table.exclusions import Exclusion, chance_limits, cleaned
 from analysis.table.files import BadTable, open_sheet
-from analysis.table.formats.sheet import Dialect, printable
+from analysis.table.formats.sheet import Dialect, Sheet, printable
 from analysis.table.groups import MAX_GROUPS, Split, split
 from analysis.table.parts import Rows, rows_of, stacked
 from analysis.table.pooled import FILES, may_group
@@ -110,35 +110,74 @@ def read_table(sources: Sequence[str], *, flags: Mapping[str, str] | None = None
     sheets = [open_sheet(source, dialect) for source in sources]
     description = common_description([s.description for s in sheets], [s.flat for s in sheets])
     fixed = tuple(dict.fromkeys(by if by is not None else description.splits or ()))
-    files = [rows_of(sheet, flags or {}, fixed, description) for sheet in sheets]
+    rows = _stacked(sheets, [rows_of(sheet, flags or {}, fixed, description) for sheet in sheets], description)
+    kept = _kept(rows, _limits(rows, description, max_loss), _names(sources))
+    parted = Split(fixed)
+    if by is None and description.splits is None:
+        parted = split(description, kept.runs.extra, kept.labels, {"N": kept.runs.N, "D": kept.runs.D, "C": kept.runs.C})
+    tags = {name: kept.label(name) for name in parted.columns}
+    cell = distinct(*(tag.code for tag in tags.values()), kept.runs.cell)
+    choices = may_be_settings(description, kept.runs.extra, kept.labels, kept.others)
+    tried = settings({name: code for name, code in choices.items() if name not in tags}, cell)
+    if best:
+        mask = best_of_cells(cell, tried.code, kept.runs.L)
+        kept = kept.take(mask, "not_best", "runs at another than the best setting of their (N, D)")
+        tags = {name: tag.take(mask) for name, tag in tags.items()}
+    runs = kept.runs if fixed else replace(kept.runs, tags=_kinds(kept, description, parted))
+    groups = _groups(runs, tags, explicit=by is not None)
+    doubts = (*rows.doubts, *parted.doubts, *_left_out(kept.excluded, rows.read), *unit_doubts(runs.N, runs.D, runs.C, runs.L),
+              *setting_doubts(tried.names, kept_best=best), *_repeated_data_doubts(runs), *_provenance_doubts(kept.labels),
+              *_repeat_doubts(groups, rows.seed is not None))
+    return Table(tuple(sources), rows.read, rows.columns, description, groups, kept.excluded, doubts)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The rows that can be fitted, before they are split."""
+
+    runs: Runs
+    labels: Mapping[str, Labels]   # as Rows has them
+    others: Mapping[str, Labels]
+    excluded: tuple[Exclusion, ...]
+
+    def label(self, name: str) -> Labels:
+        """A column as a person would group by it."""
+        return self.labels[name] if name in self.labels else values_as_labels(self.runs.extra[name])
+
+    def take(self, rows: np.ndarray, code: str, text: str) -> "Kept":
+        """The rows of the mask; the others are left out under a rule of its own."""
+        labels, others = ({name: tag.take(rows) for name, tag in tags.items()} for tags in (self.labels, self.others))
+        left_out = (Exclusion(code, int((~rows).sum()), text),) if not rows.all() else ()
+        return Kept(self.runs.take(rows), labels, others, (*self.excluded, *left_out))
+
+
+def _stacked(sheets: Sequence[Sheet], files: Sequence[Rows], description: Description) -> Rows:
+    """All files' rows; a stranger's each say which file they are from."""
     rows = stacked(files)
-    if len(files) > 1 and not description and not fixed:
-        origin = Labels(np.repeat(np.arange(len(files)), [f.read for f in files]), tuple(map(str, sources)))
+    if len(files) > 1 and not description:
+        origin = Labels(np.repeat(np.arange(len(files)), [f.read for f in files]), tuple(sheet.source for sheet in sheets))
         rows = replace(rows, others={**rows.others, FILES: origin})
+    return rows
+
+
+def _kept(rows: Rows, limit: np.ndarray, source: str) -> Kept:
+    """Raises BadTable where no row is left."""
     if not rows.read:
-        raise BadTable(f"{_names(sources)}: no rows")
-    keep, excluded = cleaned(rows, _limits(rows, description, max_loss))
+        raise BadTable(f"{source}: no rows")
+    keep, excluded = cleaned(rows, limit)
     if not keep.any():
         said = "; ".join(f"{e.rows:,} {e.text}" for e in excluded)
-        raise BadTable(f"{_names(sources)}: no row can be used: {said}")
-    runs = _runs(rows, keep, kinds={} if fixed else rows.others)
+        raise BadTable(f"{source}: no row can be used: {said}")
     labels, others = ({name: tag.take(keep) for name, tag in tags.items()} for tags in (rows.labels, rows.others))
-    parted = Split(fixed) if by is not None or description.splits is not None else split(
-        description, runs.extra, labels, {"N": runs.N, "D": runs.D, "C": runs.C})
-    tags = {name: labels[name] if name in labels else values_as_labels(runs.extra[name]) for name in parted.columns}
-    cell = distinct(*(tag.code for tag in tags.values()), runs.cell)
-    choices = may_be_settings(description, runs.extra, labels, others)
-    found = settings({name: code for name, code in choices.items() if name not in tags}, cell)
-    if best:
-        kept = best_of_cells(cell, found.code, runs.L)
-        excluded += (Exclusion("not_best", int((~kept).sum()), "runs at another than the best setting of their (N, D)"),)
-        runs = runs.take(kept)
-        tags, labels = ({name: tag.take(kept) for name, tag in found.items()} for found in (tags, labels))
-    groups = _groups(runs, tags, explicit=by is not None)
-    doubts = (*rows.doubts, *parted.doubts, *_left_out(excluded, rows.read), *unit_doubts(runs.N, runs.D, runs.C, runs.L),
-              *setting_doubts(found.names, kept_best=best), *_repeated_data_doubts(runs), *_provenance_doubts(labels),
-              *_repeat_doubts(groups, rows.seed is not None))
-    return Table(tuple(sources), rows.read, rows.columns, description, groups, excluded, doubts)
+    return Kept(_runs(rows).take(keep), labels, others, excluded)
+
+
+def _kinds(kept: Kept, description: Description, parted: Split) -> dict[str, np.ndarray]:
+    """Columns that may name kinds of run, though nobody splits by them: a stranger's, and axes of ours that can't be judged."""
+    axes = [name for name in description.named("axis") if name in kept.runs.extra and not description.columns[name].law]
+    unsplit = [name for name in axes if name not in parted.columns] if description.splits is None else []
+    tags = {**kept.others, **{name: kept.label(name) for name in unsplit}}
+    return {printable(name): tag.code for name, tag in tags.items() if may_group(tag, kept.runs.N, kept.runs.D)}
 
 
 def _limits(rows: Rows, description: Description, max_loss: float | None) -> np.ndarray:
@@ -152,17 +191,14 @@ def _names(sources: Sequence[str]) -> str:
     return printable(sources[0]) + (f" and {len(sources) - 1} more" if len(sources) > 1 else "")
 
 
-def _runs(rows: Rows, keep: np.ndarray, *, kinds: Mapping[str, Labels]) -> Runs:
-    """The rows kept; kinds: columns that may name kinds of run."""
+def _runs(rows: Rows) -> Runs:
     get = rows.values
     seed = rows.seed.code if rows.seed is not None else np.zeros(rows.read, np.int64)
     extra = dict(rows.extra)
     if "lr_rule" in rows.labels:
         extra["lr_rule"] = np.array([*rows.labels["lr_rule"].values, ""], object)[rows.labels["lr_rule"].code]
-    runs = Runs(get["N"], get["D"], get["C"], get["L"], get.get("accuracy"), seed,
-                np.zeros(rows.read, np.int64), get.get("budget"), get.get("unique"), extra).take(keep)
-    tags = {printable(name): tag.take(keep) for name, tag in kinds.items()}
-    return replace(runs, tags={name: tag.code for name, tag in tags.items() if may_group(tag, runs.N, runs.D)})
+    return Runs(get["N"], get["D"], get["C"], get["L"], get.get("accuracy"), seed,
+                np.zeros(rows.read, np.int64), get.get("budget"), get.get("unique"), extra)
 
 
 def _groups(runs: Runs, tags: dict[str, Labels], *, explicit: bool) -> tuple[Group, ...]:

@@ -44,7 +44,7 @@ def markdown(frame: pd.DataFrame, *, outer: bool = True) -> str:
 
 
 def split_frame(frame: pd.DataFrame) -> list[dict]:
-    return [{"name": f"run-{i}", "config": {"params": {"value": row["params"], "desc": None}, "tokens": row["tokens"],
+    return [{"id": f"run-{i}", "config": {"params": {"value": row["params"], "desc": None}, "tokens": row["tokens"],
                                              "betas": [0.9, 0.95]}, "summary": {"val_loss": row["val_loss"], "flops": row["flops"],
                                                                           "_wandb": {"runtime": 7}}}
             for i, row in enumerate(frame.to_dict("records"))]
@@ -117,6 +117,15 @@ def test_a_row_a_value_becomes_a_row_a_run_at_its_last_step(tmp_path, key, run):
     path = tmp_path / "long.parquet"
     long(FRAME, 3, key, run).to_parquet(path)
     agrees(read_table([str(path)]))
+
+
+def test_a_row_a_metric_keeps_the_sizes_beside_it(tmp_path):
+    rows = [{"model": f"{n:.0e}", "params": n, "tokens": d, "metric": metric,
+             "value": value * (k if metric == "train_loss" else 1)}
+            for k, (n, d, _, value) in enumerate(FRAME.itertuples(index=False)) for metric in ("val_loss", "train_loss")]
+    runs = read(tmp_path, pd.DataFrame(rows).to_csv(index=False)).groups[0].runs
+    np.testing.assert_allclose(np.sort(runs.L), np.sort(FRAME.val_loss))
+    assert len(np.unique(runs.cell)) == 9
 
 
 def test_a_chart_of_curves_has_no_sizes_and_says_what_it_has(tmp_path):

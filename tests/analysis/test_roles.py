@@ -200,3 +200,14 @@ def test_trials_of_one_rate_tuned_nothing_and_a_grid_of_tuned_rates_says_them(tm
     assert (given.choice, given.against) == ("lr", "depth")
     same = function_table().set_column(2, "lr", pa.array(np.full(72, 3e-4)))
     assert given_rates(read(tmp_path, with_roles(same, ROLES, LAWS))) is None
+
+
+def test_an_axis_that_cannot_be_judged_is_pointed_out_where_the_law_misses_by_it(tmp_path):
+    """Each depth was trained at two of four sparsities, so that none is ever compared at one place."""
+    table = function_table(depths=8, seeds=1)
+    depth = np.log2(table["depth"].to_numpy()).astype(int)
+    sparsity = np.array([0.0, 0.3, 0.6, 0.9])[(depth + 2 * (np.arange(len(table)) % 2)) % 4]
+    loss = table["val_loss"].to_numpy() * (1 + sparsity)
+    table = table.set_column(table.schema.get_field_index("val_loss"), "val_loss", pa.array(loss))
+    read_ = read(tmp_path, with_roles(table.append_column("sparsity", pa.array(sparsity)), ROLES | {"sparsity": "axis"}, LAWS))
+    assert keys(read_) == [{}] and set(read_.groups[0].runs.tags) == {"sparsity"}

@@ -183,7 +183,8 @@ def test_rows_that_repeat_a_cell_and_seed_with_other_losses_are_doubted(tmp_path
 
 @pytest.mark.parametrize("content, said", [
     ("", "empty"), ("N,D,loss\n", "no rows"), ("N,D,loss", "no rows"), (b"PAR1 and no more", "Parquet"), (b"PK\x03\x04....", "Excel"),
-    (b"\xff\xfeN\x00,\x00", "--loss"), (b"N,D,lo\xe9ss\n1,2,3\n", "UTF-8"), (b"\x00\x01\x02", "neither"), ("a,b\n1,2\n", "--loss"),
+    (b"\xff\xfeN\x00,\x00", "--loss"), (b"N,D,lo\xe9ss\n1,2,3\n", "UTF-8"), (b"\x00\x01\x02", "neither"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1", "xlsx"), ("\n<!DOCTYPE html><html>", "web page"), ("version https://git-lfs.github.com/spec/v1\n", "git lfs"), ("a,b\n1,2\n", "--loss"),
     ("loss,b\n1,2\n", "--params"), ("loss,N\n1,2\n", "--samples"), ("N,N,D,loss\n1,2,3,4\n", "two columns"),
     ("N,D,loss\nx,y,z\n", "no number"), ("N,D,loss\n-1,2,3\n", "no row can be used")])
 def test_what_is_no_table_is_refused_in_one_line_that_says_why(tmp_path, content, said):
