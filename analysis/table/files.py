@@ -19,10 +19,14 @@ READERS = {"parquet": read_parquet, "text": read_text}
 KNOWN = (OSError, pa.ArrowException, MemoryError, UnicodeError, csv.Error, zlib.error)   # what a damaged file may raise
 
 # Files that are often named in a table's place, by their first bytes.
-ELSE = {b"\xd0\xcf\x11\xe0": "is an old Excel workbook; save it as .xlsx or CSV", b"ARROW1": "is an Arrow file; write it as Parquet",
-        b"SQLite format 3": "is a database; export the table of runs as CSV", b"version https://git-lfs": "is a pointer of Git LFS; fetch "
-        "the file itself with git lfs pull", b"<!doctype html": "is a web page; save the table that it shows as CSV",
-        b"<html": "is a web page; save the table that it shows as CSV"}
+ELSE = {
+    b"\xd0\xcf\x11\xe0": "is an old Excel workbook; save it as .xlsx or CSV",
+    b"ARROW1": "is an Arrow file; write it as Parquet",
+    b"SQLite format 3": "is a database; export the table of runs as CSV",
+    b"version https://git-lfs": "is a pointer of Git LFS; fetch the file itself with git lfs pull",
+    b"<!doctype html": "is a web page; save the table that it shows as CSV",
+    b"<html": "is a web page; save the table that it shows as CSV",
+}
 
 
 class BadTable(ValueError):
