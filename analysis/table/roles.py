@@ -5,6 +5,7 @@
     repeat    a seed
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -36,6 +37,7 @@ class Description:
     columns: Mapping[str, Column] = field(default_factory=dict)
     splits: tuple[str, ...] | None = None   # columns whose every value has a law of its own; None: judged by the data
     study: str = ""   # how its runs were chosen, where that was no grid: "search"
+    hopeless: float = math.inf   # the loss of a model that knows nothing, where the task says it
 
     def __bool__(self) -> bool:
         return bool(self.columns)
@@ -73,11 +75,21 @@ def described(schema: pa.Schema) -> Description:
     if not columns:
         return Description()
     about = schema.metadata or {}
-    return Description(_text(about.get(b"task", b"")), columns, study=_text(about.get(b"study", b"")))
+    return Description(_text(about.get(b"task", b"")), columns, study=_text(about.get(b"study", b"")),
+                       hopeless=_positive(about.get(b"hopeless", b"")))
 
 
 def _text(said: bytes) -> str:
     return said.decode("utf-8", "replace")[:MOST_SAID]
+
+
+def _positive(said: bytes) -> float:
+    """The number that is said, infinite where it is none above 0."""
+    try:
+        number = float(said)
+    except ValueError:
+        return math.inf
+    return number if number > 0 else math.inf
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -93,7 +105,8 @@ def common_description(said: Sequence[Description], names: Sequence[Sequence[str
     """Of tables that are stacked: what holds for all of them, empty where one is a stranger's or of another task."""
     if all(said) and len({d.task for d in said}) == 1:
         shared = set.intersection(*(set(d.columns) for d in said))
-        return Description(said[0].task, {n: c for n, c in said[0].columns.items() if n in shared})
+        return Description(said[0].task, {n: c for n, c in said[0].columns.items() if n in shared},
+                           hopeless=said[0].hopeless if len({d.hopeless for d in said}) == 1 else math.inf)
     if all(is_mnist(n) for n in names):
         shared = set.intersection(*map(set, names))
         return Description(MNIST.task, {n: c for n, c in MNIST.columns.items() if n in shared},

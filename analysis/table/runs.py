@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.estimates.intervals import distinct
 from analysis.estimates.refusal import Doubt
-from analysis.table.exclusions import Exclusion, chance_limits, cleaned
+from analysis.table.exclusions import DIVERGED, Exclusion, chance_limits, cleaned
 from analysis.table.files import BadTable, open_sheet
 from analysis.table.formats.sheet import Dialect, Sheet, printable
 from analysis.table.groups import MAX_GROUPS, Split, split
@@ -101,8 +101,8 @@ def read_table(sources: Sequence[str], *, flags: Mapping[str, str] | None = None
 
     flags: part (N, D, C, L, accuracy, seed, budget) -> column, over recognition by name.
     by: grouping columns; None groups our own tables by what makes laws of their own, others not at all.
-    max_loss: rows at or above it count as diverged; None takes 0.95 ln(classes) for our own
-    tables, whose data set is known, and no limit for others.
+    max_loss: rows at or above it count as diverged; None takes 0.95 of the loss of knowing nothing, where
+    a table says it or its data set is known, and no limit for others.
     dialect: of text whose delimiter or decimal sign can't be told.
     best: keeps of each (N, D) of a group the runs at the best setting alone.
     Raises BadTable where no row is left to fit, or the columns cannot be told.
@@ -182,6 +182,8 @@ def _kinds(kept: Kept, description: Description, parted: Split) -> dict[str, np.
 
 def _limits(rows: Rows, description: Description, max_loss: float | None) -> np.ndarray:
     """(n,) loss at which each row counts as diverged."""
+    if max_loss is None and math.isfinite(description.hopeless):
+        return np.full(rows.read, DIVERGED * description.hopeless)
     if max_loss is None and description:
         return chance_limits(rows)
     return np.full(rows.read, math.inf if max_loss is None else max_loss)

@@ -1,6 +1,7 @@
 """What a run on a worker may ask of the sweep: its saved state, time to save, and the form of its row."""
 
 import faulthandler
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ class RunningAttempt:
         self._key = key_of(cells, fingerprint)
         self._began = time.perf_counter()
         self._saved_at, self._proved = time.monotonic(), False
+        self._every_s = ray.get(checkpoints.every.remote()) if checkpoints is not None else math.inf
         self._asked_at, self._stopping = time.monotonic(), False
 
     @property
@@ -50,7 +52,7 @@ class RunningAttempt:
         if self._checkpoints is None:
             return
         stopping = self.stopping
-        if not stopping and time.monotonic() - self._saved_at < ray.get(self._checkpoints.every.remote()):
+        if not stopping and time.monotonic() - self._saved_at < self._every_s:
             return
         ray.get(self._checkpoints.write.remote(self._key, encoded(state() if callable(state) else state, proved=self._proved)))
         self._saved_at, self._proved = time.monotonic(), True

@@ -1,5 +1,6 @@
 """From a plan to its table: the part that every sweep shares, whatever it trains."""
 
+import math
 import platform
 import subprocess
 import sys
@@ -59,7 +60,9 @@ def conduct(task: Task, data: object, *, out: str, machines: Machines, provenanc
         raise ValueError(f"--pack {machines.pack}: give at least 1 cell")
     callbacks = loggers(machines.log_to)
     with ExitStack() as stack:
-        fingerprint = task.fingerprint(data)
+        fingerprint, hopeless = task.fingerprint(data), task.hopeless(data)
+        if math.isfinite(hopeless):
+            provenance = provenance | {"hopeless": hopeless}
         store = stack.enter_context(open_store(out, task=task, provenance=provenance, fingerprint=fingerprint))
         for notice in store.notices:
             print(notice)

@@ -109,12 +109,12 @@ class Dispatcher:
         self.busy_seconds += seconds
         self.ended_at = time.monotonic()
         self.began_at = self.began_at or self.ended_at - seconds
-        if "failure" not in result and "rows" not in result:   # it saved what it had, and left
-            return
         try:
             kept = self._keep(job, result.get("rows", ()))
         except ValueError as error:  # rows that no table of this task can hold
             self._fail(job, kind="refused", error=str(error), traceback="", host=result.get("host", "unknown"))
+            return
+        if result.get("stopped"):   # it saved what it had, and left: the next sweep goes on with it
             return
         left = [cell for cell in job.cells if identity_of(cell) not in kept]
         diverged = [cell for cell in job.cells if kept.get(identity_of(cell)) == "diverged"]

@@ -22,7 +22,7 @@ OURS = "_sweep"   # key of all that is not a column, in a trial's config and in 
 
 
 class JobTrainable(tune.Trainable):
-    """One job a trial. Its one result holds `rows`, a `failure`, both, or neither; it never raises."""
+    """One job a trial. Its one result holds `rows` as far as they go, and a `failure`, or `stopped`; it never raises."""
 
     def setup(self, config: dict, task: Task, data: object, threads: int, device: str, fingerprint: str, folder: str,
               checkpoints: object) -> None:
@@ -48,8 +48,8 @@ class JobTrainable(tune.Trainable):
                 for row in self.task.train(cells, self.data, attempt):
                     rows.append(row if isinstance(row, dict) else asdict(row))
             ended = {"rows": rows}
-        except Stopped:
-            ended = {"rows": rows} if rows else {}
+        except Stopped:   # what it saved is safe; rows that it had are kept
+            ended = {"rows": rows, "stopped": True}
         except (Exception, SystemExit) as error:  # the boundary: whatever a job raises becomes a row of failures
             ended = {"rows": rows, "failure": {
                 "kind": _kind(error), "error": str(error) if isinstance(error, ColumnError) else f"{type(error).__name__}: {error}",

@@ -131,8 +131,9 @@ class NotOurTable(ValueError):
 def to_parquet(rows: Iterable, row_type: type, runs: list[dict], task: str) -> pa.Buffer:
     """A Parquet file with the rows sorted by identity: the order of finishing leaves no trace."""
     rows, schema = list(rows), schema_of(row_type)
-    study = runs[-1].get("study") if runs and isinstance(runs[-1], dict) else None   # how the runs were chosen, where that is no grid
-    about = {"provenance": json.dumps(runs)} | ({"task": task} if task else {}) | ({"study": str(study)} if study else {})
+    said = runs[-1] if runs and isinstance(runs[-1], dict) else {}
+    about = {"provenance": json.dumps(runs)} | ({"task": task} if task else {}) | {
+        name: str(said[name]) for name in ("study", "hopeless") if said.get(name)}   # what the analysis asks of a table as a whole
     table = pa.table([pa.array([getattr(row, f.name) for row in rows], f.type) for f in schema], schema=schema.with_metadata(about))
     order = pc.sort_indices(table, [(name, "ascending") for name in identity_type(row_type)._fields])   # starts no thread, as sort_by does
     sink = pa.BufferOutputStream()

@@ -385,3 +385,17 @@ def test_files_of_different_experiments_are_told_apart_when_stacked(tmp_path):
 def test_names_of_models_are_no_experiments(tmp_path):
     rows = [f"{n},{d},{2 + n**-0.3 * 300},lm-{n:.0e}" for n in np.geomspace(1e7, 1e9, 6) for d in np.geomspace(1e9, 1e11, 6)]
     assert not read_table([written(tmp_path, "\n".join(["N,D,loss,model", *rows]))]).groups[0].runs.tags
+
+
+def test_runs_near_the_loss_of_knowing_nothing_are_left_out_where_the_table_says_what_that_is(tmp_path):
+    """Catches a dead run of a task that the analysis has never heard of bending its law."""
+    fields = [("width", pa.int64(), "axis", ""), ("n", pa.float64(), "measured", "N"), ("d", pa.float64(), "measured", "D"),
+              ("loss", pa.float64(), "measured", "L")]
+    schema = pa.schema([pa.field(name, kind, metadata={"role": role, "law": law}) for name, kind, role, law in fields],
+                       metadata={"task": "mine", "hopeless": "5.0"})
+    table = pa.table([[1, 2, 3, 4], [10.0, 20.0, 30.0, 40.0], [100.0] * 4, [1.0, 2.0, 4.7, 4.8]], schema=schema)
+    pq.write_table(table, tmp_path / "t.parquet")
+    read = read_table([tmp_path / "t.parquet"])
+    assert read.groups[0].runs.L.tolist() == [1.0, 2.0, 4.7]
+    assert {e.code: e.rows for e in read.excluded if e.rows} == {"diverged": 1}
+    assert len(read_table([tmp_path / "t.parquet"], max_loss=100.0).groups[0].runs.L) == 4

@@ -271,9 +271,20 @@ def test_a_run_that_saved_and_left_is_neither_finished_nor_failed(task, store):
     dispatcher = dispatcher_of(task, store, faulty_jobs(task, range(2)), saved=saved)
     dispatcher.hand_out("a")
     dispatcher.stopping = True
-    dispatcher.reported("a", {"job_seconds": 3.0, "host": "h"})
+    dispatcher.reported("a", {"job_seconds": 3.0, "host": "h", "rows": [], "stopped": True})
     assert dispatcher.over() and (dispatcher.succeeded, dispatcher.failed) == (0, 0)
     assert not store.failures and not saved.dropped
+
+
+def test_rows_of_a_run_that_left_half_way_are_kept_and_the_rest_is_no_failure(task, store):
+    cells = [task.cell(number=number) for number in range(4)]
+    job = Job(tuple(cells))
+    dispatcher = Dispatcher(task, JobList([job], seconds=lambda job: 0.0), store, Log(), Patience())
+    dispatcher.hand_out("a")
+    dispatcher.stopping = True
+    rows = [row for cell in cells[:2] for row in report(task, Job((cell,)))["rows"]]
+    dispatcher.reported("a", {"rows": rows, "stopped": True, "job_seconds": 1.0})
+    assert [row.number for row in store.results.values()] == [0, 1] and not store.failures and dispatcher.failed == 0
 
 
 class Kept:
