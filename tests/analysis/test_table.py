@@ -395,7 +395,7 @@ def test_runs_near_the_loss_of_knowing_nothing_are_left_out_where_the_table_says
                        metadata={"task": "mine", "hopeless": "5.0"})
     table = pa.table([[1, 2, 3, 4], [10.0, 20.0, 30.0, 40.0], [100.0] * 4, [1.0, 2.0, 4.7, 4.8]], schema=schema)
     pq.write_table(table, tmp_path / "t.parquet")
-    read = read_table([tmp_path / "t.parquet"])
+    read = read_table([str(tmp_path / "t.parquet")])
     assert read.groups[0].runs.L.tolist() == [1.0, 2.0, 4.7]
     assert {e.code: e.rows for e in read.excluded if e.rows} == {"diverged": 1}
-    assert len(read_table([tmp_path / "t.parquet"], max_loss=100.0).groups[0].runs.L) == 4
+    assert len(read_table([str(tmp_path / "t.parquet")], max_loss=100.0).groups[0].runs.L) == 4
