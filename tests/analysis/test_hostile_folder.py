@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from worlds.simulated_study import simulated_study
-from worlds.store_cases import PROVENANCE, result
+from worlds.store_cases import PROVENANCE, TASK, result
 
 from analysis.table.runs import read_table
 from sweeps.store.store import open_store, read_store
@@ -40,11 +40,11 @@ def test_a_link_in_the_folder_leads_the_store_to_no_file_outside(tmp_path, name)
     outside.write_text("not yours\n")
     (folder / name).symlink_to(outside)
     for i in (1, 2):
-        with open_store(folder / "r.parquet", provenance=PROVENANCE, fingerprint="f") as store:
+        with open_store(folder / "r.parquet", task=TASK, provenance=PROVENANCE, fingerprint="f") as store:
             store.append(result(i))
             store.append_tuning(result(i))
     assert outside.read_text() == "not yours\n"
-    found = read_store(folder / "r.parquet")
+    found = read_store(folder / "r.parquet", task=TASK)
     assert set(found.results.values()) == set(found.tuning.values()) == {result(1), result(2)}
 
 
@@ -56,13 +56,13 @@ def test_what_lies_beside_a_table_is_never_run(tmp_path):
     pickle.loads(pickle.dumps(bomb))
     os.rmdir(mark)       # the case is void if the bomb doesn't go off
 
-    with open_store(folder / "r.parquet", provenance={"command": str(bomb)}, fingerprint="f") as store:
+    with open_store(folder / "r.parquet", task=TASK, provenance={"command": str(bomb)}, fingerprint="f") as store:
         store.append(result(1, device=str(bomb), dataset=bomb.shell()))
     for name in ("r.parquet.owner", "r.parquet.lock", "r.parquet.journal.damaged", "r.laws.json", "state.pkl", "sitecustomize.py"):
         (folder / name).write_bytes(pickle.dumps(bomb))
     (folder / "r.parquet.journal").write_bytes(pickle.dumps(bomb) + b"\n" + str(bomb).encode() + b"\n")
-    assert set(read_store(folder / "r.parquet").results.values()) == {result(1, device=str(bomb), dataset=bomb.shell())}
-    with open_store(folder / "r.parquet", provenance={}, fingerprint="f") as store:
+    assert set(read_store(folder / "r.parquet", task=TASK).results.values()) == {result(1, device=str(bomb), dataset=bomb.shell())}
+    with open_store(folder / "r.parquet", task=TASK, provenance={}, fingerprint="f") as store:
         assert len(store.results) == 1 and any("damaged" in notice for notice in store.notices)
 
     # A study whose schema carries the extension type by which Arrow once loaded pickles (CVE-2023-47248).
@@ -72,5 +72,5 @@ def test_what_lies_beside_a_table_is_never_run(tmp_path):
                        metadata={b"provenance": json.dumps([{"command": str(bomb)}]).encode(), b"pandas": pickle.dumps(bomb)})
     pq.write_table(pa.table([column.combine_chunks() for column in study.columns], schema=schema), folder / "study.parquet")
     assert read_table([str(folder / "study.parquet")]).rows == len(study)
-    assert len(read_store(folder / "study.parquet").results) == len(study)
+    assert len(read_store(folder / "study.parquet", task=TASK).results) == len(study)
     assert not mark.exists()
