@@ -186,12 +186,14 @@ def _law(few: Condensed, cost, request: Request, refused: dict[str, str]) -> Law
     generalised = _attempt("generalised law", refused, lambda: fit_generalised(few.N, few.D, few.L, **drawn))
     if additive is None and generalised is None:
         return None
+    plain = generalised and _attempt("additive law by the same objective", {}, lambda: fit_parametric(
+        few.N, few.D, few.L, objective=generalised.point.objective, **drawn))
     tests = () if generalised is None else _attempt("nested laws", refused, lambda: nested_tests(generalised)) or ()
     scores = _attempt("alternatives", refused, lambda: compare_laws(
         few.N, few.D, few.L, C=few.C, cost=(additive or generalised).cost, weight=few.weight, cell=few.cell, rng=request.rng)) or ()
     misfits = tuple(_attempt("lack of fit", refused, lambda fit=fit: _misfit(fit, few)) if fit else None
                     for fit in (additive, generalised))
-    return choose_law(additive, generalised, tests=tests, scores=scores, misfits=misfits,
+    return choose_law(additive, generalised, plain=plain, tests=tests, scores=scores, misfits=misfits,
                       untested=refused.get("generalised law", ""))
 
 

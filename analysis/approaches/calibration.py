@@ -65,8 +65,9 @@ def calibrated(found: Estimate, approach: Callable, fit: ParametricFit, *, rng=0
     bias, spread = (float(v) for v in _robust(np.array(errors)))
     centre = found.value - bias
     reach = stats.t.ppf((1 + found.level) / 2, fit.freedom) * spread
-    corrected = replace(found, value=centre, low=min(found.low - bias, centre - reach), high=max(found.high - bias, centre + reach),
-                        se=max(found.se, spread), method=f"{found.method}, bias under the fitted law taken off ({len(errors)} simulated tables)")
+    method = f"{found.method}, bias under the fitted law taken off ({len(errors)} simulated tables)"
+    corrected = replace(found, value=centre, low=min(found.low - bias, centre - reach),
+                        high=max(found.high - bias, centre + reach), se=max(found.se, spread), method=method)
     return Calibrated(found, bias, spread, float(np.median(expected)), corrected, refused)
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.approaches.laws.additive import ADDITIVE
-from analysis.approaches.newton import Coordinates, Objective, Restriction, Solution, minimise
+from analysis.approaches.laws.objective import Coordinates, Objective
+from analysis.approaches.newton import Restriction, Solution, minimise
 from analysis.estimates.refusal import NotIdentified
 
 RIVALS, RIVALRY = 2, 30.0   # other minima that resamples may prefer: at most so many, within this much of chi-square

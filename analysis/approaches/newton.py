@@ -15,10 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.approaches.laws.additive import ADDITIVE, EXPONENTS
+from analysis.approaches.laws.additive import ADDITIVE
 from analysis.approaches.laws.objective import Coordinates, Derivatives, Objective
-
-__all__ = ["ADDITIVE", "EXPONENTS", "Coordinates", "Objective", "Restriction", "Solution", "free", "minimise"]
 
 CONTRACTION = 4.0        # Huber's delta shrinks by this factor a stage: few enough Newton steps a stage
 CHUNK = 60_000           # elements of a buffer: enough fits at once that arithmetic, not Python, is what takes time
@@ -119,7 +117,8 @@ class _Stack:
 
     def box(self):
         """Bounds of phi, low and high (M, j), under the law's bounds of theta."""
-        low, high = np.full((len(self.origin), self.basis.shape[2]), -np.inf), np.full((len(self.origin), self.basis.shape[2]), np.inf)
+        shape = (len(self.origin), self.basis.shape[2])
+        low, high = np.full(shape, -np.inf), np.full(shape, np.inf)
         for i, (least, most) in enumerate(zip(self.law.low, self.law.high, strict=True)):
             if np.isinf(least) and np.isinf(most):
                 continue

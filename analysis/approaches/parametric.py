@@ -16,7 +16,7 @@ from analysis.approaches.frontier import EffectiveExponents, FrontierBand, Front
 from analysis.approaches.global_minimum import Optimum, global_minima, global_minimum
 from analysis.approaches.laws.additive import ADDITIVE, EXPONENTS
 from analysis.approaches.laws.generalised import BRACKET, GENERALISED
-from analysis.approaches.newton import Coordinates, Objective
+from analysis.approaches.laws.objective import Coordinates, Objective
 from analysis.approaches.profile import PARAMETERS, Profile, profile_of
 from analysis.approaches.surface import Surface
 from analysis.approaches.surface_fit import HUBER, SurfaceFit, check_runs, describe, efficient

@@ -14,7 +14,8 @@ from scipy import stats
 from analysis.approaches.global_minimum import lowest
 from analysis.approaches.laws.additive import ADDITIVE, EXPONENTS
 from analysis.approaches.laws.generalised import BRACKET, LOG2
-from analysis.approaches.newton import Coordinates, Restriction, Solution
+from analysis.approaches.laws.objective import Coordinates
+from analysis.approaches.newton import Restriction, Solution
 from analysis.estimates.estimate import Estimate
 
 PARAMETERS = ("E", "A", "B", "alpha", "beta", "a", "g")

@@ -7,7 +7,8 @@ import numpy as np
 from analysis.approaches.global_minimum import Optimum, global_minimum
 from analysis.approaches.laws.additive import ADDITIVE, EXPONENTS
 from analysis.approaches.laws.generalised import BRACKET, GENERALISED
-from analysis.approaches.newton import Coordinates, Objective, Restriction
+from analysis.approaches.laws.objective import Coordinates, Objective
+from analysis.approaches.newton import Restriction
 from analysis.approaches.surface import Surface
 from analysis.estimates.intervals import distinct
 from analysis.estimates.refusal import NotIdentified, TooFewPoints
@@ -93,7 +94,8 @@ def efficient(points: Coordinates, weight) -> Objective:
 def held(hold: dict, law, points: Coordinates) -> Restriction:
     """The family of theta in which hold's parameters are fixed and its pairs tied."""
     place = {name: i for i, name in enumerate(law.names)}
-    tied = {name: tuple(place[part] for part in name.split("=")) for name in hold if "=" in name and set(name.split("=")) <= set(place)}
+    pairs = {name: name.split("=") for name in hold if "=" in name}
+    tied = {name: tuple(place[part] for part in parts) for name, parts in pairs.items() if set(parts) <= set(place)}
     fixed = {name: place[name] for name in hold if name in ("E", "g") and name in place}
     if set(hold) - set(tied) - set(fixed):
         raise ValueError(f"hold takes E, alpha=beta and, of the generalised law, g and beta=g; got {', '.join(hold)}")

@@ -7,9 +7,10 @@ better only where a table cannot tell them apart. The generalised law speaks alo
 - AICc on the cells prefers it to the additive law by more than 10 (Burnham and Anderson 2002, section 2.6);
 - it foretells dearer runs no worse, to a tenth, than the additive law does.
 
-Where any fails both speak: the value is that of the law with the lower AICc, the interval spans both laws' intervals
-(so that it covers whenever either does), and a claim is rejected only where both laws reject it. Where a table has
-too few cells for the generalised law, the additive speaks and its form is said to be untested.
+Where any fails both speak, both fitted by the generalised law's objective: the value is that of the law with the lower
+AICc, the interval spans both laws' intervals (so that it covers whenever either does), and a claim is rejected only
+where both laws reject it. Where a table has too few cells for the generalised law, the additive speaks and its form is
+said to be untested.
 """
 
 from dataclasses import dataclass, replace
@@ -36,7 +37,8 @@ GENERALISED, EITHER, ADDITIVE = "generalised", "either", "additive"   # who spea
 class LawChoice:
     """Both laws' fits and which of them is quoted."""
 
-    additive: ParametricFit | None        # as the literature fits it
+    additive: ParametricFit | None        # as the literature fits it, by Hoffmann's objective
+    plain: ParametricFit | None           # the additive law by the generalised law's objective
     generalised: ParametricFit | None
     speaks: str                           # GENERALISED, EITHER or ADDITIVE
     quoted: ParametricFit                 # whose values, frontier and predictions are given
@@ -51,7 +53,7 @@ class LawChoice:
         """The law whose interval the quoted one's is joined with; None where one law speaks alone."""
         if self.speaks != EITHER:
             return None
-        return self.additive if self.quoted is self.generalised else self.generalised
+        return self.plain if self.quoted is self.generalised else self.generalised
 
     def estimate(self, name: str) -> Estimate:
         """One of the quoted law's quantities, its interval joined with the other law's where both speak."""
@@ -109,31 +111,33 @@ class LawChoice:
         return "\n".join(lines + ([f"  {self.misfit.summary()}"] if self.misfit else []))
 
 
-def choose_law(additive: ParametricFit | None, generalised: ParametricFit | None, *, tests: tuple[NestedTest, ...] = (),
-               scores: tuple[LawScore, ...] = (), misfits: tuple[LackOfFit | None, LackOfFit | None] = (None, None),
+def choose_law(additive: ParametricFit | None, generalised: ParametricFit | None, *, plain: ParametricFit | None = None,
+               tests: tuple[NestedTest, ...] = (), scores: tuple[LawScore, ...] = (), misfits: tuple[LackOfFit | None, LackOfFit | None] = (None, None),
                untested: str = "") -> LawChoice:
-    """By the module's rule. misfits: of the additive and of the generalised law; untested: why the latter has no fit.
+    """By the module's rule. plain: the additive law by the generalised law's objective, `additive` itself where it is not given;
+    misfits: of the additive and of the generalised law; untested: why the latter has no fit.
 
     Raises ValueError where neither law could be fitted.
     """
     if additive is None and generalised is None:
         raise ValueError("neither law could be fitted")
+    plain = plain or additive
     if generalised is None:
-        return LawChoice(additive, None, ADDITIVE, additive, f"g is untested: {untested}", tests, scores, misfits[0], misfits[0])
+        return LawChoice(additive, plain, None, ADDITIVE, additive, f"g is untested: {untested}", tests, scores, misfits[0], misfits[0])
     if additive is None:
-        return LawChoice(None, generalised, GENERALISED, generalised, "the additive law could not be fitted", tests, scores,
+        return LawChoice(None, None, generalised, GENERALISED, generalised, "the additive law could not be fitted", tests, scores,
                          misfits[1], None)
-    plain, joint = (score_of(scores, name) for name in (rival_laws.ADDITIVE, rival_laws.GENERALISED))
-    gain = plain.aicc - joint.aicc if plain and joint else np.nan
-    foresight = joint.rollout_error / max(plain.rollout_error, 1e-300) if plain and joint else np.nan
+    alone, joint = (score_of(scores, name) for name in (rival_laws.ADDITIVE, rival_laws.GENERALISED))
+    gain = alone.aicc - joint.aicc if alone and joint else np.nan
+    foresight = joint.rollout_error / max(alone.rollout_error, 1e-300) if alone and joint else np.nan
     p = next((test.p_value for test in tests if test.case == ADDITIVE_CASE), np.nan)
     said = f"g = {generalised.g}, g = 1 has p = {p:.2g}" + (f", AICc is {abs(gain):.0f} {'better' if gain > 0 else 'worse'} with g"
                                                            if np.isfinite(gain) else "")
     if p < REJECTED and gain > alternatives.CLEAR and not foresight > WORSE:
-        return LawChoice(additive, generalised, GENERALISED, generalised, f"the additive law does not hold ({said})", tests, scores,
+        return LawChoice(additive, plain, generalised, GENERALISED, generalised, f"the additive law does not hold ({said})", tests, scores,
                          misfits[1], misfits[0])
     use_joint = gain > 0 if np.isfinite(gain) else p < REJECTED
     fails = "" if not foresight > WORSE else f", dearer runs are foretold {foresight:.1f} times as badly"
-    return LawChoice(additive, generalised, EITHER, generalised if use_joint else additive,
+    return LawChoice(additive, plain, generalised, EITHER, generalised if use_joint else plain,
                      f"the table does not settle whether the law is additive ({said}{fails})", tests, scores,
                      misfits[1] if use_joint else misfits[0], misfits[0])

@@ -78,7 +78,7 @@ def _method(study: Study) -> Lines:
         if g.approaches.law is not None:
             law = g.approaches.law
             for fit in dict.fromkeys(f for f in (law.quoted, law.other, law.additive) if f is not None):
-                rows.append((label, f"approach 3, {'additive' if fit is law.additive else 'generalised'} law",
+                rows.append((label, f"approach 3, {'generalised' if fit is law.generalised else 'additive'} law",
                              f"{fit.point.objective}, sum {fit.point.value:.6g}, found by "
                              f"{fit.point.agreeing} of {fit.point.starts} descents; intervals by {fit.a.method}, "
                              f"{len(fit.draws):,} resamples"))

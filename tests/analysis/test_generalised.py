@@ -16,7 +16,7 @@ from analysis.approaches.global_minimum import global_minima, global_minimum
 from analysis.approaches.laws.additive import ADDITIVE
 from analysis.approaches.laws.generalised import GENERALISED
 from analysis.approaches.laws.objective import Coordinates, Objective
-from analysis.approaches.newton import minimise
+from analysis.approaches.newton import _solved, minimise
 from analysis.approaches.parametric import fit_generalised
 from analysis.approaches.profile import rise
 from analysis.approaches.surface import Surface
@@ -167,6 +167,17 @@ def test_a_product_is_told_as_an_open_interval_of_g():
     L = 9 * world.N**-0.2 * world.D**-0.15 * np.exp(0.03 * np.random.default_rng(0).standard_normal(len(world.N)))
     fit = fit_generalised(world.N, world.D, L, C=world.C, resamples=100)
     assert fit.g.high == np.inf and "g_not_identified" in {doubt.code for doubt in fit.warnings}
+
+
+def test_a_law_of_one_term_is_fitted_though_the_other_vanishes():
+    # the bug: with a term at its vanishing point the system of all starts was singular, and every law of the table was refused
+    random = np.random.default_rng(0)
+    world = grid(seeds=1, widths=8, fractions=6)
+    L = (0.02 + 30 * world.N**-0.6) * np.exp(0.02 * random.standard_normal(len(world.N)))
+    fit = fit_surface(world.N, world.D, L, law=GENERALISED)
+    assert np.sqrt(2 * fit.value / len(L)) < 0.03
+    singular = np.array([[[2.0, 0, 0], [0, 1, 1], [0, 1, 1]], np.eye(3)])
+    assert_allclose(_solved(singular, np.array([[2.0, 1, 1], [1, 2, 3]])), [[1, 0.5, 0.5], [1, 2, 3]])
 
 
 def test_too_few_cells_are_refused():

@@ -12,7 +12,7 @@ from scipy.special import huber
 from worlds.simulated_grids import grid, published
 
 from analysis.approaches.global_minimum import global_minima, global_minimum
-from analysis.approaches.newton import Coordinates, Objective
+from analysis.approaches.laws.objective import Coordinates, Objective
 from analysis.approaches.parametric import fit_parametric
 from analysis.approaches.surface_fit import HUBER, LOG_SQUARES, RAW_SQUARES, fit_surface
 from analysis.estimates.refusal import NotIdentified, TooFewPoints
