@@ -9,14 +9,21 @@ import signal
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from worlds import saving_model
 from worlds.chaos_cases import SEED, below, kill_all, processes_of
 from worlds.sweep_cases import Log, NARROW, NewCells, PlacedMnist, assert_same_rows, digits, faulty_task, real_cluster, trained
 
+from sweeps.jobs.job import Job
+from sweeps.jobs.source import JobList
+from sweeps.running.checkpoints import SavedStates
 from sweeps.running.connect import connect
 from sweeps.running.ray_tune import Trials, run_jobs
 from sweeps.store.store import open_store, read_store
+from trainers.function import FunctionTask
 from trainers.mnist.task import TASK
 
 pytestmark = pytest.mark.slow
@@ -146,3 +153,48 @@ def test_twenty_nodes_killed(tmp_path, monkeypatch, record_testsuite_property, w
         nodes = [cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20) for _ in range(2)]
         record_testsuite_property("nodes killed" if whole else "raylets killed",
                                   sweep_under(strike, tmp_path, cluster.address, made))
+
+
+class Undisturbed:
+    """An attempt that nobody disturbs."""
+
+    def restored(self):
+        return None
+
+    def save(self, state):
+        pass
+
+
+def test_a_long_run_goes_on_on_another_node_from_what_it_saved(tmp_path, monkeypatch, record_testsuite_property):
+    """Its node dies with all its processes once it has saved: what it saved lies beside the table, and the row is the same."""
+    monkeypatch.setattr("ray._private.utils.set_sigterm_handler", lambda handler: None)   # as above
+    notes, out, task = tmp_path / "notes", tmp_path / "r.parquet", FunctionTask(saving_model.train, axes=["number"])
+    notes.mkdir()
+    saved_states, jobs = Path(f"{out}.saved"), [Job((task.cell(number=number, folder=str(notes)),)) for number in range(2)]
+
+    def pull_the_plug():
+        while not (saved_states.is_dir() and len(list(saved_states.iterdir())) >= 2):
+            time.sleep(0.05)
+        [pid] = [int(note.name.partition("-")[2]) for note in notes.glob("0-*")]
+        victim = next(node for node in nodes if pid in below(raylet_of(node)))
+        kill_all(below(raylet_of(victim)))
+        cluster.worker_nodes.discard(victim)
+        victim.kill_all_processes(check_alive=False, allow_graceful=False)
+        cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+
+    with real_cluster(num_cpus=0) as cluster:
+        nodes = [cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20) for _ in range(2)]
+        fingerprint, log = task.fingerprint(None), Log()
+        with connect(cluster.address) as joined, open_store(out, task=task, provenance={}, fingerprint=fingerprint) as store, \
+                ThreadPoolExecutor(1) as thread:
+            plug = thread.submit(pull_the_plug)
+            outcome = run_jobs(JobList(jobs, seconds=lambda job: 1.0), task=task, data=None, store=store, cluster=joined, watcher=log,
+                               trials=Trials(), saved=SavedStates(str(out), fingerprint=fingerprint, every_s=0.3))
+            plug.result()
+    assert (outcome.finished, outcome.failed) == (2, 0), log.failures
+    assert [(job.cells[0].number, kind) for job, kind, _ in log.failures] == [(0, "lost node")]
+    rows = {row.number: row for row in read_store(out, task=task).results.values()}
+    assert {number: row.val_loss for number, row in rows.items()} == {
+        number: saving_model.train(number, str(notes), attempt=Undisturbed())["val_loss"] for number in rows}
+    assert rows[0].began_at > 0 and rows[1].began_at == 0 and not saved_states.exists()
+    record_testsuite_property("a long run's node killed", f"went on at step {rows[0].began_at:.0f} of 60, with the same row")

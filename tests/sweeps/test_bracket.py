@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,8 +62,8 @@ def test_neighbours_form_a_tree_from_the_middle_along_an_axis():
             assert abs(math.log2(child[0] / parent[0])) == pytest.approx(0.5)
 
 
-groups = st.lists(st.tuples(st.sampled_from([1, 2, 4, 8]), st.sampled_from([0.0, 0.1, 0.3]), st.sampled_from(["relu", "gelu"]), st.booleans()),
-                  min_size=1, max_size=12, unique=True)
+places = st.tuples(st.sampled_from([1, 2, 4, 8]), st.sampled_from([0.0, 0.1, 0.3]), st.sampled_from(["relu", "gelu"]), st.booleans())
+groups = st.lists(places, min_size=1, max_size=12, unique=True)
 
 
 @given(groups, st.randoms(use_true_random=False))

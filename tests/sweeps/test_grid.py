@@ -224,5 +224,6 @@ def test_what_is_no_range_is_refused(text):
 
 def test_tuning_is_planned_where_the_grid_is():
     tuning = Tuning("lr", 1e-4, 1.0, by=("depth",), at={"tokens": 1e4})
-    made = plan_grid(FunctionTask(bowl.train, axes=["depth", "tokens"]), None, Grid({"depth": (1, 4), "tokens": (1e4, 1e5)}), tuning=tuning)
+    task, grid = FunctionTask(bowl.train, axes=["depth", "tokens"]), Grid({"depth": (1, 4), "tokens": (1e4, 1e5)})
+    made = plan_grid(task, None, grid, tuning=tuning)
     assert {cell.tokens for cell in made.trials()} == {1e4} and len(made.trials()) == 2 * 7 * 2

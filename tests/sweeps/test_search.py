@@ -50,7 +50,8 @@ def row_of(job, val_loss=None):
 
 def source_on(store, plan=None):
     plan = plan or plan_of()
-    search = Carbs(plan.space, seed=len(store.results), max_cost=plan.max_cost, budget=plan.budget, min_cost=plan.planned(plan.space.center()))
+    search = Carbs(plan.space, seed=len(store.results), max_cost=plan.max_cost, budget=plan.budget,
+                   min_cost=plan.planned(plan.space.center()))
     return SearchSource(plan, search, store, announce=lambda text: None)
 
 
@@ -58,7 +59,8 @@ def drive(source, store, runs, fail=()):
     for i in range(runs):
         job = source.next()
         if i in fail:
-            store.fail(failure_type(TASK.cell)(**asdict(job.cells[0]), kind="diverged", error="nan", traceback="", host="h", attempts=1, time=1.0))
+            store.fail(failure_type(TASK.cell)(**asdict(job.cells[0]), kind="diverged", error="nan", traceback="", host="h", attempts=1,
+                                               time=1.0))
             source.failed(job)
         else:
             row = row_of(job)

@@ -171,7 +171,8 @@ def test_eight_lines_of_a_users_own_get_a_tuned_table_that_goes_on(tmp_path, hea
 
 def test_from_python_a_function_is_enough(tmp_path, head):
     """The rows are those of calling it, and no more is known of us there than its name."""
-    rows = lab_sweep(bowl.train, {"depth": [2, 4], "tokens": [1e4]}, seeds=2, choices={"lr": 0.01}, out=str(tmp_path / "r.parquet"), address=head)
+    out = str(tmp_path / "r.parquet")
+    rows = lab_sweep(bowl.train, {"depth": [2, 4], "tokens": [1e4]}, seeds=2, choices={"lr": 0.01}, out=out, address=head)
     wanted = {(depth, seed): bowl.train(depth, 1e4, 0.01, seed=seed)["val_loss"] for depth in (2, 4) for seed in (0, 1)}
     assert {(row.depth, row.seed): row.val_loss for row in rows.itertuples()} == wanted
 
@@ -187,8 +188,8 @@ def opened(out, task):
 
 FAULTS = {   # of a user's function, how it is recorded, and how often it was tried
     "raise": ("raised", 2), "exit": ("raised", 2), "nan": ("diverged", 1), "infinite": ("diverged", 1), "nothing": ("refused", 1),
-    "no_loss": ("refused", 1), "array": ("refused", 1), "text": ("refused", 1), "other_keys": ("refused", 1), "nan_elsewhere": ("refused", 1),
-    "of_another_cell": ("refused", 1), "hang": ("timeout", 2), "segfault": ("killed", 2)}
+    "no_loss": ("refused", 1), "array": ("refused", 1), "text": ("refused", 1), "other_keys": ("refused", 1),
+    "nan_elsewhere": ("refused", 1), "of_another_cell": ("refused", 1), "hang": ("timeout", 2), "segfault": ("killed", 2)}
 
 
 def test_whatever_a_function_does_is_a_failure_of_its_cell_and_the_sweep_goes_on(tmp_path, head):

@@ -57,8 +57,9 @@ class Case:
 
 MNIST = Case("mnist", (str(ROOT / "sweeps" / "mnist_grid.py"), *SMALL, "--seeds", str(SEEDS)),
              {"width": (0.25, 0.5), "fraction": (0.0078125, 0.00390625), "dropout": (0.0,)}, {"lr": 0.01}, ("--lr", "tuned"))
-FUNCTION = Case("function", (str(ROOT / "sweeps" / "grid.py"), f"{slow_model.__file__}:train", "--grid", "width=16,64", "samples=20000,80000",
-                             "--seeds", str(SEEDS), "--cpus", "2"), {"width": (16, 64), "samples": (20_000, 80_000)},
+FUNCTION = Case("function", (str(ROOT / "sweeps" / "grid.py"), f"{slow_model.__file__}:train", "--grid", "width=16,64",
+                             "samples=20000,80000", "--seeds", str(SEEDS), "--cpus", "2"),
+                {"width": (16, 64), "samples": (20_000, 80_000)},
                 tuned=("--tune", "lr=0.03:1", "--by", "width", "--trials", "3", "--tune-seeds", "1"))
 
 
