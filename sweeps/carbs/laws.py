@@ -22,7 +22,7 @@ from scipy.stats import t as student
 
 from analysis.carbs.law import LawPoint, TunedLaw
 from analysis.estimates.estimate import Estimate
-from sweeps.carbs.draws import Draw, draws_of, mean_of
+from sweeps.carbs.draws import Draw, draw_of, draws_of, mean_of
 from sweeps.carbs.optimum import CURVE, Problem, Searched, basis, pose
 from sweeps.carbs.space import Choice, Dimension, Integer, Listed, PowerOfTwo
 
@@ -157,10 +157,13 @@ def scaling_laws(carbs: Searched, *, level: float = 0.95, draws: int = 48, seed:
     """
     problem = pose(carbs)
     space, mean, n = carbs.space, mean_of(problem.loss.process), len(problem.loss.process.y)
-    start = problem.solve(mean, problem.start)
-    functions = draws_of(problem.loss.process, draws, np.random.default_rng(seed))
-    lines = np.array([problem.solve(f, start) for f in functions])
-    bent = np.array([problem.solve(f, basis([0.0, 0.5, 1.0], 2) @ line) for f, line in zip(functions, lines)])
+    start = problem.solve(mean, problem.start, mean_of(problem.cost.process))
+    rng = np.random.default_rng(seed)
+    functions = draws_of(problem.loss.process, draws, rng)
+    costly = [draw_of(problem.cost.process, rng) for _ in functions]
+    lines = np.array([problem.solve(f, start, cost) for f, cost in zip(functions, costly)])
+    bent = np.array([problem.solve(f, basis([0.0, 0.5, 1.0], 2) @ line, cost)
+                     for f, line, cost in zip(functions, lines, costly)])
     curves = np.concatenate([bent.mean(0)[None], bent])
     low, high = (math.exp(problem.log_cost[i]) for i in (0, -1))
     costs, weights = np.geomspace(low, high, CURVE), basis(np.linspace(0, 1, CURVE), 3)

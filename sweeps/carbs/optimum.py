@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from sweeps.carbs.beliefs import Beliefs
-from sweeps.carbs.draws import Draw, mean_of
+from sweeps.carbs.draws import Draw
 from sweeps.carbs.front import Front
 from sweeps.carbs.space import Space
 from sweeps.carbs.surrogate import CostModel, LossModel
@@ -63,11 +63,11 @@ class Problem:
     low: Array                      # (2, d) box about it
     high: Array
 
-    def solve(self, draw: Draw, start: Array) -> Array:
+    def solve(self, draw: Draw, start: Array, cost: Draw) -> Array:
         """Control points (controls, d) of the curve of least loss, as many as `start` has."""
         share = (self.log_cost - self.log_cost[0]) / (self.log_cost[-1] - self.log_cost[0])
         weights, line = basis(share, len(start)), basis(share, 2)
-        cost, pulled = mean_of(self.cost.process), line @ self.start
+        pulled = line @ self.start
 
         def objective(flat: Array) -> tuple[float, Array]:
             X = weights @ flat.reshape(start.shape)

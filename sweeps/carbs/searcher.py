@@ -22,22 +22,27 @@ class CarbsSearch(Searcher):
     is a trial's total so far in any one unit: FLOPs, dollars, "time_total_s". A trial that errs or
     ends on a metric that isn't finite is a failure that burnt its last reported cost. Saved as
     JSON; a restored search continues bit for bit, with the trials that were in flight.
+    Beside a scheduler that stops trials (ASHA), give its `max_t`, and its `time_attr` where that isn't
+    training_iteration: a trial that it stopped before is a run stopped early, not one that ended there.
     Further keywords (seed, max_cost, min_cost, budget, initial) go to Carbs.
     """
 
     def __init__(self, space: Mapping[str, Dimension], *, cost: str, metric: str | None = None,
-                 mode: str | None = None, points_to_evaluate: Sequence[Mapping] = (), **search):
+                 mode: str | None = None, points_to_evaluate: Sequence[Mapping] = (), max_t: float | None = None,
+                 time_attr: str = "training_iteration", **search):
         if mode not in (None, "min", "max"):
             raise ValueError(f"mode must be 'min' or 'max', got {mode!r}")
         if not isinstance(cost, str) or not cost:
             raise ValueError(f"cost must name a reported metric, got {cost!r}")
         super().__init__(metric=metric, mode=mode if metric else None)
         self._mode, self._cost = mode, cost
+        self._max_t, self._time_attr = max_t, time_attr
         self._carbs = Carbs(space, **search)
         for config in points_to_evaluate:
             self._carbs.enqueue(config)
         self._open: dict[str, dict] = {}        # trial id -> config
         self._burnt: dict[str, float] = {}      # trial id -> cost last reported
+        self._reached: dict[str, float] = {}    # trial id -> time_attr last reported
         self._over: set[str] = set()            # trials that have ended: Tune may tell of one twice
 
     @property
@@ -57,7 +62,7 @@ class CarbsSearch(Searcher):
             raise ValueError("CarbsSearch: no metric; pass metric= and mode= to CarbsSearch itself "
                              "(Tune hands on TuneConfig's only where there is a param_space)")
         try:
-            config = self._carbs.ask()
+            config = self._carbs.ask(trial_id)
         except (BudgetSpent, CapUnreachable) as end:
             # Trials in flight may come in cheaper than committed for: wait for them.
             if self._open:
@@ -68,41 +73,50 @@ class CarbsSearch(Searcher):
         return dict(config)
 
     def on_trial_result(self, trial_id: str, result: dict) -> None:
-        if trial_id not in self._over:
-            self._burnt[trial_id] = self._reported_cost(trial_id, result)
+        if trial_id in self._over:
+            return
+        self._burnt[trial_id] = self._reported_cost(trial_id, result)
+        self._reached[trial_id] = result.get(self._time_attr, 0)
+        if self._max_t is not None and self._metric in result and trial_id in self._open and 0 < self._burnt[trial_id] < math.inf:
+            self._carbs.report(trial_id, loss=self._loss(trial_id, result), cost=self._burnt[trial_id])
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         if trial_id in self._over:
             return
         self._over.add(trial_id)
-        config = self._open.pop(trial_id, None) or self._adopted(trial_id, result)
-        cost = self._burnt.pop(trial_id, None)
-        if config is None:
+        if self._open.pop(trial_id, None) is None and not self._adopted(trial_id, result):
             return
+        cost, reached = self._burnt.pop(trial_id, None), self._reached.pop(trial_id, None)
         if result and not error:
             cost = self._reported_cost(trial_id, result)
         if cost is not None and not (math.isfinite(cost) and cost > 0):
             log.error("trial %s reported %s = %s, which is no cost: counted as failed at no known cost",
                       trial_id, self._cost, cost)
             self._carbs.fallbacks["a trial's reported cost was not positive and finite"] += 1
-            self._carbs.tell_failed(config)
+            self._carbs.tell_failed(trial_id)
         elif error:
-            self._carbs.tell_failed(config, cost=cost)
+            self._carbs.tell_failed(trial_id, cost=cost)
         elif not result:
-            self._carbs.forget(config)      # stopped before its first report: nothing is known of it
+            self._carbs.forget(trial_id)    # stopped before its first report: nothing is known of it
+        elif self._stopped(result, reached):
+            self._carbs.tell_stopped(trial_id, loss=self._loss(trial_id, result), cost=cost)
         else:
-            self._carbs.tell(config, loss=self._loss(trial_id, result), cost=cost)
+            self._carbs.tell(trial_id, loss=self._loss(trial_id, result), cost=cost)
 
-    def _adopted(self, trial_id: str, result: Mapping | None) -> dict | None:
-        """The config of a trial that was suggested after the last save, from its own report."""
+    def _stopped(self, result: Mapping, reached: float | None) -> bool:
+        """Whether a scheduler ended the trial: it then hears of a report that on_trial_result was never told."""
+        time = result.get(self._time_attr)
+        return self._max_t is not None and time is not None and time < self._max_t and time != reached
+
+    def _adopted(self, trial_id: str, result: Mapping | None) -> bool:
+        """Take in a trial that was suggested after the last save, from its own report; False where it has none."""
         reported = (result or {}).get("config", {})
-        names = self._carbs.space.dimensions
-        if not all(name in reported for name in names):
-            log.warning("trial %s is unknown here and reports no config: ignored", trial_id)
-            return None
-        config = {name: reported[name] for name in names}
-        self._carbs.adopt(config)
-        return config
+        try:
+            self._carbs.adopt({name: reported[name] for name in self._carbs.space.dimensions if name in reported}, trial_id)
+        except ValueError:
+            log.warning("trial %s is unknown here and reports no config of this space: ignored", trial_id)
+            return False
+        return True
 
     def _reported_cost(self, trial_id: str, result: Mapping) -> float:
         if self._cost not in result:
@@ -121,7 +135,7 @@ class CarbsSearch(Searcher):
 
     def get_state(self) -> dict:
         return {"carbs": self._carbs.state_dict(), "open": {k: dict(v) for k, v in self._open.items()},
-                "burnt": dict(self._burnt), "over": sorted(self._over), "metric": self._metric, "mode": self._mode, "cost": self._cost}
+                "burnt": dict(self._burnt), "reached": dict(self._reached), "over": sorted(self._over), "metric": self._metric, "mode": self._mode, "cost": self._cost}
 
     def set_state(self, state: Mapping) -> None:
         if state["cost"] != self._cost:
@@ -131,7 +145,7 @@ class CarbsSearch(Searcher):
             raise ValueError("the saved search's space differs from this one's; restore with the same space")
         self._carbs = carbs
         self._open = {k: dict(v) for k, v in state["open"].items()}
-        self._burnt, self._over = dict(state["burnt"]), set(state["over"])
+        self._burnt, self._reached, self._over = dict(state["burnt"]), dict(state.get("reached", {})), set(state["over"])
         self._metric, self._mode = state["metric"], state["mode"]
 
     def save(self, checkpoint_path: str) -> None:

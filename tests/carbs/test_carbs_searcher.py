@@ -131,6 +131,28 @@ def test_a_spent_budget_waits_for_trials_in_flight_and_then_finishes():
     assert search.carbs.spent <= 2e6
 
 
+def test_a_trial_that_asha_stopped_is_a_run_stopped_early():
+    """Tune tells of a stopped trial's last report by its end alone, of a finished one's twice."""
+    search = searcher(max_t=9)
+    for trial, last in (("whole", 9), ("own end", 3), ("stopped", 3)):
+        config = search.suggest(trial)
+        for time in range(1, last + (trial != "stopped")):
+            report = {**outcome(config), "flops": float(time), "training_iteration": time, "config": config}
+            search.on_trial_result(trial, report)
+        search.on_trial_complete(trial, {**report, "flops": float(last), "training_iteration": last})
+    assert [o.stopped for o in search.carbs.observations] == [False, False, True]
+
+
+def test_metric_and_mode_come_from_tune_config_where_tune_hands_them_on():
+    search = CarbsSearch(SPACE, cost="flops", seed=1)
+    with pytest.raises(ValueError, match="param_space"):
+        search.suggest("t0")
+    assert search.set_search_properties("accuracy", "max", {"data": "mnist"}) is False
+    config = search.suggest("t0")
+    search.on_trial_complete("t0", {"accuracy": 0.9, "flops": 2.0, "config": config})
+    assert search.carbs.observations[0].loss == -0.9
+
+
 @pytest.fixture(scope="module")
 def tune_dir():
     path = tempfile.mkdtemp(prefix="cb", dir="/tmp")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sweeps.carbs.bench.problems import Problem, closed
+from sweeps.carbs.bench.protein import ProteinRival
 from sweeps.carbs.laws import scaling_laws
 from sweeps.carbs.pareto import monotone
 from sweeps.carbs.search import BudgetSpent, Carbs
@@ -142,6 +143,7 @@ class CarbsRival:
 
 METHODS: dict[str, Callable[[Problem, int, float | None], object]] = {
     "carbs": lambda problem, seed, budget: CarbsRival(problem, seed, budget=budget),
+    "protein": lambda problem, seed, budget: ProteinRival(problem, seed, *_box(problem)),
     "random": lambda problem, seed, budget: RandomRival(problem, seed),
     "tpe-box": lambda problem, seed, budget: OptunaRival(problem, seed, sampler="tpe", told=False),
     "tpe-told": lambda problem, seed, budget: OptunaRival(problem, seed, sampler="tpe", told=True),
