@@ -43,7 +43,7 @@ class Metered(Mnist):
 
 
 class Untrained(Mnist):
-    """Rows of MNIST's 26 columns that nobody trained."""
+    """Rows of MNIST's 27 columns that nobody trained."""
 
     def train(self, cells: Sequence[Cell], data: DeviceImages, attempt: Attempt) -> Iterator[Result]:
         for cell in cells:
