@@ -100,7 +100,7 @@ class FunctionTask(Task):
 
     def train(self, cells: Sequence[object], data: None, attempt: Attempt) -> Iterator[object]:
         cell, = cells
-        _seed_global_generators(identity_of(cell))
+        _seed_global_generators(identity_of(cell), attempt.device)
         returned = self._called(**asdict(cell), **({ATTEMPT: attempt} if self.saves else {}))
         yield attempt.row(cell, **plain(returned, cell))
 
@@ -246,11 +246,13 @@ def _code_of(function: Callable) -> bytes:
         return code.co_code + repr((code.co_consts, code.co_names)).encode()
 
 
-def _seed_global_generators(identity: tuple) -> None:
+def _seed_global_generators(identity: tuple, device: str) -> None:
     """A cell's row is the cell's alone, also where its function draws from generators that it didn't seed."""
     number = int.from_bytes(hashlib.sha256(repr(tuple(identity)).encode()).digest()[:4], "big")
     random.seed(number)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(number)
     if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(number)
+        torch = sys.modules["torch"]
+        # torch.manual_seed notes down a stack trace for every kind of device that isn't there: of an empty cell, most of the time.
+        (torch.manual_seed if device == "cuda" else torch.default_generator.manual_seed)(number)
