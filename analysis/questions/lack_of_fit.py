@@ -54,9 +54,9 @@ def lack_of_fit(residuals, N, D, *, parameters: int, cell=None) -> LackOfFit:
     within = np.bincount(member, np.square(residuals - mean[member]))
     cells, free = len(count), count - 1
     if free.sum() < REPEATS:
-        raise TooFewPoints(f"lack of fit needs runs repeated in the same (N, D): {free.sum()} repeats, need {REPEATS}")
+        raise TooFewPoints(f"runs repeated in the same (N, D) are needed to know the noise: {free.sum()} repeats, need {REPEATS}")
     if cells <= parameters:
-        raise TooFewPoints(f"lack of fit needs more than {parameters} cells, got {cells}")
+        raise TooFewPoints(f"more than {parameters} cells are needed, got {cells}")
     repeated = free > 0
     variance = within[repeated] / free[repeated]
     # s^4 overstates sigma^4 by (f + 2)/f

@@ -87,7 +87,7 @@ def _law_doubts(law: LawChoice | None) -> list[str]:
         said.append("whether the law is additive could not be tested")
     if law.outdone:
         best = law.scores[0]
-        said.append(f"{best.law} describes the runs better" + (f" and would say {best.a:.2f}" if math.isfinite(best.a) else
+        said.append(f"another law, {best.law}, describes the runs better" + (f" and would say {best.a:.2f}" if math.isfinite(best.a) else
                                                                " and has no best size"))
     return said
 
