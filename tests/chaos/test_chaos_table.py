@@ -38,7 +38,7 @@ def killed_with_rows(case, out, count):
     sweep.wait()
 
 
-def assert_ended_in_one_line(case, out, sweep, says):
+def assert_ended_in_one_line(out, sweep, says):
     assert sweep.wait(300) == 2, words(out)[-3000:]
     assert "Traceback" not in words(out), words(out)[-3000:]
     assert says in words(out).splitlines()[-1]
@@ -56,7 +56,7 @@ def test_a_disk_that_fills_up_ends_the_sweep_with_one_line_and_loses_nothing(tmp
                     filler.write(bytes(4096))
             except OSError:
                 pass
-        assert_ended_in_one_line(case, out, sweep, "no space is left")
+        assert_ended_in_one_line(out, sweep, "no space is left")
         kept = rows_of(case, out)
         assert len(kept) >= 3
         assert_part_of(kept, case.undisturbed)
@@ -91,7 +91,7 @@ def test_an_out_folder_that_becomes_read_only_ends_the_sweep(tmp_path, record_te
     try:
         wait_for_rows(case, out, 3, sweep)
         subprocess.run(["chattr", "+i", folder], check=True)
-        assert_ended_in_one_line(case, out, sweep, "cannot be read or written")
+        assert_ended_in_one_line(out, sweep, "cannot be read or written")
     finally:
         subprocess.run(["chattr", "-i", folder], check=True)
     kept = rows_of(case, out)
