@@ -6,13 +6,13 @@ Hoffmann et al. 2022 (arXiv 2203.15556) eq. 10's; the penalties are ours.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from sweeps.carbs.space import Choice, Dimension, Integer, Log, Logit
+from sweeps.carbs.space import Choice, Dimension, Integer, Linear, Log, Logit
 
 Array = np.ndarray
 
@@ -42,7 +42,7 @@ class Problem:
     relative_noise: bool = False    # noise in units of the loss
     cost_noise: float = 0.03        # of ln cost
     tails: float = math.inf         # degrees of freedom of the noise, a Student t of unit scale
-    plateau: float = math.inf       # losses above are this, and have no noise of their level
+    plateau: float = math.inf       # losses above are this; noise is then largest halfway down from it to 0
     min_cost: float = 6e13          # the range of costs of interest
     max_cost: float = 6e16
 
@@ -62,6 +62,9 @@ class Problem:
             z = z / math.sqrt(rng.chisquare(self.tails) / self.tails)
         noise = self.loss_noise + self.noise_at_start * math.sqrt(min(1.0, self.min_cost / cost))
         noise *= loss if self.relative_noise else 1.0
+        if self.plateau < math.inf:
+            share = loss / self.plateau
+            noise *= max(4.0 * share * (1.0 - share), 0.02)
         failed = self.diverges(config, *self.size(config))
         return math.nan if failed else loss + noise * z, cost * math.exp(self.cost_noise * u)
 
@@ -232,6 +235,64 @@ def _repeated(n: float, d: float, unique: float = 3e8) -> float:
     return _chinchilla()(n, min(d, unique) + unique * 15.0 * (1.0 - math.exp(-extra / 15.0)))
 
 
+def _box_of(name: str, center: dict, penalty: Callable, optimum: Callable, *, max_share: float = 1e3, ideal: Callable = _chinchilla(),
+            diverges: Callable = lambda c, n, d: False, **changes) -> Problem:
+    """N, D and six more hyperparameters in a box; costs 6e13 to `max_share` times as much."""
+    space = {"N": Log(center["N"], 1e4, 1e8), "D": Log(center["D"], 1e6, 1e10),
+             **{f"h{i}": Linear(center[f"h{i}"], 0.0, 4.0) for i in range(4)}}
+    return Problem(name, space, _two, ideal, penalty, optimum, diverges, min_cost=6e13, max_cost=6e13 * max_share, **changes)
+
+
+def _deceptive() -> Problem:
+    """Downhill from the center to a corner of the box; the optimum is a basin in the opposite one, 2 units across."""
+    center = {"N": 3e5, "D": 3e7, **{f"h{i}": 1.5 for i in range(4)}}
+
+    def penalty(c, n, d):
+        h = np.array([c[f"h{i}"] for i in range(4)])
+        slope = 1.5 + 0.25 * h.mean()
+        basin = 0.35 * float(((h - 3.2) ** 2).sum())
+        return float(min(slope, basin))
+
+    return _box_of("deceptive", center, penalty, lambda n, d: {"N": n, "D": d, **{f"h{i}": 3.2 for i in range(4)}})
+
+
+def _away() -> Problem:
+    """On a plateau 3 units from the basin in which anything is learnt."""
+    center = {"N": 3e5, "D": 3e7, **{f"h{i}": 0.5 for i in range(4)}}
+    best = (3.5, 0.5, 3.0, 1.0)
+
+    def penalty(c, n, d):
+        return float(2.0 * -math.expm1(-0.25 * sum((c[f"h{i}"] - b) ** 2 for i, b in enumerate(best))))
+
+    return _box_of("away", center, penalty, lambda n, d: {"N": n, "D": d, **{f"h{i}": b for i, b in enumerate(best)}})
+
+
+@dataclass(frozen=True)
+class _Fooled(Problem):
+    """Costs near the center grow steeply with h0, and no longer beyond it: first runs overrate what lies there."""
+
+    def true_cost(self, config: Mapping) -> float:
+        return super().true_cost(config) * 10.0 ** (2.0 * min(config["h0"], 1.0))
+
+    def best(self, cost: float) -> dict:
+        return super().best(cost / 100.0)       # the optimum lies beyond h0 = 1
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+def _fooled() -> Problem:
+    center = {"N": 3e5, "D": 3e7, "h0": 0.3, **{f"h{i}": 2.0 for i in range(1, 4)}}
+    best = (3.0, 1.0, 2.5, 2.0)
+
+    def penalty(c, n, d):
+        # 0.6 for h0: at h0 = 0, 100 times cheaper, nothing is won that way.
+        return sum((0.2 + 0.4 * (i == 0)) * (c[f"h{i}"] - b) ** 2 for i, b in enumerate(best))
+
+    base = _box_of("fooled", center, penalty, lambda n, d: {"N": n, "D": d, **{f"h{i}": b for i, b in enumerate(best)}})
+    return _Fooled(**{**{f.name: getattr(base, f.name) for f in fields(base)}, "min_cost": 6e14, "max_cost": 6e17})
+
+
 def _reward() -> Problem:
     """Like reinforcement learning: the loss is 1 less a reward in [0, 1], which is 0 in most of a box (a plateau, where
     nothing is learnt), saturates with size and steps, and is seen with noise of heavy tails, largest halfway up."""
@@ -251,7 +312,7 @@ def _reward() -> Problem:
         reward = (1.0 - ideal(n, d)) * math.exp(-off)
         return (1.0 - ideal(n, d)) - max(reward if off < 1.2 else 0.0, 0.0)
 
-    return Problem("reward", space, _two, ideal, penalty, optimum, loss_noise=0.03, tails=3.0, plateau=1.0,
+    return Problem("reward", space, _two, ideal, penalty, optimum, loss_noise=0.05, tails=3.0, plateau=1.0,
                    diverges=lambda c, n, d: c["lr"] > 12 * optimum(n, d)["lr"], min_cost=6e10, max_cost=6e13)
 
 
@@ -267,6 +328,9 @@ PROBLEMS = {p.name: p for p in (
     _narrow(),
     _reward(),
     four("repeat", ideal=_repeated),
+    _deceptive(),
+    _away(),
+    _fooled(),
 )}
 
 # Kept aside while the search was developed, and run once at its end.
