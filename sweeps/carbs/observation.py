@@ -1,7 +1,10 @@
 """What a search is told: asks in flight, and runs that finished, failed or were stopped."""
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from sweeps.carbs.space import Space
 
 # Losses beyond are read as this: the models' squares of them still fit into doubles.
 LARGEST = 1e150
@@ -33,6 +36,42 @@ class Ask:
     config: dict
     id: str | None = None
     curve: list[tuple[float, float]] = field(default_factory=list)     # cost so far and loss, as reported
+
+
+@dataclass(frozen=True)
+class Known:
+    """All runs of a search."""
+
+    observations: list[Observation]
+    asks: list[Ask]
+    queue: list[dict]
+    dropped: dict[str, int] = field(default_factory=dict)      # why runs were, and how many
+
+    @classmethod
+    def of(cls, state: Mapping) -> "Known":
+        """From a saved state; one of an older version has its runs in flight as bare configs."""
+        asks = state.get("asks") or [{"config": c} for c in state.get("pending", [])]
+        return cls([Observation(**o) for o in state["observations"]],
+                   [Ask(a["config"], a.get("id"), [tuple(point) for point in a.get("curve", [])]) for a in asks],
+                   [dict(c) for c in state["queue"]])
+
+    def moved(self, space: Space) -> "Known":
+        """The same runs in another space, less those that it can't express."""
+        lost = []
+
+        def kept(items: list, moved: Callable) -> list:
+            found = []
+            for item in items:
+                try:
+                    found.append(moved(item))
+                except ValueError:
+                    lost.append(item)
+            return found
+
+        observations = kept(self.observations, lambda o: replace(o, config=space.moved(o.config)))
+        asks = kept(self.asks, lambda ask: replace(ask, config=space.moved(ask.config)))
+        queue = kept(self.queue, space.moved)
+        return Known(observations, asks, queue, {"a run that the new space can't express was dropped": len(lost)} if lost else {})
 
 
 def number(name: str, value: object, hint: str) -> float:

@@ -9,45 +9,28 @@ budget is a term of the acquisition, and a saved search continues bit for bit.
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 
 import numpy as np
 
-from sweeps.carbs.acquisition import Staircase, staircase
 from sweeps.carbs.beliefs import Beliefs, Learnt, believe
-from sweeps.carbs.design import INITIAL_RADIUS, design_point
+from sweeps.carbs.design import BudgetSpent, base_of, design_point
 from sweeps.carbs.front import Front, front_of
 from sweeps.carbs.laws import ScalingLaws, scaling_laws
-from sweeps.carbs.observation import Ask, Observation, cost_of, loss_of
-from sweeps.carbs.pareto import monotone
+from sweeps.carbs.observation import Ask, Known, Observation, cost_of, loss_of
+from sweeps.carbs.plan import CapUnreachable, Situation
 from sweeps.carbs.space import Dimension, Space
 from sweeps.carbs.stopping import hopeless, least_loss
-from sweeps.carbs.suggest import Prospect, fill, stagnant, suggest
-from sweeps.carbs.surrogate import LossModel, spread
+from sweeps.carbs.surrogate import spread
+
+__all__ = ["BudgetSpent", "CapUnreachable", "Carbs"]
 
 Array = np.ndarray
 log = logging.getLogger(__name__)
 
-# Gains are discounted by a Gaussian about the nearest run of the front, of this radius where every run
-# finishes, and smaller by the share that failed of the last RECENT, down to LEAST: a model that runs
-# into failures is trusted less far out, where a space of many coordinates has more corners than runs.
-LOCAL, LEAST, RECENT = 1.0, 0.15, 10
-# Under a budget a run is charged its cost plus this share of the whole budget: cheap runs
-# aren't free, and none is so dear that its gain per cost is never the best.
-OVERHEAD = 0.01
-
-
 # Runs in flight that the models are told of, as exact algebra on them takes its time.
 FLYING = 256
-
-
-class BudgetSpent(Exception):
-    """No run fits into what is left of the budget."""
-
-
-class CapUnreachable(ValueError):
-    """Nothing in the space is believed to cost as little as max_cost."""
 
 
 class Carbs:
@@ -211,39 +194,21 @@ class Carbs:
         return len(self._finished()) >= 2 and len(self.observations) + len(self._asks) >= self.initial
 
     def _design(self) -> dict:
-        """The center, then a scrambled Sobol sequence through a Gaussian about the best run so far."""
+        """The center, then a scrambled Sobol sequence through a Gaussian about the best run so far. Raises BudgetSpent."""
         if self._asked == 0:
             self._asked, center = 1, self.space.center()
             # A search that goes on from an older table has its run already.
             if center not in [o.config for o in self.observations]:
                 return center
-        base, limit = self._design_base()
-        if len(self.observations) > self.initial:
+        base = base_of(self._finished(), max_cost=self.max_cost or math.inf, budget=self.budget, spent=self.spent,
+                       flying=len(self._asks))
+        failed = max(0, len(self.observations) - self.initial)
+        if failed:
             self._fall_back("too few runs have finished for a model: sampling about the center")
-        # Where nothing finishes near the center, look further afield: a tenth more each failure.
-        radius = INITIAL_RADIUS * 1.1 ** max(0, len(self.observations) - self.initial)
-        if base is not None and base.cost < limit < math.inf:
-            # No model knows the cost yet. With two or three coordinates in it at slopes near 1, two
-            # sd of its log are three radii: keep those under the limit, and still see a slope.
-            radius = min(radius, max(math.log10(limit / base.cost) / 3, 0.03))
-        about = self.space.encode(self.space.center() if base is None else base.config)
-        x = design_point(self.space, about, self._asked, radius=radius, seed=self.seed)
+        about = self.space.encode(self.space.center() if base.run is None else base.run.config)
+        x = design_point(self.space, about, self._asked, radius=base.radius(failed), seed=self.seed)
         self._asked += 1
         return self.space.decode(x)
-
-    def _design_base(self) -> tuple[Observation | None, float]:
-        """The run to sample about (None: the center), and the most a run may cost. Raises BudgetSpent."""
-        finished, limit = self._finished(), self.max_cost or math.inf
-        if self.budget is not None and finished:
-            # Those in flight may each cost twice the dearest so far: one sd of the first runs' scatter.
-            left = self.budget - self.spent - 2.0 * len(self._asks) * max(o.cost for o in finished)
-            if left <= min(o.cost for o in finished):
-                raise BudgetSpent(f"spent {self.spent:.4g} of {self.budget:.4g}, {len(self._asks)} runs in flight")
-            limit = min(limit, left)
-        within = [o for o in finished if o.cost < limit]
-        if within:
-            return min(within, key=lambda o: o.loss), limit
-        return min(finished, key=lambda o: o.cost, default=None), limit
 
     def _fall_back(self, why: str) -> None:
         self.fallbacks[why] += 1
@@ -261,80 +226,17 @@ class Carbs:
             self._beliefs = believe(self.space, self.observations, self._learnt)
         return self._beliefs
 
-    # ------------------------------------------------------------------ the model's suggestion
-
-    def _log_cap(self, now: Beliefs, pending: Array) -> float:
-        """Log of the dearest run allowed: by the cap, by what is left of the budget, by reach."""
-        # Without a cap, a decade above the dearest run: the walk up goes on, one stride at a time.
-        cap = now.log_cost.max() + math.log(10.0) if self.max_cost is None else math.log(self.max_cost)
-        if self.budget is None:
-            return cap
-        committed = now.cost.total(pending) if len(pending) else 0.0
-        left = self.budget - self.spent - committed
-        # What is left buys nothing but runs too cheap to be of interest.
-        if left <= self.floor:
-            raise BudgetSpent(f"spent {self.spent:.4g} of {self.budget:.4g}, {committed:.4g} more in flight")
-        return min(cap, math.log(left))
-
-    def _steps(self, now: Beliefs, losses: LossModel, X: Array, cap: float) -> Staircase:
-        """The believed front through runs finished and pending."""
-        mean, _ = losses.predict(X)
-        log_cost = np.concatenate([now.log_cost, now.cost.predict(X[len(now.X):])[0]]) if len(X) > len(now.X) \
-            else now.log_cost[:len(X)]
-        # A tenth below a cap that is below the floor: the front to improve is then the cap's alone.
-        return staircase(log_cost, mean, min(math.log(self.floor), cap - 0.1), cap, losses.warp)
-
     def _suggest(self) -> Array:
         now = self.beliefs()
         self._learnt = now.learnt
         # Of a thousand runs in flight some say where the others are.
         some = [self._asks[i] for i in spread(len(self._asks), FLYING)]
-        pending = np.array([self.space.encode(ask.config) for ask in some]).reshape(-1, self.space.width)
-        cap = self._log_cap(now, pending)
-        prospect = self._prospect(now, pending, cap)
-        if self._fills(prospect) and (x := fill(prospect, self._rng)) is not None:
-            return x
-        found = suggest(prospect, self._rng)
-        return self._cheapest(now, self.space.snap(found.tried), cap) if found.x is None else found.x
-
-    def _fills(self, prospect: Prospect) -> bool:
-        """Whether it is the turn of a run that fills the space: every other one at first, and once the front stagnates.
-
-        A slope towards a corner can keep the models there for good: they are only asked about what
-        they believe. Where all bounds are known a share of the runs tests them elsewhere; a front that
-        has come to rest has, by the models' own account, nothing to lose by it.
-        """
-        made = len(self.observations) + len(self._asks)
-        if not self.space.bounded or (made - self.initial) % 2 == 0:
-            return False
-        fills = 4 + self.space.width
-        if made < self.initial + 2 * fills:
-            return True
-        now, n = prospect.now, len(prospect.now.X) - fills
-        return n >= 2 and stagnant(prospect.steps, self._steps(now, prospect.losses, now.X[:n], prospect.cap), prospect.losses.warp)
-
-    def _prospect(self, now: Beliefs, pending: Array, cap: float) -> Prospect:
-        losses = now.loss.believe(pending) if len(pending) else now.loss
-        everything = np.vstack([now.X, pending])
-        overhead = None if self.budget is None else math.log(OVERHEAD * self.budget)
-        mean, _ = losses.predict(everything)
-        origins = everything[monotone(now.cost.predict(everything)[0], mean)]
-        recent = [o.failed for o in self.observations[-RECENT:]]
-        radius = max(LOCAL * (1.0 - sum(recent) / len(recent)), LEAST)
-        return Prospect(self.space, now, losses, self._steps(now, losses, everything, cap), origins, cap, pending, radius, overhead)
-
-    def _cheapest(self, now: Beliefs, X: Array, cap: float) -> Array:
-        """Where nothing is surely within the cap: what most likely is."""
-        chance = now.cost.chance(X, cap)
-        best = int(np.argmax(chance))
-        if self.budget is not None and (self.max_cost is None or cap < math.log(self.max_cost)):
-            raise BudgetSpent(f"no run fits into the {math.exp(cap):.4g} left of {self.budget:.4g}")
-        # After twice as many runs as coordinates the model's word on the cost counts.
-        if chance[best] < 0.01 and len(now.X) >= 2 * self.space.width + self.initial:
-            raise CapUnreachable(f"max_cost {self.max_cost:g} cannot be met: the cheapest of {len(now.X)} runs cost "
-                             f"{math.exp(now.log_cost.min()):.4g}; raise it or widen the space towards cheaper runs")
-        self._fall_back("no candidate is within max_cost with probability 0.95: taking the likeliest")
-        return X[best]
+        flying = np.array([self.space.encode(ask.config) for ask in some]).reshape(-1, self.space.width)
+        plan = Situation(self.space, now, flying, self.observations, len(self.observations) + len(self._asks), self.initial,
+                         self.floor, self.max_cost, self.budget, self.spent).next(self._rng)
+        if plan.doubt:
+            self._fall_back(plan.doubt)
+        return plan.x
 
     # ------------------------------------------------------------------ what was learnt
 
@@ -374,30 +276,14 @@ class Carbs:
         words = ("seed", "max_cost", "min_cost", "budget", "initial", "maximise")
         old = Space.from_json(state["space"])
         search = cls(old if space is None else space, **{**{k: state[k] for k in words if k in state}, **changes})
-        asks = state.get("asks") or [{"config": c} for c in state.get("pending", [])]
-        search._asks = [Ask(a["config"], a.get("id"), [tuple(p) for p in a.get("curve", [])]) for a in asks]
-        search.observations = [Observation(**o) for o in state["observations"]]
-        search._queue = [dict(c) for c in state["queue"]]
-        search._asked = state["asked"]
-        search.fallbacks = Counter(state["fallbacks"])
-        search._rng.bit_generator.state = state["rng"]
+        known = Known.of(state)
         if search.space.to_json() == old.to_json():
+            # Of a state saved by an older version, learnt lies flat.
             search._learnt = Learnt(**state.get("learnt") or {k: state[k] for k in Learnt.__dataclass_fields__})
         else:
-            search._move()
+            known = known.moved(search.space)
+        search.observations, search._asks, search._queue = known.observations, known.asks, known.queue
+        search._asked = state["asked"]
+        search.fallbacks = Counter(state["fallbacks"]) + Counter(known.dropped)
+        search._rng.bit_generator.state = state["rng"]
         return search
-
-    def _move(self) -> None:
-        """Runs of another space, as this one's."""
-        def kept(items: list, config_of: Callable, moved: Callable) -> list:
-            found = []
-            for item in items:
-                try:
-                    found.append(moved(item, self.space.moved(config_of(item))))
-                except ValueError:
-                    self.fallbacks["a run that the new space can't express was dropped"] += 1
-            return found
-
-        self.observations = kept(self.observations, lambda o: o.config, lambda o, config: replace(o, config=config))
-        self._asks = kept(self._asks, lambda a: a.config, lambda a, config: replace(a, config=config))
-        self._queue = kept(self._queue, dict, lambda _, config: config)

@@ -218,8 +218,9 @@ class CostModel:
     def total(self, X: Array) -> float:
         """What runs at X may cost together, at CONFIDENCE, their errors taken as independent."""
         mean, sd = self.predict(X)
-        cost = np.exp(mean)
-        return float(cost.sum() + self.quantile * np.sqrt((cost * cost * np.expm1(sd * sd)).sum()))
+        with np.errstate(over="ignore"):    # beyond doubles is beyond any budget
+            cost = np.exp(mean)
+            return float(cost.sum() + self.quantile * np.sqrt((cost * cost * np.expm1(sd * sd)).sum()))
 
     def chance(self, X: Array, log_cap: float) -> Array:
         """P(cost <= cap) under the predictive distribution."""
