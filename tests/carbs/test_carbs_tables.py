@@ -73,7 +73,8 @@ def compared(tables, looks, seeds):
 
 
 def test_language_models_fronts_are_found_in_few_looks():
-    ours, chance = compared(list(porian())[::5], looks=20, seeds=1).mean(1)
+    # All 15 sweeps, two seeds: of three searches (sd .05 each) one unlucky one decides.
+    ours, chance = compared(list(porian()), looks=20, seeds=2).mean(1)
     print(f"closed {ours:.3f}, by chance {chance:.3f}")
     assert ours > 0.95 and ours > chance
 
