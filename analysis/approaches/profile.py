@@ -19,6 +19,7 @@ from analysis.approaches.newton import Restriction, Solution
 from analysis.estimates.estimate import Estimate
 
 PARAMETERS = ("E", "A", "B", "alpha", "beta", "a", "g")
+LOGARITHMIC = ("A", "B", "g")   # scales, profiled in their logs
 CALIBRATION = 200  # resamples that scale the statistic: its mean is then known to a tenth
 STEPS = 33
 NEAREST = 2        # draws of about the held value that a held fit starts from, besides the fit itself
@@ -77,18 +78,29 @@ def _held(fit, name: str, value, weight, starts) -> Solution:
 
 
 def unit_of(fit, name: str) -> float:
-    """The objective's rise that one degree of freedom is worth on average: of the named parameter by the first
-    resamples, or of all of them together by every resample, whichever is more.
+    """The objective's rise that one degree of freedom is worth: the largest of three estimates by resampling.
 
-    A parameter at its bound costs resamples nothing to hold there, which says nothing of what it costs elsewhere.
+    The mean rise of the first resamples as the named parameter is held; the mean rise of all resamples a parameter, since a
+    parameter at its bound costs nothing to hold there, which says nothing of what it costs elsewhere; and, of the
+    generalised law, the rise at one standard deviation of the draws, which knows what a resample without the grid's corners
+    does to a curved law (on 42 cells a is covered 91% of the time without, at a nominal 95%).
     """
     count = min(CALIBRATION, len(fit.draws))
     weight = fit.resampled.multiplicity[:count] * fit.sample.weight
+    value, draws = fit.quantity(name)
     # every resample starts at the fit, which has the held value
-    held = _held(fit, name, np.full(count, fit.quantity(name)[0]), weight,
-                 np.tile(fit.optimum_found.solution.theta, (count, 1, 1)))
+    held = _held(fit, name, np.full(count, value), weight, np.tile(fit.optimum_found.solution.theta, (count, 1, 1)))
     rises = np.maximum(held.value - fit.resampled.values[:count], 0)
-    return max(float(rises.mean()) * fit.cells / fit.freedom, joint_unit(fit))
+    spread = 0.0 if fit.law is ADDITIVE else _rise_at_spread(fit, name, value, draws)
+    return max(max(float(rises.mean()), spread) * fit.cells / fit.freedom, joint_unit(fit))
+
+
+def _rise_at_spread(fit, name: str, value: float, draws) -> float:
+    """Mean rise at half the width of the central 68% of the draws to either side, in logs where the parameter is a scale."""
+    forth, back = (np.log, np.exp) if name in LOGARITHMIC else (np.asarray, np.asarray)
+    low, high = np.quantile(forth(draws), stats.norm.cdf([-1, 1]))
+    ends = np.clip(back(forth(value) + np.array([-1, 1]) * (high - low) / 2), *reach(fit, name))
+    return float(rise(fit, name, ends).mean())
 
 
 def joint_unit(fit) -> float:
@@ -128,8 +140,7 @@ def profile_of(fit, name: str) -> Profile:
     threshold = float(stats.f.ppf(fit.level, 1, fit.freedom))
     unit = unit_of(fit, name)
     low_end, high_end = reach(fit, name)
-    logarithmic = name in ("A", "B", "g")
-    forth, back = (np.log, np.exp) if logarithmic else (np.asarray, np.asarray)
+    forth, back = (np.log, np.exp) if name in LOGARITHMIC else (np.asarray, np.asarray)
     centre, sd = float(forth(value)), max(float(np.std(forth(draws))), 1e-9)
     for widths in (4, 12, 36):  # of the bootstrap's standard error
         grid = np.unique(np.append(np.clip(centre + sd * np.linspace(-widths, widths, STEPS),

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 from worlds.coverage import told, within_92_and_98
@@ -13,6 +15,7 @@ from analysis.approaches.isoflop import fit_isoflop
 from analysis.approaches.parametric import fit_generalised, fit_parametric
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.refusal import NotIdentified, TooFewPoints
+from analysis.fitted import Request, study
 from analysis.questions.agreement import agreement
 from analysis.questions.alternatives import compare_laws
 from analysis.questions.claims import Claim, judge
@@ -20,6 +23,8 @@ from analysis.questions.differences import compare_groups
 from analysis.questions.lack_of_fit import lack_of_fit
 from analysis.questions.law_choice import ADDITIVE, EITHER, GENERALISED, choose_law
 from analysis.questions.nested import nested_tests
+from analysis.report.findings import headlines
+from analysis.table.runs import read_table
 
 
 def chosen(world, *, resamples=200, rng=0):
@@ -75,6 +80,17 @@ def test_a_table_too_small_for_g_says_that_its_form_is_untested():
     small = grid(widths=4, fractions=3, seeds=3, noise=0.01)
     law = choose_law(fit_parametric(small.N, small.D, small.L, C=small.C, resamples=60), None, untested="why")
     assert law.speaks == ADDITIVE and "law_untested" in {d.code for d in law.warnings}
+
+
+@pytest.mark.parametrize("cell_noise, doubted", [(0.15, True), (0.0, False)])
+def test_a_law_that_leaves_more_than_repeats_says_so_in_the_sentence_that_gives_the_exponent(tmp_path, cell_noise, doubted):
+    world = grid(noise=0.01, cell_noise=cell_noise, rng=5, widths=7, fractions=6)
+    path = tmp_path / "runs.parquet"
+    pq.write_table(pa.table({"N": world.N, "D": world.D, "C": world.C, "loss": world.L, "seed": world.seed}), path)
+    found = study(read_table([str(path)]), Request(resamples=100))
+    misfit = found.groups[0].approaches.law.misfit
+    assert misfit.large == doubted
+    assert (f"{misfit.ratio:.1f} times" in headlines(found)[0]) == doubted
 
 
 @pytest.mark.parametrize("world, true, false", [
