@@ -63,7 +63,8 @@ def agreement(envelope=None, isoflop=None, parametric=None, *, calibrations: Map
     values = {name: known[name].corrected if name in known else fit.a for name, fit in named}
     weak = {name: _weakness(name, fit, known.get(name)) for name, fit in named}
     names = list(values)
-    pairs = tuple(_compare(one, other, values, weak[one] or weak[other], level) for i, one in enumerate(names) for other in names[i + 1:])
+    pairs = tuple(_compare(one, other, values, weak[one] or weak[other], level)
+                  for i, one in enumerate(names) for other in names[i + 1:])
     if not pairs:
         return Agreement((), "fewer than two approaches gave an exponent: nothing to compare")
     apart = [f"{p.first} and {p.second} disagree on a by {p.difference:+.3f} (p = {p.p_value:.2g})" for p in pairs if not p.agree]

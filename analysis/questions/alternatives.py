@@ -84,8 +84,10 @@ def compare_laws(N, D, L, *, C=None, cost: CostLaw | None = None, weight=None, c
         t, error = _fit(law, start, points, seed)
         foretold, n, note = _rollout(law, folds, points, seed)
         k = len(law.names) + 1
-        scores.append(LawScore(law.name, dict(zip(law.names, map(float, t))), k, float(np.sqrt(error / m)), _aicc(error, m, k), 0.0,
-                               foretold, n, _exponent(law, t, points, cost.p), note))
+        scores.append(LawScore(
+            law=law.name, parameters=dict(zip(law.names, map(float, t))), k=k, rms=float(np.sqrt(error / m)),
+            aicc=_aicc(error, m, k), delta_aicc=0.0, rollout_error=foretold, rollout_n=n,
+            a=_exponent(law, t, points, cost.p), note=note))
     best = min(s.aicc for s in scores)
     ranked = (LawScore(**vars(s) | {"delta_aicc": s.aicc - best}) for s in scores)
     return tuple(sorted(ranked, key=lambda s: s.aicc))
@@ -103,8 +105,8 @@ def doubts(scores: tuple[LawScore, ...], spoken: str = rival_laws.ADDITIVE) -> t
         return ()
     best = scores[0]
     under = f"a would be {best.a:.2f} under it" if np.isfinite(best.a) else "it has no best size"
-    return (Doubt("law_outdone", f"another law describes these runs better, {best.law}, by {ours.delta_aicc:.0f} in AICc ({under}); "
-                  f"dearer runs it foretells {'better' if best.rollout_error < ours.rollout_error else 'no better'}: log loss "
+    return (Doubt("law_outdone", f"another law describes these runs better, {best.law}, by {ours.delta_aicc:.0f} in AICc "
+                  f"({under}); dearer runs it foretells {'better' if best.rollout_error < ours.rollout_error else 'no better'}: log loss "
                   f"within {best.rollout_error:.3f}, this law within {ours.rollout_error:.3f}"),)
 
 

@@ -43,7 +43,8 @@ class Difference:
                 f"difference {self.estimate}, p = {self.p_value:.2g}, {verdict}")
 
 
-def compare_groups(N, D, L, group, *, fit_law: Callable = fit_parametric, C=None, weight=None, cell=None, seed=None, cluster: str = "cell",
+def compare_groups(N, D, L, group, *, fit_law: Callable = fit_parametric, C=None, weight=None, cell=None,
+                   seed=None, cluster: str = "cell",
                    objective: Objective | None = None, level: float = 0.95, resamples: int = 1000,
                    rng=0) -> tuple[Difference, ...]:
     """Every pair of labels in group (n,), every quantity of QUANTITIES; sizes and costs pooled for p.

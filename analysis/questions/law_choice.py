@@ -112,7 +112,8 @@ class LawChoice:
 
 
 def choose_law(additive: ParametricFit | None, generalised: ParametricFit | None, *, plain: ParametricFit | None = None,
-               tests: tuple[NestedTest, ...] = (), scores: tuple[LawScore, ...] = (), misfits: tuple[LackOfFit | None, LackOfFit | None] = (None, None),
+               tests: tuple[NestedTest, ...] = (), scores: tuple[LawScore, ...] = (),
+               misfits: tuple[LackOfFit | None, LackOfFit | None] = (None, None),
                untested: str = "") -> LawChoice:
     """By the module's rule. plain: the additive law by the generalised law's objective, `additive` itself where it is not given;
     misfits: of the additive and of the generalised law; untested: why the latter has no fit.
@@ -123,7 +124,8 @@ def choose_law(additive: ParametricFit | None, generalised: ParametricFit | None
         raise ValueError("neither law could be fitted")
     plain = plain or additive
     if generalised is None:
-        return LawChoice(additive, plain, None, ADDITIVE, additive, f"g is untested: {untested}", tests, scores, misfits[0], misfits[0])
+        return LawChoice(additive, plain, None, ADDITIVE, additive, f"g is untested: {untested}", tests, scores, misfits[0],
+                         misfits[0])
     if additive is None:
         return LawChoice(None, None, generalised, GENERALISED, generalised, "the additive law could not be fitted", tests, scores,
                          misfits[1], None)
@@ -131,11 +133,11 @@ def choose_law(additive: ParametricFit | None, generalised: ParametricFit | None
     gain = alone.aicc - joint.aicc if alone and joint else np.nan
     foresight = joint.rollout_error / max(alone.rollout_error, 1e-300) if alone and joint else np.nan
     p = next((test.p_value for test in tests if test.case == ADDITIVE_CASE), np.nan)
-    said = f"g = {generalised.g}, g = 1 has p = {p:.2g}" + (f", AICc is {abs(gain):.0f} {'better' if gain > 0 else 'worse'} with g"
-                                                           if np.isfinite(gain) else "")
+    by_aicc = f", AICc is {abs(gain):.0f} {'better' if gain > 0 else 'worse'} with g" if np.isfinite(gain) else ""
+    said = f"g = {generalised.g}, g = 1 has p = {p:.2g}{by_aicc}"
     if p < REJECTED and gain > alternatives.CLEAR and not foresight > WORSE:
-        return LawChoice(additive, plain, generalised, GENERALISED, generalised, f"the additive law does not hold ({said})", tests, scores,
-                         misfits[1], misfits[0])
+        return LawChoice(additive, plain, generalised, GENERALISED, generalised, f"the additive law does not hold ({said})",
+                         tests, scores, misfits[1], misfits[0])
     use_joint = gain > 0 if np.isfinite(gain) else p < REJECTED
     fails = "" if not foresight > WORSE else f", dearer runs are foretold {foresight:.1f} times as badly"
     return LawChoice(additive, plain, generalised, EITHER, generalised if use_joint else plain,

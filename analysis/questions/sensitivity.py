@@ -17,7 +17,8 @@ from analysis.estimates.refusal import Doubt, Refusal
 DELTAS = (1e-1, 1e-2, 1e-4, 1e-6)  # of Huber's loss on log L; 1e-6 is least absolute deviations
 CUTS = (0.1, 0.25, 0.5)            # share of the runs, cheapest first, left out
 OUTLYING = 4.0                     # robust standard deviations
-RESTRICTIONS = {"E = 0": {"E": 0.0}, "alpha = beta": {"alpha=beta": True}, "g = 1": {"g": 1.0}}   # the last of the generalised law
+# the last of the generalised law alone
+RESTRICTIONS = {"E = 0": {"E": 0.0}, "alpha = beta": {"alpha=beta": True}, "g = 1": {"g": 1.0}}
 FAR, LEAST = 3.0, 0.01             # standard errors, and absolute: a shift of a that the reader must hear of
 
 
@@ -54,7 +55,8 @@ def sensitivity(N, D, L, *, C=None, cost=None, weight=None, fit: ParametricFit |
     rivals = [LOG_SQUARES, *(Objective("log", d) for d in DELTAS), HUBER, RAW_SQUARES]
     variants = [(str(o), everything, o, None) for o in rivals if o != chosen]
     variants += [(name, keep, chosen, None) for name, keep in _selections(fit)]
-    variants += [(name, everything, chosen, hold) for name, hold in RESTRICTIONS.items() if "g" in fit.law.names or "g" not in hold]
+    variants += [(name, everything, chosen, hold) for name, hold in RESTRICTIONS.items()
+                 if "g" in fit.law.names or "g" not in hold]
     a, draws = fit.quantity("a")
     se = float(np.std(draws, ddof=1))
     rows = [Row(f"chosen: {chosen}", len(L), fit.surface, a, fit.quantity("b")[0], 0.0, _note(fit.point))]

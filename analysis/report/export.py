@@ -82,16 +82,17 @@ def _group(g: GroupFit, budgets: tuple[float, ...]) -> dict:
         "generalised": _or_refusal(g.approaches.law and g.approaches.law.generalised, _parametric, g.refused, "generalised law"),
         "law": _or_refusal(g.approaches.law, _law, g.refused, "approach3"),
         "calibrations": {name: _calibration(c) for name, c in g.approaches.calibrations.items()},
-        "local_exponents": [{"flops": e.C, "inside": e.inside} | {name: _estimate(getattr(e, name)) for name in ("L_C", "L_N", "L_D")}
-                            for e in g.answers.local],
+        "local_exponents": [{"flops": e.C, "inside": e.inside, "L_C": _estimate(e.L_C), "L_N": _estimate(e.L_N),
+                             "L_D": _estimate(e.L_D)} for e in g.answers.local],
         "agreement": g.approaches.agreement.text if g.approaches.agreement else None,
         "frontier": _or_refusal(g.approaches.law, _frontier, g.refused, "approach3"),
         "accuracy": _or_refusal(g.answers.accuracy, _accuracy, g.refused, "accuracy"),
         "sensitivity": [_sensitivity(r) for r in g.answers.sensitivity],
         "claims": [_claim(v) for v in g.answers.claims],
         "alternatives": [
-            {"law": s.law, "parameters": dict(s.parameters), "k": s.k, "aicc": s.aicc, "delta_aicc": s.delta_aicc, "rms": s.rms, "a": s.a,
-             "rollout_error": s.rollout_error, "rollout_n": s.rollout_n, "note": s.note} for s in (g.approaches.law.scores if g.approaches.law else ())],
+            {"law": s.law, "parameters": dict(s.parameters), "k": s.k, "aicc": s.aicc, "delta_aicc": s.delta_aicc, "rms": s.rms,
+             "a": s.a, "rollout_error": s.rollout_error, "rollout_n": s.rollout_n, "note": s.note}
+            for s in (g.approaches.law.scores if g.approaches.law else ())],
         "predictions": [_prediction(C, g.answers.optimum(C), g.approaches.isoflop) for C in budgets
                         if g.answers.optima or g.approaches.isoflop],
         "refused": dict(g.refused),

@@ -64,7 +64,8 @@ def exponents(study: Study) -> Lines:
     rows = [(name, *(cell(g) for g in study.groups)) for name, cell in told.items()]
     if len(study.groups) <= 3:
         return Lines("Exponents", ("", *_names(study.groups)), tuple(rows), EXPONENTS_NOTE)
-    return Lines("Exponents", ("group", *told), tuple(zip(_names(study.groups), *(row[1:] for row in rows), strict=True)), EXPONENTS_NOTE)
+    across = zip(_names(study.groups), *(row[1:] for row in rows), strict=True)
+    return Lines("Exponents", ("group", *told), tuple(across), EXPONENTS_NOTE)
 
 
 def _of_law(quantity: str) -> Callable[[GroupFit], str]:
@@ -99,9 +100,10 @@ def _corrected(name: str) -> Callable[[GroupFit], str]:
 def _misfit(additive: bool) -> Callable[[GroupFit], str]:
     def cell(g: GroupFit) -> str:
         law = g.approaches.law
-        fit, misfit = (None, None) if law is None else (law.additive, law.additive_misfit) if additive else (law.quoted, law.misfit)
+        fit = law and (law.additive if additive else law.quoted)
         if fit is None:
             return "-"
+        misfit = law.additive_misfit if additive else law.misfit
         return f"{fit.scatter:.1%}" + (f", {misfit.ratio:.1f} x repeats" if misfit else "")
     return cell
 
@@ -150,7 +152,8 @@ def predictions(study: Study) -> Lines:
                 yield _prediction(C, "approach 3", o.N, o.D, shown(o.L), o.inside)
             if g.approaches.isoflop is not None:
                 reached = [m.C for m in g.approaches.isoflop.minima]
-                yield _prediction(C, "approach 2", g.approaches.isoflop.params(C), g.approaches.isoflop.samples(C), "-", min(reached) <= C <= max(reached))
+                yield _prediction(C, "approach 2", g.approaches.isoflop.params(C), g.approaches.isoflop.samples(C), "-",
+                                  min(reached) <= C <= max(reached))
 
     return _by_group(study, "The best use of compute", ("FLOPs", "by", "model size N*", "data D*", "D*/N*", "loss L*", ""), rows)
 
@@ -230,7 +233,8 @@ def nested(study: Study) -> Lines:
         return [(t.case, f"{t.F:.3g}", str(t.freedom), p_text(t.p_value), f"{t.a:.3f}" if math.isfinite(t.a) else "no best size")
                 for t in tests]
 
-    return _by_group(study, "Special cases of the generalised law", ("case", "F", "freedom", "that it holds", "a under it"), rows, NESTED_NOTE)
+    return _by_group(study, "Special cases of the generalised law", ("case", "F", "freedom", "that it holds", "a under it"), rows,
+                     NESTED_NOTE)
 
 
 def local(study: Study) -> Lines:
@@ -250,8 +254,8 @@ def alternatives(study: Study) -> Lines:
                  f"{s.rollout_error:.2%}" if s.rollout_error is not None and s.rollout_error == s.rollout_error else "-",
                  f"{s.a:.3f}" if math.isfinite(s.a) else "-", s.note) for s in (g.approaches.law.scores if g.approaches.law else ())]
 
-    return _by_group(study, "Other laws", ("law", "parameters", "rms", "AICc above the best", "error on the dearest runs, held out", "a", "note"),
-                     rows, LAWS_NOTE)
+    return _by_group(study, "Other laws", ("law", "parameters", "rms", "AICc above the best", "error on the dearest runs, held out",
+                                           "a", "note"), rows, LAWS_NOTE)
 
 
 def sensitivity(study: Study) -> Lines:
