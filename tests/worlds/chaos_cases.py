@@ -67,8 +67,8 @@ def of(*names_and_cases: object) -> pytest.MarkDecorator:
     """A test's cases: of(MNIST), or of("part", (MNIST, 0), (FUNCTION, 1)) with the values of a further parameter."""
     further = [name for name in names_and_cases if isinstance(name, str)]
     rows = [case if isinstance(case, tuple) else (case,) for case in names_and_cases if not isinstance(case, str)]
-    return pytest.mark.parametrize(
-        ",".join(["case", *further]), [pytest.param(*row, id="-".join([row[0].name, *map(str, row[1:])])) for row in rows])
+    ids = ["-".join([row[0].name, *(getattr(value, "name", str(value)) for value in row[1:])]) for row in rows]
+    return pytest.mark.parametrize(",".join(["case", *further]), rows if further else [row[0] for row in rows], ids=ids)
 
 
 def line(case: Case, out: Path, *more: str) -> list[str]:
