@@ -77,7 +77,8 @@ class Carbs:
     @property
     def spent(self) -> float:
         """Cost of all runs told, failed ones included."""
-        return float(np.sum([o.cost for o in self.observations if o.cost is not None]))
+        with np.errstate(over="ignore"):
+            return float(np.sum([o.cost for o in self.observations if o.cost is not None]))
 
     @property
     def floor(self) -> float:

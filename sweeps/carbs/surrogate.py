@@ -218,9 +218,10 @@ class CostModel:
     def total(self, X: Array) -> float:
         """What runs at X may cost together, at CONFIDENCE, their errors taken as independent."""
         mean, sd = self.predict(X)
-        with np.errstate(over="ignore"):    # beyond doubles is beyond any budget
+        with np.errstate(over="ignore", invalid="ignore"):
             cost = np.exp(mean)
-            return float(cost.sum() + self.quantile * np.sqrt((cost * cost * np.expm1(sd * sd)).sum()))
+            total = float(cost.sum() + self.quantile * np.sqrt((cost * cost * np.expm1(sd * sd)).sum()))
+        return math.inf if math.isnan(total) else total     # beyond doubles is beyond any budget
 
     def chance(self, X: Array, log_cap: float) -> Array:
         """P(cost <= cap) under the predictive distribution."""

@@ -204,6 +204,14 @@ def test_a_space_that_mostly_fails_is_searched_from_within():
     assert closed(problem, runs) > 0.85
 
 
+@pytest.mark.parametrize("name", ["deceptive", "away"])
+def test_a_plateau_or_a_slope_towards_a_corner_holds_the_search_for_a_while_only(name):
+    """It stayed where its first runs were for all of 100 (.18 of the front closed on an imitated learning curve)."""
+    problem, carbs, runs = bench(name, 1, 70)
+    assert closed(problem, runs) > 0.7
+    assert sum(cost > problem.max_cost for _, _, cost in runs) <= 0.05 * len(runs)
+
+
 def test_64_runs_in_flight_do_not_fall_into_one_point():
     carbs = Carbs(SMALL, seed=5, max_cost=1e8)
     first = [carbs.ask() for _ in range(24)]
