@@ -70,7 +70,7 @@ def connect(address: str | None, *, cpus: int | None = None, cpus_per_trial: flo
         if head is None:
             stack.enter_context(_on_loopback())
         runtime_env = _runtime_env(packages, folder / "code")
-        stack.callback(ray.shutdown)
+        stack.callback(_leave)
         ray_worker.print_to_stdstream = _unprinted
         try:
             with _sigterm_kept():
@@ -186,9 +186,31 @@ def _sigterm_kept() -> Iterator[None]:
     except SystemExit as end:  # of that handler, which ends with the signal's number, or of another of Ray's with 1
         raise KeyboardInterrupt from end
     finally:
-        # Else Ray's is the better one: the default would leave its daemons to find out for themselves.
-        if callable(ours) and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, ours)
+        _handle_sigterm(ours)
+
+
+def _handle_sigterm(handler: object) -> None:
+    # Else Ray's is the better one: the default would leave its daemons to find out for themselves.
+    if callable(handler) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _leave() -> None:
+    """ray.shutdown, whose core gives SIGTERM back to the kernel behind Python's back: the next one would end this
+    process before its table is closed. Ours comes back before Ray waits for its daemons, which takes a second."""
+    ours, node = signal.getsignal(signal.SIGTERM), ray_worker._global_node
+    if node is not None:
+        end = node.kill_all_processes
+
+        def end_heard(*args: object, **options: object) -> None:
+            _handle_sigterm(ours)
+            end(*args, **options)
+
+        node.kill_all_processes = end_heard
+    try:
+        ray.shutdown()
+    finally:
+        _handle_sigterm(ours)
 
 
 def _runtime_env(packages: Sequence[str], folder: Path) -> dict:

@@ -47,6 +47,21 @@ def held_by(path: str, owner: Owner | str) -> StoreError:
     return StoreError(f"{path} is held by another sweep: {owner}; wait for it, stop it, or give another --out")
 
 
+JUST_STARTING = "one that is just starting or ending"
+
+
+def _dead(owner: Owner) -> bool:
+    if os.name == "nt" or owner.host != socket.gethostname():   # there os.kill ends the process that it asks for
+        return False
+    try:
+        os.kill(owner.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 class LocalPlace:
     """A table at a path, NFS included.
 
@@ -95,9 +110,10 @@ class LocalPlace:
 
     def _read_owner(self) -> Owner | str:
         try:
-            return Owner(**json.loads(self.read(self.path + ".owner")))
+            owner = Owner(**json.loads(self.read(self.path + ".owner")))
         except (StoreError, ValueError, TypeError):
-            return "one that is just starting or ending"
+            return JUST_STARTING
+        return JUST_STARTING if _dead(owner) else owner   # a killed one's, which the next has not replaced yet
 
     def release(self) -> None:
         """Close the journal and give the lock back; what was not folded stays in the journal."""

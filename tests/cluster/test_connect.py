@@ -168,6 +168,16 @@ def test_a_local_ray_serves_quietly_and_leaves_nothing_behind_even_of_a_killed_o
     assert not list(own_tmp.glob("sll-*"))
 
 
+def test_sigterm_is_heard_while_and_after_ray_leaves(own_tmp):
+    """Ray's core gives the signal back to the kernel: a second one would kill a sweep that is closing its table."""
+    script = ("import os, signal\nfrom sweeps.running.connect import connect\nheard = []\n"
+              "signal.signal(signal.SIGTERM, lambda *_: heard.append(1))\n"
+              "with connect(None, cpus=1):\n    os.kill(os.getpid(), signal.SIGTERM)\n"
+              "os.kill(os.getpid(), signal.SIGTERM)\nprint(len(heard))")
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, env={**os.environ, "TMPDIR": str(own_tmp)})
+    assert (ran.returncode, ran.stdout) == (0, "2\n"), ran.stderr
+
+
 # ---- a cluster ----
 
 @pytest.fixture(scope="module")

@@ -277,6 +277,19 @@ def test_a_second_sweep_is_refused_by_whatever_path_and_told_who_holds_the_table
     assert len(read(tmp_path / "r.parquet").results) == 2
 
 
+def test_whoever_is_named_as_the_owner_is_alive(tmp_path):
+    """Between the lock and the new owner's file there lies a killed one's: nobody can stop that process."""
+    out = tmp_path / "r.parquet"
+    with opened(out):
+        owner = json.loads(Path(f"{out}.owner").read_text())
+        for pid, named in ((subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True).stdout.strip(), False), (os.getpid(), True)):
+            Path(f"{out}.owner").write_text(json.dumps(owner | {"pid": int(pid)}))
+            with pytest.raises(StoreError) as refusal:
+                second = open_store(out, task=TASK, provenance={})
+                second.close()
+            assert (f"process {pid} on" in str(refusal.value)) is named
+
+
 def test_the_lock_dies_with_its_process_even_where_a_child_lives_on(tmp_path):
     """Ray's processes outlive a killed driver: a lock that they inherited would bar the rerun."""
     out = tmp_path / "r.parquet"
