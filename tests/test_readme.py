@@ -146,6 +146,8 @@ def test_examples_run(readme, address, tmp_path, monkeypatch):
 class Interrupted:
     """An attempt that is stopped at its second save; the next one goes on from what that saved."""
 
+    device = "cpu"
+
     def __init__(self, attempt, state=None, *, saves=None):
         self.attempt, self.state, self.saves_left = attempt, state, saves
 

@@ -36,9 +36,9 @@ class Script:
 
         Raises whatever the module raises while it loads.
         """
-        held = sys.modules.get(self.module)
-        if held is not None and not self._lies_in(_root_of(held)):   # another sweep's file of the same name
-            for name in [n for n in sys.modules if f"{n.replace('.', '/')}.py" in self.texts or n == self.module]:
+        ours = {_module_of(file): text for file, text in self.texts.items()}
+        if any(_text_of(sys.modules.get(name)) not in (None, text) for name, text in ours.items()):
+            for name in ours.keys() & sys.modules.keys():   # another sweep's files of the same names
                 del sys.modules[name]
         root = self.root if self._lies_in(self.root) else self._unpacked()
         sys.path[:] = [root, *(entry for entry in sys.path if entry != root)]   # as Python does for a script
@@ -68,9 +68,19 @@ class Script:
         return str(folder)
 
 
-def _root_of(module: ModuleType) -> str | None:
+def _module_of(file: str) -> str:
+    """parts.py -> parts, deep/__init__.py -> deep."""
+    parts = Path(file).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _text_of(module: ModuleType | None) -> bytes | None:
+    """Of the file that a loaded module comes from, as it is now; None for no module, or one without a file."""
     file = getattr(module, "__file__", None)
-    return str(Path(file).parents[module.__name__.count(".")]) if file else None
+    try:
+        return Path(file).read_bytes() if file else None
+    except OSError:
+        return b""   # its file is gone: no one can say what it held
 
 
 def script_of(path: Path) -> Script:

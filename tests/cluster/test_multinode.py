@@ -9,7 +9,7 @@ from sweeps.running.ray_tune import Trials, run_jobs
 from sweeps.store.store import open_store, read_store
 from trainers.mnist.task import TASK
 
-MOST = 600  # cells; the sweep ends long before, once every node has run some
+MOST = 3000  # cells; the sweep ends long before, once every node has run some; a busy machine takes a minute to bring one up
 
 
 class UntilSeen(NewCells):

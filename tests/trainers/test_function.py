@@ -206,3 +206,14 @@ def test_a_sibling_that_has_the_name_of_a_package_of_ours_is_refused(tmp_path):
     write(tmp_path, "", "sweeps.py")
     with pytest.raises(ScriptError):
         script_of(tmp_path / "my_model.py")
+
+
+def test_two_files_of_one_name_with_siblings_of_one_name_are_told_apart_in_one_process(tmp_path):
+    """As in a notebook that sweeps two projects: the second must not import the first one's neighbours."""
+    for folder, factor in (("one", 3.0), ("two", 5.0)):
+        write(tmp_path / folder, "from parts import factor\ndef train(depth: int): return {'loss': depth * factor}\n")
+        write(tmp_path / folder, f"factor = {factor}\n", "parts.py")
+    write(tmp_path / "two", "from parts import factor\ndef train(depth: int): return {'loss': factor - depth}\n", "other_model.py")
+    losses = [one_row(task_of(f"{tmp_path}/{name}:train", axes=("depth",)), depth=2)["loss"]
+              for name in ("one/my_model.py", "two/my_model.py", "one/my_model.py", "two/other_model.py")]
+    assert losses == [6.0, 10.0, 6.0, 3.0]
