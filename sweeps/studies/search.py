@@ -276,10 +276,12 @@ def write_laws(laws: ScalingLaws, path: Path, plan: SearchPlan) -> Path:
     sizes = plan.task.sizes(plan.cell(plan.space.center(), seed=0), plan.data)
     beforehand = [name for name in (lettered(row, "N"), lettered(row, "D")) if name in sizes] if row else []
     known = [*(laws.derived(name, size(name)) for name in beforehand), *laws.laws.values()]
+    # A coordinate at its bound has no exponent of its own: an interval without ends is no number of JSON's.
+    pinned = [law.name for law in known if not all(map(math.isfinite, (law.exponent.low, law.exponent.high)))]
     text = json.dumps({
         "cost": {"low": laws.low, "high": laws.high, "reference": laws.reference, "name": plan.cost},
         "runs": len(laws.carbs.observations), "spent": laws.carbs.spent,
-        "laws": [asdict(law) for law in known],
+        "laws": [asdict(law) for law in known if law.name not in pinned], "pinned": pinned,
         "loss": [asdict(point) for point in laws.loss],
         "front": [asdict(point) for point in laws.carbs.front()],
     }, indent=1)
