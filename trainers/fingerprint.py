@@ -50,11 +50,17 @@ def _add(digest, data: object) -> None:
     digest.update(b">")
 
 
-def code_digest(files: Iterable[Path]) -> str:
-    """Of the files' syntax trees, in order.
+def script_digest(files: Iterable[Path]) -> str:
+    """Of a user's files: their syntax trees, in order. A comment, a docstring or white space changes nothing."""
+    return _digest(files, imports=True)
 
-    A comment, a docstring, white space or an import's place changes nothing: a module may move.
-    """
+
+def code_digest(files: Iterable[Path]) -> str:
+    """Of our own files, whose imports say where our modules lie: one may move without barring the tables that it made."""
+    return _digest(files, imports=False)
+
+
+def _digest(files: Iterable[Path], *, imports: bool) -> str:
     digest = hashlib.sha256()
     for file in files:
         tree = ast.parse(file.read_bytes())
@@ -62,12 +68,15 @@ def code_digest(files: Iterable[Path]) -> str:
             for name in ("body", "orelse", "finalbody"):
                 body = getattr(node, name, None)
                 if isinstance(body, list):
-                    setattr(node, name, [part for part in body if not _silent(part)])
+                    setattr(node, name, [part for part in body if not (_is_text(part) or not imports and _is_import(part))])
         digest.update(ast.dump(tree).encode())
     return digest.hexdigest()
 
 
-def _silent(statement: ast.stmt) -> bool:
-    """A statement that computes nothing: an import, or a text alone, as docstrings are."""
-    return isinstance(statement, (ast.Import, ast.ImportFrom)) or (
-        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant) and isinstance(statement.value.value, str))
+def _is_import(statement: ast.stmt) -> bool:
+    return isinstance(statement, (ast.Import, ast.ImportFrom))
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    """A text alone, as docstrings are: it computes nothing."""
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant) and isinstance(statement.value.value, str)

@@ -1,6 +1,6 @@
 """What code made a row: told apart where it computes something else, and nowhere else."""
 
-from trainers.fingerprint import code_digest, fingerprint
+from trainers.fingerprint import code_digest, fingerprint, script_digest
 
 CODE = '''"""A module."""
 import math
@@ -27,6 +27,17 @@ def test_words_and_imports_change_nothing_and_a_computation_does(tmp_path):
         assert digest(tmp_path, silent) == first
     for loud in (CODE.replace("radius**2", "radius**3"), CODE.replace("math.pi", "3"), CODE + "\nTAU = 6\n"):
         assert digest(tmp_path, loud) != first
+
+
+def test_in_a_users_file_another_import_is_other_code(tmp_path):
+    """Catches rows of two optimisers in one table, where only the import that names them differs."""
+    file, digests = tmp_path / "model.py", set()
+    for optimiser in ("SGD", "Adam"):
+        file.write_text(f"from torch.optim import {optimiser} as Optimiser\ndef train(): return Optimiser\n")
+        digests.add(script_digest([file]))
+        file.write_text("# said\n" + file.read_text())
+        digests.add(script_digest([file]))
+    assert len(digests) == 2
 
 
 def test_data_and_code_both_count():
