@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         warnings.simplefilter("ignore")   # the fits' own doubts are in fit.py's report
     from analysis.carbs.equal_compute import at_equal_compute
     from analysis.carbs.found import read_tuned
-    from analysis.carbs.text import comparison_text
+    from analysis.report.searches import comparison_text
     from analysis.table.files import BadTable
     from analysis.table.runs import read_table
 

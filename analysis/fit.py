@@ -130,9 +130,9 @@ def main(argv: list[str] | None = None) -> int:
 def report_search(args: argparse.Namespace, *, command: str, tell) -> int:
     """A CARBS search's laws: its own kind of study. Raises BadTable."""
     from analysis.carbs.found import read_tuned
-    from analysis.carbs.text import search_html, search_json, search_text
     from analysis.figures.tuned import plates_of_search
     from analysis.report.output import default_folder, prepared, write_whole
+    from analysis.report.searches import search_html, search_json, search_text
     from analysis.table.formats.sheet import printable
 
     found, out = read_tuned(args.files[0]), args.out or default_folder(args.files[0])

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from analysis.approaches.wild_bootstrap import (
-    USABLE, Cells, Stack, basic_interval, copies, design_ratio, reduce_to_cells, slopes, stacked)
+from analysis.approaches.wild_bootstrap import USABLE, Cells, Stack, basic_interval, copies, design_ratio, reduce_to_cells, slopes, stacked
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.intervals import tail
 from analysis.estimates.refusal import Doubt, NoFrontier

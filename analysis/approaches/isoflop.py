@@ -11,8 +11,7 @@ import numpy as np
 
 from analysis.approaches.sections import IsoflopPoints, Section, common_budgets, interpolated_sections, labels, own_sections
 from analysis.approaches.vertex import CURVES, FINE, REACH, Vertices, vertices
-from analysis.approaches.wild_bootstrap import (
-    USABLE, Cells, SmoothSurface, Stack, basic_interval, copies, reduce_to_cells, slopes, stacked)
+from analysis.approaches.wild_bootstrap import USABLE, Cells, SmoothSurface, Stack, basic_interval, copies, reduce_to_cells, slopes, stacked
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.intervals import tail
 from analysis.estimates.refusal import Doubt, NoMinimum

@@ -16,7 +16,7 @@ import numpy as np
 from analysis.carbs.law import LawPoint, TunedLaw
 from analysis.estimates.estimate import Estimate
 from analysis.table.files import BadTable, open_sheet, read_columns
-from analysis.table.formats.sheet import Dialect, Sheet, printable
+from analysis.table.formats.sheet import Dialect, printable
 from analysis.table.roles import is_mnist
 from analysis.table.values import labels, numbers
 
