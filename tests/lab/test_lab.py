@@ -14,6 +14,7 @@ import pytest
 
 from sweeps.running.conduct import Machines
 from sweeps.studies.grid import run_grid
+from trainers.script import script_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -74,12 +75,8 @@ def test_a_function_is_swept_and_tuned_goes_on_where_it_was_and_is_fitted(tmp_pa
     assert first.returncode == 0, first.stderr
     rows = pd.read_parquet(tmp_path / "r.parquet")
     assert len(rows) == 16 and sorted(rows.depth.unique()) == [2, 4, 8, 16] and rows.tokens.dtype == np.int64
+    train = script_of(tmp_path / "my_model.py").load().train
     for _, row in rows.iterrows():   # every row is what the function gives for its settings
-        sys.path.insert(0, str(tmp_path))
-        try:
-            from my_model import train
-        finally:
-            sys.path.remove(str(tmp_path))
         assert train(int(row.depth), int(row.tokens), row.lr, int(row.seed))["val_loss"] == row.val_loss
     assert all(abs(math.log(lr / 3e-3)) < 0.3 for lr in rows.lr.unique())   # where the loss has its minimum
     wider = run(tmp_path, *grid, "--seeds", 2)
