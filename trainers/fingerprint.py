@@ -50,20 +50,20 @@ def _add(digest, data: object) -> None:
     digest.update(b">")
 
 
-def script_digest(files: Iterable[Path]) -> str:
-    """Of a user's files: their syntax trees, in order. A comment, a docstring or white space changes nothing."""
-    return _digest(files, imports=True)
+def script_digest(texts: Iterable[bytes]) -> str:
+    """Of a user's files as they are shipped: their syntax trees, in order. A comment, a docstring or white space changes nothing."""
+    return _digest(texts, imports=True)
 
 
 def code_digest(files: Iterable[Path]) -> str:
     """Of our own files, whose imports say where our modules lie: one may move without barring the tables that it made."""
-    return _digest(files, imports=False)
+    return _digest((file.read_bytes() for file in files), imports=False)
 
 
-def _digest(files: Iterable[Path], *, imports: bool) -> str:
+def _digest(texts: Iterable[bytes], *, imports: bool) -> str:
     digest = hashlib.sha256()
-    for file in files:
-        tree = ast.parse(file.read_bytes())
+    for text in texts:
+        tree = ast.parse(text)
         for node in ast.walk(tree):
             for name in ("body", "orelse", "finalbody"):
                 body = getattr(node, name, None)

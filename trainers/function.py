@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 
 from trainers.columns import ARROW, Column, ColumnError, axis, choice, clock, columns, extended, identity_of, measured, repeat, typed
-from trainers.fingerprint import fingerprint, script_digest
+from trainers.fingerprint import fingerprint
 from trainers.script import Script, script_of
 from trainers.task import Attempt, Task
 
@@ -106,7 +106,7 @@ class FunctionTask(Task):
 
     def fingerprint(self, data: None) -> str:
         if self.script:
-            return fingerprint("", script_digest(self.script.paths()))
+            return fingerprint("", self.script.digest)
         return fingerprint("", hashlib.sha256(_code_of(self._function)).hexdigest())
 
     def row_type(self, values: Mapping[str, object]) -> type:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from trainers.fingerprint import script_digest
+
 OURS = ("trainers", "analysis", "sweeps")
 HOME = Path(__file__).resolve().parents[1]   # the folder that holds them
 
@@ -28,8 +30,10 @@ class Script:
     texts: dict[str, bytes]      # of it and of what it imports beside it, by path relative to root
     imports: tuple[str, ...]     # names of other packages that these files import anywhere
 
-    def paths(self) -> list[Path]:
-        return [Path(self.root, file) for file in sorted(self.texts)]
+    @property
+    def digest(self) -> str:
+        """Of the code that is shipped, whatever becomes of the files meanwhile."""
+        return script_digest(self.texts[file] for file in sorted(self.texts))
 
     def load(self) -> ModuleType:
         """The module: from its own folder where that holds the same files, else from a copy of them on this machine.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from trainers.cost import Cost, Speed
-from trainers.fingerprint import data_digest, fingerprint, script_digest
+from trainers.fingerprint import data_digest, fingerprint
 from trainers.script import Script, script_of
 
 
@@ -151,7 +151,7 @@ class Task:
         By default of the task's file and what it imports beside it, and of the data (trainers.fingerprint.data_digest).
         """
         files = self.shipped[0] if self.shipped else script_of(Path(inspect.getfile(type(self))))
-        return fingerprint(data_digest(data), script_digest(files.paths()))
+        return fingerprint(data_digest(data), files.digest)
 
     def row_type(self, values: Mapping[str, object]) -> type:
         """The class of a row with these values: `row`, unless only running tells."""

@@ -29,15 +29,12 @@ def test_words_and_imports_change_nothing_and_a_computation_does(tmp_path):
         assert digest(tmp_path, loud) != first
 
 
-def test_in_a_users_file_another_import_is_other_code(tmp_path):
+def test_in_a_users_file_another_import_is_other_code():
     """Catches rows of two optimisers in one table, where only the import that names them differs."""
-    file, digests = tmp_path / "model.py", set()
-    for optimiser in ("SGD", "Adam"):
-        file.write_text(f"from torch.optim import {optimiser} as Optimiser\ndef train(): return Optimiser\n")
-        digests.add(script_digest([file]))
-        file.write_text("# said\n" + file.read_text())
-        digests.add(script_digest([file]))
-    assert len(digests) == 2
+    def digest(optimiser, comment=""):
+        return script_digest([f"{comment}from torch.optim import {optimiser} as Optimiser\ndef train(): return Optimiser\n".encode()])
+
+    assert digest("SGD") == digest("SGD", "# said\n") != digest("Adam")
 
 
 def test_data_and_code_both_count():
