@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("out", help="the table to make or to add to: a path, s3://… or gs://…")
     parser.add_argument("shard", nargs="+", help="tables to merge; their tuning trials and failures come along")
     args = parser.parse_args(argv)
-    from sweeps.store.files import StoreError   # after parsing: Arrow takes a while to import
+    from sweeps.store.files import StoreError  # after parsing: Arrow takes a while to import
     from sweeps.store.merging import merge
     try:
         print(merge(args.out, args.shard))

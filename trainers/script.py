@@ -48,9 +48,9 @@ class Script:
         sys.path[:] = [root, *(entry for entry in sys.path if entry != root)]   # as Python does for a script
         return importlib.import_module(self.module)
 
-    def _lies_in(self, root: str | None) -> bool:
+    def _lies_in(self, root: str) -> bool:
         try:
-            return root is not None and all(Path(root, file).read_bytes() == text for file, text in self.texts.items())
+            return all(Path(root, file).read_bytes() == text for file, text in self.texts.items())
         except OSError:
             return False
 

@@ -25,7 +25,7 @@ class RunningAttempt:
         """`checkpoints`: the actor that keeps states beside the table; None for a task that saves none."""
         self.device, self.fingerprint = device, fingerprint
         self._task, self._timeout_s, self._checkpoints = task, timeout_s, checkpoints
-        self._key = key_of(cells, fingerprint)
+        self._key = key_of(cells, fingerprint) if checkpoints is not None else ""
         self._began = time.perf_counter()
         self._saved_at, self._proved = time.monotonic(), False
         self._every_s = ray.get(checkpoints.every.remote()) if checkpoints is not None else math.inf

@@ -60,10 +60,10 @@ def conduct(task: Task, data: object, *, out: str, machines: Machines, provenanc
         raise ValueError(f"--pack {machines.pack}: give at least 1 cell")
     callbacks = loggers(machines.log_to)
     with ExitStack() as stack:
-        fingerprint, hopeless = task.fingerprint(data), task.hopeless(data)
+        hopeless = task.hopeless(data)
         if math.isfinite(hopeless):
             provenance = provenance | {"hopeless": hopeless}
-        store = stack.enter_context(open_store(out, task=task, provenance=provenance, fingerprint=fingerprint))
+        store = stack.enter_context(open_store(out, task=task, provenance=provenance, fingerprint=task.fingerprint(data)))
         for notice in store.notices:
             print(notice)
         device = "cuda" if machines.device == "cuda" else "cpu"
@@ -73,13 +73,13 @@ def conduct(task: Task, data: object, *, out: str, machines: Machines, provenanc
             outcome = Outcome(finished=0, failed=0, interrupted=False)
             print("every cell is in the table: nothing to train")
         else:
-            outcome = _run(task, data, source, store, machines, seconds, callbacks, stack, out, fingerprint)
+            outcome = _run(task, data, source, store, machines, seconds, callbacks, stack, out)
         print(closing(store, source, outcome))
     return 1 if outcome.failed or outcome.interrupted else 0
 
 
 def _run(task: Task, data: object, source: Source, store: Store, machines: Machines, seconds: Seconds,
-         callbacks: Sequence[ray.tune.Callback], stack: ExitStack, out: str, fingerprint: str) -> Outcome:
+         callbacks: Sequence[ray.tune.Callback], stack: ExitStack, out: str) -> Outcome:
     """Connect, and run the source under a display."""
     gpus = machines.gpus_per_trial if machines.gpus_per_trial is not None else (1.0 if machines.device == "cuda" else 0.0)
     cluster = stack.enter_context(connect(machines.address, cpus=machines.cpus, cpus_per_trial=machines.cpus_per_trial,
@@ -87,7 +87,7 @@ def _run(task: Task, data: object, source: Source, store: Store, machines: Machi
     if machines.gpus_per_trial is None and machines.device == "auto" and cluster.gpus and task.uses_gpu:
         gpus = GPU_SHARE
     slots = cluster.slots(cpus=machines.cpus_per_trial, gpus=gpus)
-    saved = SavedStates(out, fingerprint=fingerprint, every_s=machines.save_every) if task.saves else None
+    saved = SavedStates(out, fingerprint=store.fingerprint, every_s=machines.save_every) if task.saves else None
     display = Display(source, seconds=seconds, slots=slots)
     to_go, about = len(source.remaining()), f": about {clock(display.remaining_seconds())}" if seconds.known else ""
     display.note(f"{to_go or 'some'} runs to go on {slots} slots{about}")

@@ -71,7 +71,7 @@ def run_jobs(source: Source, *, task: Task, data: object, store: Store, cluster:
     # Once: with_parameters puts the data into the object store for as long as this process lives.
     trainable = tune.with_resources(
         tune.with_parameters(JobTrainable, task=task, data=data, threads=max(1, int(trials.cpus)), device=trials.device,
-                             fingerprint=task.fingerprint(data), folder=os.getcwd(), checkpoints=saved.actor if saved else None),
+                             fingerprint=store.fingerprint or task.fingerprint(data), folder=os.getcwd(), checkpoints=saved.actor if saved else None),
         {"cpu": trials.cpus, "gpu": trials.gpus})
     dispatcher = Dispatcher(task, source, store, watcher, trials, saved)
     for logger in trials.callbacks:

@@ -93,6 +93,11 @@ class Store:
             error.add_note(str(second))
 
     @property
+    def fingerprint(self) -> str | None:
+        """Of all its rows, and of those to come; None while nobody has said it."""
+        return self._fingerprint
+
+    @property
     def results(self) -> Mapping[NamedTuple, object]:
         return MappingProxyType(self._results)
 

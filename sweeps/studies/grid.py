@@ -10,6 +10,7 @@ import numpy as np
 
 from analysis.approaches.isoflop import fit_isoflop
 from analysis.estimates.refusal import Refusal
+from analysis.table.exclusions import DIVERGED
 from sweeps.jobs.grid import Grid, cell_of, missing
 from sweeps.jobs.job import Job, jobs_of
 from sweeps.jobs.source import JobList
@@ -22,8 +23,6 @@ from sweeps.tuning.tuned_grid import MakeCell, TunedGrid, TuningPlan, plan_of
 from trainers.columns import columns, lettered, names
 from trainers.cost import Cost
 from trainers.task import Task, Tuning
-
-LEARNT = 0.95   # of the loss of knowing nothing: a run above it has learnt nothing, and says nothing of sizes
 
 
 @dataclass(frozen=True)
@@ -190,7 +189,7 @@ def isoflop_lines(plan: GridPlan, rows: Sequence[object]) -> list[str]:
     """
     if not rows or None in (letters := [lettered(type(rows[0]), letter) for letter in "NDLC"]):
         return []
-    limit, lines = LEARNT * plan.task.hopeless(plan.data), []
+    limit, lines = DIVERGED * plan.task.hopeless(plan.data), []
     splitting = _splitting_axes(rows, letters)
     for label in sorted({tuple(getattr(row, name) for name in splitting) for row in rows}):
         named = ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in zip(splitting, label))

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.table.exclusions import DIVERGED
 from sweeps.carbs.grammar import dimension
 from sweeps.carbs.laws import ScalingLaws, scaling_laws
 from sweeps.carbs.search import BudgetSpent, CapUnreachable, Carbs
@@ -19,8 +18,9 @@ from sweeps.jobs.grid import missing, valued
 from sweeps.jobs.job import Job
 from sweeps.running.conduct import Machines, conduct, provenance
 from sweeps.running.ray_tune import Outcome
+from sweeps.store.files import LocalPlace
 from sweeps.store.store import Store, StoreError
-from sweeps.studies.grid import LEARNT, last_lines
+from sweeps.studies.grid import last_lines
 from trainers.columns import columns, identity_of, lettered, names
 from trainers.task import Task
 
@@ -118,7 +118,7 @@ class SearchSource:
     def __init__(self, plan: SearchPlan, search: Carbs, store: Store, *, announce: Callable[[str], None] = print):
         """Tells the search all that `store` holds of an earlier sweep. Raises StoreError where that is another study's."""
         self._plan, self.search, self._store, self._announce = plan, search, store, announce
-        self._hopeless = LEARNT * plan.task.hopeless(plan.data)
+        self._hopeless = DIVERGED * plan.task.hopeless(plan.data)
         self._asked: Counter[tuple] = Counter()  # a repeat needs a seed of its own, or it is the same run
         self._open: dict[Job, dict] = {}
         self._spent_out = False
@@ -285,10 +285,5 @@ def write_laws(laws: ScalingLaws, path: Path, plan: SearchPlan) -> Path:
         "loss": [asdict(point) for point in laws.loss],
         "front": [asdict(point) for point in laws.carbs.front()],
     }, indent=1)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(file.name, 0o644)  # a temporary file is for its owner alone
-    os.replace(file.name, path)
+    LocalPlace(path).replace(str(path), text.encode())
     return path
