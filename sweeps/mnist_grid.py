@@ -15,7 +15,7 @@ if __package__ in (None, ""):
 from sweeps.running.arguments import add_machines, add_mnist, add_where
 from sweeps.running.exit import exit_status, leave
 
-PRESETS = ("smoke", "quick", "standard", "full")
+PRESETS = ("smoke", "quick", "standard", "thorough", "full")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -23,14 +23,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--preset", default="quick", metavar="NAME", help=f"{', '.join(PRESETS)} (default quick)")
     add_where(parser, out="results.parquet")
-    add("--lr", default="tuned", help="tuned (default), rule (lr ~ 1/sqrt(fan_in)), or a number")
-    add("--tune-by", default="width", help="fields with a rate of their own: of width,fraction,dropout (default width)")
+    add("--lr", default="tuned", help="tuned (default), rule (as widths before came to), or a number; times sqrt(batch / fan_in) in each layer")
+    add("--tune-by", metavar="A,B", help="fields with a rate of their own, of width,fraction,dropout, instead of the preset's")
     for name in ("widths", "fractions", "dropouts"):
         add(f"--{name}", type=float, nargs="+", metavar="X", help="instead of the preset's")
     add("--seeds", type=int, metavar="N", help="how many, counted from 0, instead of the preset's")
-    add("--batch-size", type=int, default=32, metavar="B", help="images a step on the whole data (default 32)")
+    add("--batch-size", type=int, default=24, metavar="B", help="images a step on the whole data (default 24)")
     add("--batch-power", type=float, default=0.5, metavar="P", help="batch size ~ fraction^P (default 0.5; 0: constant)")
-    add("--schedule", default="cosine", help="cosine (default), linear or constant, over each cell's own length")
+    add("--schedule", default="linear", help="linear (default), cosine or constant, over each cell's own length")
     add_mnist(parser)
     add_machines(parser)
     return parser.parse_args(argv)

@@ -23,7 +23,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--preset", default="quick", metavar="NAME", help=f"{', '.join(PRESETS)} (default quick)")
     add_where(parser, out="schedules.parquet")
-    add("--batch-size", type=int, default=32, metavar="B", help="images a step of the trunks and on the whole data (default 32)")
+    add("--batch-size", type=int, default=24, metavar="B", help="images a step of the trunks and on the whole data (default 24)")
     add("--batch-power", type=float, default=0.5, metavar="P", help="per-budget batch size ~ fraction^P (default 0.5)")
     add_mnist(parser)
     add_machines(parser)

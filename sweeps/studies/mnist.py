@@ -12,7 +12,6 @@ from trainers.mnist.presets import PRESETS, BatchRule
 from trainers.mnist.task import TASK
 from trainers.task import Preset, Tuning
 
-RULE_BASE = 0.2     # --lr rule: lr = 0.2 / sqrt(fan_in), near the tuned rates of middling widths
 
 
 def run_mnist_grid(args: argparse.Namespace) -> int:
@@ -37,28 +36,27 @@ def mnist_plan(args: argparse.Namespace, images: Images) -> GridPlan:
     axes = {**preset.axes, **{name: tuple(given) for name, given in (("width", args.widths), ("fraction", args.fractions),
                                                                      ("dropout", args.dropouts)) if given is not None}}
     lr = _given_rate(args.lr)
-    choices = {"lr_rule": "fan_in" if args.lr == "rule" else "uniform", "schedule": args.schedule, "precision": args.precision,
-               **({"lr": lr} if lr is not None else {})}
+    choices = {"schedule": args.schedule, "precision": args.precision, **({"lr": lr} if lr is not None else {})}
     grid = grid_of(TASK, axes, preset.seeds if args.seeds is None else args.seeds, choices)
 
     def make_cell(axes: dict, *, seed: int, **more: object) -> object:
         return cell_of(TASK, axes, seed=seed, **{"batch_size": batch(axes["fraction"]), **grid.choices, **more})
 
-    tuning = _tuning(args, preset, min(grid.axes["dropout"])) if lr is None else None
+    tuning = _tuning(args, preset, min(grid.axes["dropout"])) if args.lr == "tuned" else None
     return plan_grid(TASK, images, grid, tuning=tuning, name=args.preset, make_cell=make_cell)
 
 
 def _tuning(args: argparse.Namespace, preset: Preset, dropout: float) -> Tuning:
-    by = tuple(args.tune_by.split(","))
+    by = tuple(args.tune_by.split(",")) if args.tune_by else preset.tuning.by
     if set(by) - {"width", "fraction", "dropout"} or "width" not in by:
         raise ValueError(f"--tune-by {args.tune_by}: give width, and of fraction and dropout what is to have rates of its own")
     return replace(preset.tuning, by=by, at={} if "dropout" in by else {"dropout": dropout})
 
 
 def _given_rate(text: str) -> float | None:
-    """None where it is to be tuned."""
+    """None where it is to be tuned, or follows from the width."""
     if text in ("tuned", "rule"):
-        return RULE_BASE if text == "rule" else None
+        return None
     try:
         lr = float(text)
     except ValueError:

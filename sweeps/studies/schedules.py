@@ -25,19 +25,19 @@ from sweeps.tuning.tuned_grid import TunedGrid, TuningPlan, plan_of
 from trainers.cost import Cost
 from trainers.mnist.cell import PER_BUDGET, Cell
 from trainers.mnist.images import Images
-from trainers.mnist.presets import HIGHEST, LOWEST, START, BatchRule, half_octaves, halvings
+from trainers.mnist.presets import HIGHEST, LOWEST, ONE_CHANNEL, START, BatchRule, half_octaves, halvings
 from trainers.mnist.task import TASK
 from trainers.mnist.trunk import CONSTANT, SCHEDULES, SINGLE_RUN, WSD
 from trainers.precision import PRECISIONS
 from trainers.task import Tuning
 
 ONE_BATCH = "per-budget-one-batch"     # as per-budget, with the trunks' batch size at every budget
-ONE_RATE = "untuned-one-rate"          # as per-budget, with the middle cell's rate everywhere
-BY_RULE = "untuned-rule"               # as per-budget, lr ~ 1/sqrt(fan_in) a layer, its constant tuned at the middle cell
+ONE_RATE = "untuned-one-rate"          # as per-budget, with one rate in all layers of all cells, tuned at the middle cell
+BY_RULE = "untuned-rule"               # as per-budget, lr sqrt(batch / fan_in) a layer with the middle cell's lr
 PROTOCOLS = (PER_BUDGET, ONE_BATCH, SINGLE_RUN, CONSTANT, WSD, ONE_RATE, BY_RULE)
 
 WARMUP = 0.2       # of the smallest budget, in images: a dozen steps of a trunk whose smallest budget is 1/32
-RULE_START = 0.2   # lr = 0.2 / sqrt(fan_in) is near the tuned rates of middling widths
+ONE_START = 0.012  # of the search for one rate in all layers
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def _preset(widths: tuple, fractions: tuple, seeds: int, tune_trials: int, tune_
 
 PRESETS = {
     "smoke": _preset((0.25, 0.5), halvings(5, 6), 1, 3, 1),
-    "quick": _preset(half_octaves(-4, 0), halvings(0, 4), 2, 3, 1),
-    "standard": _preset(half_octaves(-4, 4), halvings(0, 5), 3, 5, 1),
-    "full": _preset(half_octaves(-4, 8), halvings(0, 6), 8, 7, 2),
+    "quick": _preset((ONE_CHANNEL, *half_octaves(-2, 0)), halvings(0, 4), 2, 3, 1),
+    "standard": _preset((ONE_CHANNEL, *half_octaves(-2, 4)), halvings(0, 5), 3, 5, 1),
+    "full": _preset((ONE_CHANNEL, *half_octaves(-2, 8)), halvings(0, 6), 8, 7, 2),
 }
 
 
@@ -94,23 +94,22 @@ class SchedulePlan:
         fraction = self.whole if trunk else axes["fraction"]
         return Cell(**axes, seed=seed, lr=lr, batch_size=self.batch(self.whole if protocol == ONE_BATCH else fraction),
                     warmup=WARMUP * self.budgets[0] / fraction, precision=self.precision,
-                    lr_rule="fan_in" if protocol == BY_RULE else "uniform",
-                    schedule=SCHEDULES[protocol] if trunk else "cosine", protocol=protocol)
+                    lr_rule="uniform" if protocol == ONE_RATE else "fan_in",
+                    schedule=SCHEDULES[protocol] if trunk else "linear", protocol=protocol)
 
     def parts(self) -> tuple["Part", ...]:
         """Those that wait for others' rates last."""
         every = self._tuning("width", "fraction")
         single = self._tuning("width", at={"fraction": self.whole})
-        once = self._tuning(at=self.middle)
         parts = (
             Part(self, (PER_BUDGET,), every, PER_BUDGET),
             # Tuned for the loss after the decay at the largest budget: before it, any rate that is small at the end wins.
             Part(self, (CONSTANT, WSD), single, WSD),
-            Part(self, (BY_RULE,), self._tuning(at=self.middle, start=RULE_START), BY_RULE),
+            Part(self, (ONE_RATE,), self._tuning(at=self.middle, start=ONE_START), ONE_RATE),
             Part(self, (ONE_BATCH,), every, ONE_BATCH, waits=True),
             # Its trials are per-budget's at the largest budget, where the two are the same run.
             Part(self, (SINGLE_RUN,), single, PER_BUDGET, waits=True),
-            Part(self, (ONE_RATE,), once, PER_BUDGET, waits=True))
+            Part(self, (BY_RULE,), self._tuning(at=self.middle), PER_BUDGET, waits=True))
         one_size = len({self.batch(fraction) for fraction in self.budgets}) == 1   # per-budget is its own control
         return tuple(part for part in parts if not (one_size and part.protocols == (ONE_BATCH,)))
 

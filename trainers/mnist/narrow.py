@@ -9,7 +9,7 @@ time of the library's convolutions. Maps are (channels, height, width, n) here.
 import torch
 from torch import Tensor
 
-from trainers.mnist.network import ConvNet, channels
+from trainers.mnist.network import SLOPE, ConvNet, channels
 
 MOST_CHANNELS = 2       # of the first layer: with 3, at width 0.7, the library's convolutions are as fast
 EVALUATION_BATCH = 100  # images at once, whose columns stay in a core's share of the cache
@@ -40,7 +40,7 @@ class _Features(torch.autograd.Function):
     @staticmethod
     def forward(context, images: Tensor, *weights: Tensor) -> Tensor:
         first, columns_1 = _convolved(images.permute(1, 2, 3, 0), *weights[0:2], stride=2)
-        first.relu_()
+        aten.leaky_relu_(first, SLOPE)
         second, columns_2 = _convolved(first, *weights[2:4])
         pooled_2, chosen_2 = _pooled(second, POOLS[0])
         third, columns_3 = _convolved(pooled_2, *weights[4:6])
@@ -58,7 +58,7 @@ class _Features(torch.autograd.Function):
         of_third = _of_weights(above, columns_3, w3)
         above = _unpooled(_carried_back(above, w3), second, pooled_2, chosen_2, POOLS[0])
         of_second = _of_weights(above, columns_2, w2)
-        above = aten.threshold_backward(_carried_back(above, w2), first, 0)
+        above = _unrectified(_carried_back(above, w2), first)
         return None, *_of_weights(above, columns_1, w1), *of_second, *of_third
 
 
@@ -82,15 +82,20 @@ def _columns(maps: Tensor, kernel: int, stride: int) -> Tensor:
 
 
 def _pooled(maps: Tensor, pool: tuple) -> tuple[Tensor, Tensor]:
-    """Maxima after the ReLU, and which they were. To the kernel the batch stands where channels-last has its channels."""
+    """Maxima after the rectifier, and which they were. To the kernel the batch stands where channels-last has its channels."""
     maxima, chosen = aten.max_pool2d_with_indices(maps.permute(0, 3, 1, 2), *pool)
-    return maxima.relu_().permute(0, 2, 3, 1), chosen
+    return aten.leaky_relu_(maxima, SLOPE).permute(0, 2, 3, 1), chosen
 
 
 def _unpooled(above: Tensor, maps: Tensor, maxima: Tensor, chosen: Tensor, pool: tuple) -> Tensor:
-    """The gradient below ReLU and pooling, from that above."""
-    above = aten.threshold_backward(above, maxima, 0).permute(0, 3, 1, 2)
+    """The gradient below rectifier and pooling, from that above."""
+    above = _unrectified(above, maxima).permute(0, 3, 1, 2)
     return aten.max_pool2d_with_indices_backward(above, maps.permute(0, 3, 1, 2), *pool, chosen).permute(0, 2, 3, 1)
+
+
+def _unrectified(above: Tensor, rectified: Tensor) -> Tensor:
+    """The gradient below the rectifier, whose output has the sign of its input."""
+    return aten.leaky_relu_backward(above, rectified, SLOPE, True)
 
 
 def _of_weights(above: Tensor, columns: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -207,15 +207,17 @@ def evaluation_batch(width: float) -> int:
 def _adam(network: ConvNet, cell: Cell) -> Adam:
     """AdamW with a group a layer, whose share of the rate the rule decides.
 
-    Rule fan_in: 1/sqrt(fan_in), the width dependence of the "optimal" rate for Adam in
-    J. Hilton's curriculum, chapter 2.
+    Rule fan_in: sqrt(batch_size / fan_in). 1/sqrt(fan_in) is the width dependence of the "optimal" rate for
+    Adam in J. Hilton's curriculum, chapter 2; the root of the batch keeps the noise of Adam's updates equal
+    (Malladi et al. 2022, definition 5.2).
     """
     if cell.lr_rule == "fan_in":
-        groups = [(fan_in**-0.5, list(layer.parameters())) for layer, fan_in in zip(network.layers(), fan_ins(cell.width))]
+        groups = [((cell.batch_size / fan_in)**0.5, list(layer.parameters()))
+                  for layer, fan_in in zip(network.layers(), fan_ins(cell.width))]
     elif cell.lr_rule == "uniform":
         groups = [(1.0, list(network.parameters()))]
     else:
-        raise ValueError(f"unknown lr_rule {cell.lr_rule!r}: choose uniform or fan_in")
+        raise ValueError(f"unknown lr_rule {cell.lr_rule!r}: choose fan_in or uniform")
     return Adam(groups, betas=(cell.beta1, cell.beta2), weight_decay=cell.weight_decay)
 
 

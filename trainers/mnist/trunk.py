@@ -9,11 +9,11 @@ from trainers.mnist.train import DeviceImages, Run, steps_of
 from trainers.schedule import decay_factors, rate_factors
 from trainers.task import Diverged
 
-SINGLE_RUN = "single-run"  # one cosine over the largest budget, read at every budget on its way
+SINGLE_RUN = "single-run"  # one linear decay over the largest budget, read at every budget on its way
 CONSTANT = "constant"      # a constant rate after the warm-up, read likewise
 WSD = "wsd"                # that constant trunk, with a short decay of its own for every budget
 PROTOCOLS = (SINGLE_RUN, CONSTANT, WSD)
-SCHEDULES = {SINGLE_RUN: "cosine", CONSTANT: "constant", WSD: WSD}   # what a row of the protocol says of its schedule
+SCHEDULES = {SINGLE_RUN: "linear", CONSTANT: "constant", WSD: WSD}   # what a row of the protocol says of its schedule
 DECAY_SHARE = 0.2          # of a budget's steps; Hägele et al. 2024 (section 4) find 10 to 20% enough
 
 
@@ -33,11 +33,11 @@ def trunk_of(cells: Sequence[Cell]) -> Cell:
     """
     protocols = {cell.protocol for cell in cells}
     trunks = {replace(cell, fraction=0.0, protocol="", schedule="") for cell in cells}
-    shape = "cosine" if protocols == {SINGLE_RUN} else "constant"
+    shape = "linear" if protocols == {SINGLE_RUN} else "constant"
     odd = [cell.schedule for cell in cells if cell.schedule != SCHEDULES.get(cell.protocol)]
     if not cells or len(trunks) > 1 or (shape == "constant" and protocols - {CONSTANT, WSD}) or odd:
         raise ValueError(f"no one trunk serves the protocols {', '.join(sorted(protocols))} with schedules "
-                         f"{', '.join(sorted({cell.schedule for cell in cells}))}: a cosine serves {SINGLE_RUN}, "
+                         f"{', '.join(sorted({cell.schedule for cell in cells}))}: a decay to zero serves {SINGLE_RUN}, "
                          f"a constant rate {CONSTANT} and {WSD}; all else must be equal but the fraction")
     return replace(cells[0], fraction=max(cell.fraction for cell in cells), schedule=shape)
 
