@@ -14,12 +14,13 @@ from trainers.mnist.train import Run, put_on
 
 
 @settings(deadline=None, max_examples=25)
-@given(width=st.sampled_from((0.25, 0.354, 0.5, 0.707, 1.0)), images=st.sampled_from((1, 2, 3, 7, 32)), classes=st.sampled_from((2, 10, 47)),
+@given(width=st.sampled_from((0.25, 0.5, 0.707, 1.0)), images=st.sampled_from((1, 2, 3, 7, 32)), classes=st.sampled_from((2, 10, 47)),
        dropout=st.booleans(), seed=st.integers(0, 9))
 def test_scores_and_gradients_are_the_plain_networks(width, images, classes, dropout, seed):
     """Catches any slip in the mathematics by hand: float64, so that it shows above rounding."""
     generator = torch.Generator().manual_seed(seed)
     network = ConvNet(width, 0.0, classes, generator).double()
+    torch.nn.init.normal_(network.classifier.weight, generator=generator)   # from zero no gradient would reach what is below
     pixels = torch.randn(images, 1, 28, 28, generator=generator, dtype=torch.float64)
     labels = torch.randint(classes, (images,), generator=generator)
     keep = torch.rand(images, network.classifier.in_features, generator=generator, dtype=torch.float64) if dropout else None

@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainers.mnist.network import ConvNet, channels, count_params, flops_per_image
-from trainers.mnist.presets import half_octaves
+from trainers.mnist.network import ConvNet, channels, count_params, fan_ins, flops_per_image
+from trainers.mnist.presets import ONE_CHANNEL, half_octaves
 
 
 def network(width, classes=10):
@@ -14,7 +14,7 @@ def network(width, classes=10):
 
 
 @pytest.mark.parametrize("classes", (10, 47))
-@pytest.mark.parametrize("width", (0.25, 0.354, 1, 2.83))
+@pytest.mark.parametrize("width", (0.25, 0.707, 1, 2.83))
 def test_params_and_flops_are_those_of_the_network(width, classes):
     net, images = network(width, classes), 3
     assert count_params(width, classes) == sum(p.numel() for p in net.parameters())
@@ -29,6 +29,18 @@ def test_a_width_step_about_doubles_the_flops_of_an_image():
 
 
 def test_every_hidden_width_scales_and_none_repeats_down_to_the_narrowest_preset():
-    plans = [channels(width) for width in half_octaves(-4, 12)]
-    assert all(all(b >= a for a, b in zip(below, above)) and above != below for below, above in zip(plans, plans[1:]))
-    assert plans[4] == (4, 8, 16)
+    plans = [channels(width) for width in (ONE_CHANNEL, *half_octaves(-2, 12))]
+    assert all(above > below for below, above in zip(plans, plans[1:]))
+    assert all(plan == (plan[0], 2 * plan[0], 4 * plan[0]) for plan in plans), "other ratios were another shape"
+    assert channels(1.0) == (4, 8, 16)
+
+
+@pytest.mark.parametrize("width", (0.25, 1, 8))
+def test_a_network_starts_knowing_nothing_with_rows_at_right_angles(width):
+    net = network(width)
+    assert not net(torch.randn(5, 1, 28, 28)).any(), "the loss is ln(classes) at the start"
+    for layer, fan_in in zip(net.convolutions, fan_ins(width)):
+        weight = layer.weight.detach().flatten(1)
+        assert weight.pow(2).mean().item() == pytest.approx(2 / fan_in, rel=1e-4)
+        product = weight @ weight.t() if len(weight) <= fan_in else weight.t() @ weight
+        torch.testing.assert_close(product, product.diagonal().mean() * torch.eye(len(product)), rtol=0, atol=1e-4)

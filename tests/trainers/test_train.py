@@ -71,7 +71,7 @@ def test_the_row_counts_what_was_processed(images, result):
 
 
 def test_a_run_in_two_parts_is_the_run_in_one(images, result):
-    run, factors = Run(CELL, images), rate_factors(58, shape="cosine", warmup=0.1)
+    run, factors = Run(CELL, images), rate_factors(58, shape=CELL.schedule, warmup=CELL.warmup)
     run.advance(factors[:20])
     run.evaluate()
     run.advance(factors[20:])
@@ -92,10 +92,10 @@ def test_a_branch_leaves_its_trunk_alone(images):
 def test_adam_is_torchs_own_under_both_rules(images):
     """Against plain torch.optim.AdamW, a parameter group a layer, driven by hand."""
     for rule in ("uniform", "fan_in"):
-        cell = replace(CELL, dropout=0.0, lr_rule=rule, lr=0.1 if rule == "fan_in" else 0.02, weight_decay=0.01)
+        cell = replace(CELL, dropout=0.0, lr_rule=rule, lr=0.05 if rule == "fan_in" else 0.02, weight_decay=0.01)
         ours, peer = Run(cell, images), Run(cell, images)
         ours.advance([0.5] * 5)
-        shares = [n**-0.5 if rule == "fan_in" else 1.0 for n in fan_ins(cell.width)]
+        shares = [(4 / n) ** 0.5 if rule == "fan_in" else 1.0 for n in fan_ins(cell.width)]
         plain = torch.optim.AdamW(
             [{"params": layer.parameters(), "lr": 0.5 * cell.lr * share} for layer, share in zip(peer.network.layers(), shares)],
             betas=(cell.beta1, cell.beta2), weight_decay=cell.weight_decay, fused=False, foreach=False)
