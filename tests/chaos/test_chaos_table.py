@@ -153,7 +153,7 @@ def test_another_code_data_set_or_choice_never_mixes_with_the_rows_there(tmp_pat
               (other_data, "another version of the training code or data"),
               (line(case, out, "--lr", "0.02"), "lr 0.01"),
               (line(case, out, "--batch-size", "64"), "batch_size"),
-              (line(case, out, "--schedule", "linear"), "schedule cosine"))
+              (line(case, out, "--schedule", "cosine"), "schedule linear"))
     before = rows_of(case, out)
     for other, says in others:
         refused = subprocess.run(other, cwd=tmp_path, capture_output=True, text=True)
