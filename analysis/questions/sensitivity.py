@@ -91,8 +91,14 @@ def _selections(fit: ParametricFit):
     keep = fit.C < order[-max(1, round(0.25 * len(order)))]
     if keep.any():
         yield f"without the dearest {1 - keep.mean():.0%}", keep
-    yield "without the smallest size", fit.N > fit.N.min()
-    yield "without the largest size", fit.N < fit.N.max()
+    sizes, budgets = np.unique(fit.N), np.unique(fit.D)
+    yield "without the smallest size", fit.N > sizes[0]
+    if len(sizes) > 4:
+        yield "without the two smallest sizes", fit.N > sizes[1]
+    yield "without the largest size", fit.N < sizes[-1]
+    if 4 < len(budgets) <= len(fit.D) / 2:   # a grid's; elsewhere each is a run or two
+        yield "without the smallest budget of data", fit.D > budgets[0]
+        yield "without the largest budget of data", fit.D < budgets[-1]
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,9 @@ def test_choices_do_not_matter_where_the_law_is_exact():
     free = [r for r in rows if r.surface is not None and r.name not in ("E = 0", "alpha = beta")]
     assert len(free) > 12
     assert all(r.a == pytest.approx(g.a, abs=2e-3) for r in free)
+    used = {r.name: r.n for r in rows}
+    assert used["without the two smallest sizes"] == (g.N > np.unique(g.N)[1]).sum()
+    assert used["without the smallest budget of data"] == (g.D > g.D.min()).sum()
 
 
 def test_least_squares_shows_the_outliers_that_huber_hides():
