@@ -1,5 +1,6 @@
 """The grids of the MNIST study, its batch size, and where a search starts."""
 
+import math
 from dataclasses import dataclass
 
 from trainers.task import Preset, Tuning
@@ -29,9 +30,13 @@ class BatchRule:
         return max(1, round(self.full * fraction**self.power))
 
 
-def rate(width: float) -> float:
-    """Peak learning rate of a cell whose rate nobody gave or tuned: what the tuning of all widths and fractions came to."""
-    return 0.0214 * width**-0.28
+def rate(width: float, fraction: float) -> float:
+    """Peak learning rate where nobody gave or tuned one: 0.019 w^-1/2 f^(-0.12 - 0.08 ln w).
+
+    Fitted to the 700 tuning runs of the preset `thorough`, 70 pairs of width w and fraction f: on top of the layers'
+    sqrt(batch / fan_in), wide networks want yet smaller rates, the more so the longer they train.
+    """
+    return 0.019 * width**-0.5 * fraction**(-0.12 - 0.08 * math.log(width))
 
 
 def half_octaves(low: int, high: int) -> tuple[float, ...]:

@@ -57,7 +57,7 @@ class Mnist(Task):
 
     def recipe(self, axes: Mapping[str, object]) -> dict[str, object]:
         return {**({"batch_size": BatchRule()(axes["fraction"])} if "fraction" in axes else {}),
-                **({"lr": rate(axes["width"])} if "width" in axes else {})}
+                **({"lr": rate(axes["width"], axes["fraction"])} if {"width", "fraction"} <= axes.keys() else {})}
 
     def check(self, cell: Cell, data: Images) -> None:
         for name, low, high in (("width", 0, float("inf")), ("fraction", 0, 1.0000001)):
