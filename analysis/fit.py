@@ -48,6 +48,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=26, width=100))
     parser.add_argument("files", nargs="+", metavar="FILE", help="tables of runs; several are stacked")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: NAME-fit here)")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="the fit, for analysis/predict.py, here as well (it is DIR/fit.json)")
     parser.add_argument("--by", action="append", metavar="COL", help="fit each value of COL apart and compare them; "
                         "may be repeated (default for our own tables: dropout; none: no groups)")
     parser.add_argument("--predict-flops", action="append", type=budget, default=[], metavar="C",
@@ -116,15 +117,23 @@ def main(argv: list[str] | None = None) -> int:
         return fail(f"{printable(args.files[0])}: nothing can be estimated ({'; '.join(list(reasons)[:3])})")
     try:
         paths = write(fitted, out, command=shlex.join(["python", "analysis/fit.py", *(argv or sys.argv[1:])]), tell=progress)
+        paths += saved(paths[1], args.save)
     except OSError as why:
         progress.close()
-        return fail(f"cannot write to {printable(out)}: {why.strerror or why}")
+        return fail(f"cannot write to {printable(why.filename or out)}: {why.strerror or why}")
     progress.close()
     print(terminal_text(fitted))
     print()
     for path in paths:
         print(printable(path, 400))
     return 0
+
+
+def saved(numbers: Path, copy: Path | None) -> list[Path]:
+    """The fit kept under another name, whole or not at all."""
+    from analysis.report.output import write_whole
+
+    return [] if copy is None else [write_whole(copy, numbers.read_bytes())]
 
 
 def report_search(args: argparse.Namespace, *, command: str, tell) -> int:
@@ -182,12 +191,13 @@ def write(fitted, out: Path, *, command: str, tell) -> list[Path]:
     """All files of a study into the folder; returns what a reader opens first."""
     from analysis.figures.sheets import FIGURES, plates
     from analysis.report.export import study_json
+    from analysis.report.keeping import provenance
     from analysis.report.output import cleared, write_whole
     from analysis.report.page import report_html
     from analysis.table.formats.sheet import printable
 
     # The numbers first: whatever befalls the pictures, they are on disk.
-    numbers = write_whole(out / "fit.json", study_json(fitted).encode())
+    numbers = write_whole(out / "fit.json", study_json(fitted, provenance(fitted.table.sources, command)).encode())
     lost: list[str] = []
     pictures, written = write_figures(plates(fitted, lost=lost), out, tell=tell)
     cleared(out, {f"{name}.{kind}" for name in FIGURES for kind in KINDS} - written)

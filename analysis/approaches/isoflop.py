@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from analysis.approaches.optimal_path import OptimalPath
 from analysis.approaches.sections import IsoflopPoints, Section, common_budgets, interpolated_sections, labels, own_sections
 from analysis.approaches.vertex import CURVES, FINE, REACH, Vertices, vertices
 from analysis.approaches.wild_bootstrap import USABLE, Cells, SmoothSurface, Stack, basic_interval, copies, reduce_to_cells, slopes, stacked
@@ -66,21 +67,20 @@ class IsoflopFit:
         C = [m.C for m in self.minima]
         return float(np.log10(max(C) / min(C)))
 
+    @property
+    def path(self) -> OptimalPath:
+        """N* and D* at any C."""
+        C = [m.C for m in self.minima]
+        return OptimalPath(self.N_line, self.D_line, self.errors, self.middle, self.cut, (min(C), max(C)), self.a.method, self.a.n,
+                           self.a.level)
+
     def params(self, C: float) -> Estimate:
         """N* for C FLOPs."""
-        return self._at(C, self.N_line, self.errors[:, [0, 2]])
+        return self.path.params(C)
 
     def samples(self, C: float) -> Estimate:
         """D* for C FLOPs."""
-        return self._at(C, self.D_line, self.errors[:, [1, 3]])
-
-    def _at(self, C, line, errors) -> Estimate:
-        log_value = line[0] + line[1] * np.log(C)
-        error = errors[:, 0] + errors[:, 1] * (np.log(C) - self.middle)
-        low, high = basic_interval(log_value, error, 0.0, self.cut)
-        value = float(np.exp(log_value))
-        return Estimate(value, float(np.exp(low)), float(np.exp(high)), value * float(np.std(error)), self.a.method,
-                        self.a.n, self.a.level)
+        return self.path.samples(C)
 
     @property
     def warnings(self) -> tuple[Doubt, ...]:

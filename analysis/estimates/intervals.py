@@ -10,7 +10,7 @@ what they share. A table of single runs has one run a cell, and cells are rows.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special   # scipy.stats takes longer to import than a kept fit to predict
 
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.refusal import TooFewPoints
@@ -88,7 +88,7 @@ def tail(level: float, count: int, parameters: int) -> float:
     Student's are due (Hesterberg 2015, The American Statistician 69, section 4: "expanded percentile").
     """
     left = max(count - parameters, 1)
-    return float(stats.norm.cdf(np.sqrt(count / left) * stats.t.ppf((1 - level) / 2, left)))
+    return float(special.ndtr(np.sqrt(count / left) * special.stdtrit(left, (1 - level) / 2)))
 
 
 def percentile(value: float, draws, *, label: str, count: int, n: int, parameters: int = 5,
@@ -105,12 +105,12 @@ def bca(value: float, draws, left_out, *, label: str, count: int, n: int, parame
     """Bias-corrected and accelerated (Efron 1987), acceleration by leaving out clusters."""
     draws = np.asarray(draws, float)
     below = ((draws < value).mean() + (draws <= value).mean()) / 2
-    bias = stats.norm.ppf(np.clip(below, 1 / (2 * len(draws)), 1 - 1 / (2 * len(draws))))
+    bias = special.ndtri(np.clip(below, 1 / (2 * len(draws)), 1 - 1 / (2 * len(draws))))
     pull = np.mean(left_out) - np.asarray(left_out, float)
     power = np.square(pull).sum() ** 1.5
     acceleration = (pull**3).sum() / (6 * power) if power > 0 else 0.0
-    z = bias + stats.norm.ppf([tail(level, count, parameters), 1 - tail(level, count, parameters)])
-    ends = stats.norm.cdf(bias + z / (1 - acceleration * z))
+    z = bias + special.ndtri([tail(level, count, parameters), 1 - tail(level, count, parameters)])
+    ends = special.ndtr(bias + z / (1 - acceleration * z))
     low, high = np.quantile(draws, ends)
     return Estimate(float(value), float(low), float(high), float(np.std(draws, ddof=1)),
                     f"BCa bootstrap {label}", n, level)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.refusal import NotIdentified, TooFewPoints
@@ -44,7 +44,7 @@ def fit_power_law(x, y, *, weight=None, level: float = 0.95) -> PowerLaw:
     offset = np.average(v, weights=w) - slope * centre
     residual = v - offset - slope * u
     se = float(np.sqrt((w * residual**2).sum() / (len(u) - 2) / spread))
-    reach = stats.t.ppf((1 + level) / 2, len(u) - 2) * se
+    reach = special.stdtrit(len(u) - 2, (1 + level) / 2) * se
     exponent = Estimate(float(slope), float(slope - reach), float(slope + reach), se,
                         "least squares in log-log, Student's t", len(u), level)
     return PowerLaw(float(np.exp(offset)), exponent)

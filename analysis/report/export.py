@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from collections.abc import Mapping
 
 from analysis.approaches.calibration import Calibrated
 from analysis.approaches.envelope import EnvelopeFit
@@ -18,13 +20,16 @@ from analysis.questions.lack_of_fit import LackOfFit
 from analysis.questions.law_choice import LawChoice
 from analysis.questions.learning_rate import LearningRateFit
 from analysis.questions.sensitivity import Row
+from analysis.report.keeping import kept_document
 
+NUMBERS = re.compile(r"\[(?:\s+(?:-?[\d.e+-]+|null),?)+\s+\]")   # an array of numbers: no text holds a line break
 VERSION = 1   # of the layout; fields are only ever added under one version
 
 
-def study_json(study: Study) -> str:
+def study_json(study: Study, provenance: Mapping[str, object] | None = None) -> str:
     """The study as strict JSON: no NaN, no infinity (null in their place), keys in a fixed order."""
-    return json.dumps(_finite(study_document(study)), indent=1, allow_nan=False, ensure_ascii=True) + "\n"
+    text = json.dumps(_finite(study_document(study) | {"provenance": provenance}), indent=1, allow_nan=False, ensure_ascii=True) + "\n"
+    return NUMBERS.sub(lambda found: " ".join(found[0].split()), text)   # a line an array, not a line a draw
 
 
 def study_document(study: Study) -> dict:
@@ -95,6 +100,7 @@ def _group(g: GroupFit, budgets: tuple[float, ...]) -> dict:
             for s in (g.approaches.law.scores if g.approaches.law else ())],
         "predictions": [_prediction(C, g.answers.optimum(C), g.approaches.isoflop) for C in budgets
                         if g.answers.optima or g.approaches.isoflop],
+        "kept": kept_document(g.approaches.law, g.approaches.isoflop and g.approaches.isoflop.path),
         "refused": dict(g.refused),
     }
 

@@ -1,0 +1,85 @@
+"""A fit kept: what it takes to predict from a fitted law, without the runs it was fitted to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from analysis.approaches import frontier
+from analysis.approaches.cost import CostLaw
+from analysis.approaches.frontier import OptimumEstimate
+from analysis.approaches.optimal_path import OptimalPath
+from analysis.approaches.surface import Surface
+from analysis.estimates import intervals
+from analysis.estimates.estimate import Estimate, spanning
+
+
+@dataclass(frozen=True, eq=False)
+class KeptLaw:
+    """A fitted surface and its cost law, the cloud that resampling gave, and where the runs lay."""
+
+    surface: Surface
+    cost: CostLaw
+    draws: np.ndarray        # (R, 5) or (R, 6): E, A, B, alpha, beta and, of the generalised law, g
+    cost_draws: np.ndarray   # (R, 2): k, p
+    N: np.ndarray            # (2,) lowest and highest of the table, as are D and C
+    D: np.ndarray
+    C: np.ndarray
+    n: int                   # runs fitted
+    cells: int               # what was resampled
+    label: str               # how
+    level: float
+
+    @property
+    def parameters(self) -> int:
+        return self.draws.shape[1]
+
+    @property
+    def cloud(self) -> Surface:
+        return Surface(*self.draws.T)
+
+    @property
+    def cost_cloud(self) -> CostLaw:
+        return CostLaw(*self.cost_draws.T)
+
+    def percentile(self, value: float, draws) -> Estimate:
+        return intervals.percentile(value, draws, label=self.label, count=self.cells, n=self.n, parameters=self.parameters,
+                                    level=self.level)
+
+    def loss(self, N: float, D: float) -> Estimate:
+        """Loss of the law at N, D: its interval is of the law, not of one run's noise."""
+        return self.percentile(float(self.surface.loss(N, D)), self.cloud.loss(N, D))
+
+    def optimum(self, C: float) -> OptimumEstimate:
+        """How big a model, on how much data, and how good, for C FLOPs. Raises ValueError for no positive number."""
+        return frontier.optimum_estimate(self, C)
+
+
+@dataclass(frozen=True)
+class KeptGroup:
+    """One group's laws: the quoted one, and the one whose intervals are joined with it, where both speak."""
+
+    key: Mapping[str, object]
+    law: KeptLaw | None             # None where approach 3 was refused
+    other: KeptLaw | None
+    path: OptimalPath | None        # of approach 2; None where it was refused
+
+    @property
+    def label(self) -> str:
+        return ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in self.key.items())
+
+    def optimum(self, C: float) -> OptimumEstimate:
+        """By the quoted law, its intervals joined with the other's."""
+        one = self.law.optimum(C)
+        return one if self.other is None else replace(
+            one, **{k: spanning(getattr(one, k), getattr(self.other.optimum(C), k)) for k in "NDL"})
+
+    def loss(self, N: float, D: float) -> Estimate:
+        return spanning(self.law.loss(N, D), self.other and self.other.loss(N, D))
+
+
+def kept_law(fit) -> KeptLaw:
+    """Of a ParametricFit."""
+    ends = (np.array([float(v.min()), float(v.max())]) for v in (fit.N, fit.D, fit.C))
+    return KeptLaw(fit.surface, CostLaw(fit.cost.k, fit.cost.p, fit.cost.spread), fit.draws, fit.cost_draws, *ends, fit.n, fit.cells,
+                   fit.clusters.label, fit.level)
