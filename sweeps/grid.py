@@ -3,6 +3,7 @@
     python sweeps/grid.py my_model.py:train --grid depth=2,4,8 tokens=1e5,2e5,4e5 --seeds 3 \\
            --tune lr=1e-4:1e-1 --by depth --out r.parquet
     python sweeps/grid.py mnist --preset quick
+    python sweeps/grid.py mnist --cells plan.csv            cells that analysis/plan.py chose, a row each
 
 A task's own options (mnist: --dataset, --data-root) go behind its name as well.
 """
@@ -18,12 +19,16 @@ from sweeps.running.arguments import add_machines, add_where, own_options, pairs
 from sweeps.running.exit import exit_status, leave
 
 
+OF_A_GRID = ("preset", "grid", "seeds", "tune", "by", "at", "trials", "tune_seeds")
+
+
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="grid.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("task", help="a task by its name, or FILE.py:FUNCTION")
     add("--preset", metavar="NAME", help="a grid that comes with the task")
     add("--grid", nargs="+", default=[], metavar="AXIS=V,V,...", help="values, or LOW:HIGH:COUNT evenly in the logarithm")
+    add("--cells", metavar="FILE", help="a CSV with a cell a row, in place of --preset and --grid")
     add("--set", nargs="+", default=[], metavar="NAME=V", dest="choices", help="other settings, equal in all cells")
     add("--seeds", type=int, metavar="N", help="how many, counted from 0 (default 1, or the preset's)")
     add("--tune", metavar="NAME=LOW:HIGH", help="a setting found by Optuna studies, say lr=1e-4:1e-1")
@@ -34,6 +39,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_where(parser, out="results.parquet")
     add_machines(parser)
     args, rest = parser.parse_known_args(argv)
+    if args.cells and (given := [f"--{name.replace('_', '-')}" for name in OF_A_GRID if getattr(args, name)]):
+        parser.error(f"--cells gives every cell: leave {', '.join(given)} out")
     args.options = own_options(parser, rest)
     return args
 
@@ -43,9 +50,12 @@ def main(argv: list[str] | None = None) -> int:
 
     def sweep() -> int:
         from sweeps.jobs.grid import parsed_axis, parsed_range  # these take seconds: --help does without, and Ctrl-C is heard
-        from sweeps.lab import planned_grid
+        from sweeps.lab import planned_cells, planned_grid
         from sweeps.running.arguments import machines_of
         from sweeps.studies.grid import run_grid
+        if args.cells:
+            return run_grid(planned_cells(args.task, args.cells, choices=pairs("--set", args.choices), options=args.options),
+                            out=args.out, machines=machines_of(args), dry_run=args.dry_run)
         plan = planned_grid(
             args.task, dict(map(parsed_axis, args.grid)), preset=args.preset, seeds=args.seeds, choices=pairs("--set", args.choices),
             tune=dict([parsed_range(args.tune)]) if args.tune else None, by=args.by.split(",") if args.by else None,

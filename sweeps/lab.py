@@ -10,12 +10,14 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from sweeps.jobs.grid import grid_of, valued
+from sweeps.jobs.listed import listed_cells, read_listing
 from sweeps.running.conduct import Machines
-from sweeps.studies.grid import GridPlan, plan_grid, run_grid
+from sweeps.studies.grid import GridPlan, plan_cells, plan_grid, run_grid
 from sweeps.studies.search import SearchPlan, plan_search, run_search
 from trainers.columns import columns, names
 from trainers.lookup import task_of
@@ -70,6 +72,15 @@ def planned_grid(named: str | Callable | Task, grid: Mapping[str, Sequence] | No
         tuning = None   # the preset's: a value that is given needs none
     data = task.load(**options_of(task, options or {}))
     return plan_grid(task, data, made, tuning=tuning, name=preset or "")
+
+
+def planned_cells(named: str | Callable | Task, file: str, *, choices: Mapping[str, object] | None = None,
+                  options: Mapping[str, object] | None = None) -> GridPlan:
+    """The cells that a CSV file lists. Raises ValueError, one line, for what can't be done."""
+    listing = read_listing(file)
+    task = task_of(named, axes=listing.on_grid)
+    cells = listed_cells(task, listing, choices or {})
+    return plan_cells(task, task.load(**options_of(task, options or {})), cells, name=Path(file).name)
 
 
 def planned_search(named: str | Callable | Task, space: Mapping[str, str] | None = None, *, budget: float, cost: str,

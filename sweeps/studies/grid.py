@@ -52,6 +52,32 @@ class GridPlan:
         return [self.make_cell(self.tuning.settings(group), seed=0, **{tuning.choice: tuning.start})
                 for group in groups for _ in range(tuning.trials * tuning.seeds)]
 
+    def design(self) -> dict:
+        """For the table's provenance."""
+        return {"grid": {"axes": {k: list(v) for k, v in self.grid.axes.items()}, "seeds": len(self.grid.seeds),
+                         "choices": dict(self.grid.choices)},
+                "tuning": asdict(self.tuning) if self.tuning else None}
+
+
+@dataclass(frozen=True)
+class CellsPlan(GridPlan):
+    """Cells that a file lists: no grid, and nothing to tune."""
+
+    listed: tuple = ()
+
+    def cells(self) -> list[object]:
+        return sorted(self.listed)
+
+    def design(self) -> dict:
+        return {"cells": {"file": self.name, "count": len(self.listed)}}
+
+
+def plan_cells(task: Task, data: object, cells: Sequence[object], *, name: str) -> CellsPlan:
+    """Raises ValueError, one line, for a cell that can't be trained."""
+    for cell in dict.fromkeys(replace_seed(task, cell) for cell in cells):
+        task.check(cell, data)
+    return CellsPlan(task, data, name, Grid({}), None, partial(cell_of, task), tuple(cells))
+
 
 def plan_grid(task: Task, data: object, grid: Grid, *, tuning: Tuning | None = None, name: str = "",
               make_cell: MakeCell | None = None) -> GridPlan:
@@ -81,9 +107,7 @@ def run_grid(plan: GridPlan, *, out: str, machines: Machines, dry_run: bool = Fa
     print(describe(plan))
     if dry_run:
         return 0
-    design = {"grid": {"axes": {k: list(v) for k, v in plan.grid.axes.items()}, "seeds": len(plan.grid.seeds), "choices": dict(plan.grid.choices)},
-              "tuning": asdict(plan.tuning) if plan.tuning else None}
-    return conduct(plan.task, plan.data, out=out, machines=machines, provenance=provenance(task=plan.task.name, **design),
+    return conduct(plan.task, plan.data, out=out, machines=machines, provenance=provenance(task=plan.task.name, **plan.design()),
                    source_of=lambda store, seconds: source_of(plan, store, seconds=seconds, most=machines.pack),
                    closing=lambda store, source, outcome: closing_lines(plan, store, source, outcome, out))
 
@@ -115,7 +139,8 @@ def describe(plan: GridPlan) -> str:
     cost = total_cost(plan.task, cells, plan.data)
     steps = f", {cost.steps:,} steps" if cost and cost.steps else ""
     spent = f", {cost.flops:.2g} training FLOPs{steps}" if cost else ""
-    lines = [f"{plan.task.name}{f', {plan.name}' if plan.name else ''}: {plan.grid} = {len(cells)} cells{spent}"]
+    grid = "" if isinstance(plan, CellsPlan) else f"{plan.grid} = "
+    lines = [f"{plan.task.name}{f', {plan.name}' if plan.name else ''}: {grid}{len(cells)} cell{'' if len(cells) == 1 else 's'}{spent}"]
     if plan.tuning:
         tuning = plan.tuning.tuning
         groups = len(trials) // (tuning.trials * tuning.seeds)
