@@ -169,15 +169,15 @@ def _fit_group(group: Group, table: Table, request: Request, tell: Callable[[str
                    seed=_seeds(table, runs))
     seen = _sample(runs, request.rng)
     tell(name + "approach 3")
-    law = _law(few, _cost(table), request, refused)
+    law = fit_laws(few, cost_of(table), request, refused)
     approaches = _approaches(few, law, request, refused, lambda step: tell(name + step))
     tell(name + "accuracy, claims, profiles, sensitivity")
-    answers = _answers(few, seen, law, _cost(table), request, refused)
+    answers = _answers(few, seen, law, cost_of(table), request, refused)
     pooled = pooled_doubts(law.quoted.residuals, runs.tags) if law and not few.note else ()
     return GroupFit(group, seen, few.note, approaches, answers, pooled, refused)
 
 
-def _law(few: Condensed, cost, request: Request, refused: dict[str, str]) -> LawChoice | None:
+def fit_laws(few: Condensed, cost, request: Request, refused: dict[str, str]) -> LawChoice | None:
     """Both laws, the tests between them, and which speaks."""
     chosen = {} if request.cluster is None else {"cluster": request.cluster}
     drawn = dict(C=few.C, cost=cost, weight=few.weight, cell=few.cell, seed=few.seed, level=request.level, rng=request.rng,
@@ -253,7 +253,7 @@ def _fitter(law: LawChoice | None) -> Callable:
     return fit_parametric if law is None or law.speaks == ADDITIVE else fit_generalised
 
 
-def _cost(table: Table):
+def cost_of(table: Table):
     """The cost law where the table's C is one: 6 N D by our own doing needs no estimate."""
     return LANGUAGE if any(d.code.startswith("derived_") for d in table.doubts) else None
 

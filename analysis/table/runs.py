@@ -83,6 +83,14 @@ class Table:
         return bool(self.description)
 
 
+def group_of(table: Table, label: str | None) -> Group:
+    """The group of that label, or the first. Raises BadTable where there is none."""
+    found = [group for group in table.groups if label in (None, group.label)]
+    if not found:
+        raise BadTable(f"no group {printable(label)!r}: the table has {', '.join(repr(g.label) for g in table.groups)}")
+    return found[0]
+
+
 def cells(N: np.ndarray, D: np.ndarray) -> np.ndarray:
     """Index of each row's distinct (N, D), in order of N, then D."""
     if not len(N):

@@ -1,0 +1,231 @@
+"""The next runs of a table: which cells, at what settings, and how wide the wanted interval is expected to be with them.
+
+The cells come from the Fisher information (analysis.design.exchange). The width to expect does not: the planned runs are simulated, from
+surfaces that the bootstrap drew and with the residuals that the table has, and table and simulated runs are fitted together by the very
+path that fit.py takes, the choice of the law included.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.approaches.parametric import ParametricFit
+from analysis.approaches.surface import Surface
+from analysis.design.exchange import Choice, Setting, choose, expected
+from analysis.design.information import Belief, Noise, belief, noise_of
+from analysis.design.places import Places
+from analysis.design.target import Target
+from analysis.estimates.estimate import Estimate
+from analysis.estimates.intervals import distinct
+from analysis.fitted import Request, cost_of, fit_laws
+from analysis.questions.law_choice import LawChoice
+from analysis.table.condense import condense
+from analysis.table.runs import Group, Runs, Table, cells
+
+DRAWS = 24          # surfaces of each law that a plan must be good under
+BELOW, ABOVE = 1, 3   # steps of an axis past the table's own values: dearer runs are what a law is for
+REPEATS = 3         # of one cell, planned
+RESAMPLES = 200     # of the bootstrap in a simulated outcome
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is wanted of a plan."""
+
+    target: Target
+    budget: float                 # FLOPs of all new runs
+    most_runs: int = 100
+    outcomes: int = 12            # simulated, for the width to expect
+    request: Request = Request()
+
+
+@dataclass(frozen=True, eq=False)
+class NewCell:
+    """Runs to be made at one place."""
+
+    settings: Mapping[str, object]   # axis or choice -> value
+    seeds: tuple[int, ...]           # of its runs
+    N: float
+    D: float
+    C: float                         # FLOPs of one run
+    there: int                       # runs that the table has in this cell
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The next runs, and what they are expected to leave of the interval."""
+
+    target: Target
+    now: Estimate
+    cells: tuple[NewCell, ...]
+    axes: tuple[str, ...]            # columns of the settings that are axes
+    seed: str | None                 # column of the seeds
+    spent: float                     # FLOPs
+    budget: float
+    widths: np.ndarray               # (outcomes,) of the interval in simulated outcomes; empty where none was asked for
+    repeated: float                  # width that as much of the table's own grid once more is expected to leave; nan where none is paid for
+    by_information: float            # width that the information alone foretells
+    speaks: str                      # which law
+
+    @property
+    def runs(self) -> int:
+        return sum(len(cell.seeds) for cell in self.cells)
+
+    @property
+    def width(self) -> float:
+        """To expect."""
+        return float(np.median(self.widths)) if len(self.widths) else self.by_information
+
+
+def plan_next(table: Table, group: Group, places: Places, asked: Asked, *,
+              tell: Callable[[str], None] = lambda step: None) -> Plan:
+    """Raises ValueError, Refusal included, where no law can be fitted or nothing is paid for."""
+    tell("fit")
+    law = laws_of(group.runs, table, asked.request)
+    now = asked.target.estimate(law)
+    if not np.isfinite(asked.target.width(now)):
+        raise ValueError(f"{asked.target} has no interval yet ({now}): a plan shrinks one that is there")
+    tell("cells")
+    offered = learning(candidates(places), law)
+    beliefs, noise = beliefs_of(law, asked.target, offered, asked.request.rng)
+    setting = Setting(offered.C, offered.there, offered.outside, noise, asked.budget, asked.most_runs, REPEATS)
+    chosen = choose(beliefs, setting)
+    if not chosen.runs.sum():
+        raise ValueError(f"no run within {asked.budget:.3g} FLOPs tells anything new of {asked.target}")
+    width = asked.target.width(now)
+    again = same_grid(offered, setting)
+    left = expected(beliefs, setting, again) if again.any() else np.nan
+    made = _cells(offered, chosen, places)
+    widths = simulated_widths(table, group, law, offered, chosen, asked, tell)
+    return Plan(asked.target, now, made, places.declared, places.seed, chosen.spent, asked.budget, widths,
+                float(width * np.exp(left / 2)), float(width * np.exp(chosen.log_ratio / 2)), law.speaks)
+
+
+def laws_of(runs: Runs, table: Table, request: Request) -> LawChoice:
+    """Raises ValueError where approach 3 is refused."""
+    refused: dict[str, str] = {}
+    few = condense(runs.N, runs.D, runs.L, runs.C, cell=runs.cell)
+    law = fit_laws(few, cost_of(table), request, refused)
+    if law is None:
+        raise ValueError(f"no law can be fitted to these {len(runs):,} runs ({refused.get('approach3', 'approach 3 was refused')})")
+    return law
+
+
+@dataclass(frozen=True, eq=False)
+class Offered:
+    """Candidate cells, arrays (K,)."""
+
+    places: Mapping[str, np.ndarray]   # axis -> value
+    N: np.ndarray
+    D: np.ndarray
+    C: np.ndarray
+    there: np.ndarray                  # runs that the table has
+    outside: np.ndarray                # steps outside the table, all axes together
+
+    def take(self, keep: np.ndarray) -> "Offered":
+        return Offered({name: column[keep] for name, column in self.places.items()},
+                       *(getattr(self, name)[keep] for name in ("N", "D", "C", "there", "outside")))
+
+
+def candidates(places: Places) -> Offered:
+    """Every combination of the axes' values, those in between, and a few steps beyond."""
+    values = [axis.candidates(BELOW, ABOVE) for axis in places.axes]
+    at = {axis.name: column.ravel() for axis, column in zip(places.axes, np.meshgrid(*values, indexing="ij"), strict=True)}
+    N, D = places.N(at), places.D(at)
+    outside = np.sum([axis.outside(at[axis.name]) for axis in places.axes], axis=0)
+    count: dict[tuple, int] = {}
+    for place in zip(*(places.rows[axis.name] for axis in places.axes), strict=True):
+        count[place] = count.get(place, 0) + 1
+    there = np.array([count.get(place, 0) for place in zip(*at.values(), strict=True)])
+    return Offered(at, N, D, places.per_sample(at) * D, there, outside)
+
+
+def learning(offered: Offered, law: LawChoice) -> Offered:
+    """The candidates at which no law that speaks foretells a loss, its scatter added, above the table's highest.
+
+    Runs that learn nothing would be left out of the next fit, and a law says nothing of where they begin.
+    """
+    worst = np.max([fit.surface.loss(offered.N, offered.D) * np.exp(fit.scatter) for fit in _spoken(law)], axis=0)
+    return offered.take((worst <= law.quoted.L.max()) | (offered.there > 0))
+
+
+def _spoken(law: LawChoice) -> list[ParametricFit]:
+    return [law.quoted] + ([law.other] if law.other is not None else [])
+
+
+def beliefs_of(law: LawChoice, target: Target, offered: Offered, rng: int) -> tuple[tuple[Belief, ...], Noise]:
+    """Of each law that speaks, under draws of its bootstrap; the noise about the quoted one."""
+    fits = _spoken(law)
+    noise = noise_of(law.quoted.residuals, law.quoted.N, law.quoted.D, parameters=law.quoted.parameters)
+    random, made = np.random.default_rng(rng), []
+    for fit in fits:
+        draws = np.sort(random.choice(len(fit.draws), min(DRAWS, len(fit.draws)), replace=False))
+        one = belief(fit, target, (offered.N, offered.D), noise, draws)
+        good = np.isfinite(one.variance) & (one.variance > 0) & np.isfinite(one.P).all((1, 2))
+        if good.any():
+            made.append(Belief(one.J[good], one.c[good], one.P[good]))
+    if not made:
+        raise ValueError(f"the runs so far say nothing of {target} that a plan could go by")
+    return tuple(made), noise
+
+
+def same_grid(offered: Offered, setting: Setting) -> np.ndarray:
+    """The table's own cells once more (K,), the cheapest first, as many as the budget pays for."""
+    order = [i for i in np.argsort(offered.C, kind="stable") if offered.there[i]]
+    spent = np.cumsum(offered.C[order]) if order else np.empty(0)
+    runs = np.zeros(len(offered.C), int)
+    runs[[i for i, sum_ in zip(order, spent, strict=True) if sum_ <= setting.budget]] = 1
+    return runs
+
+
+def _cells(offered: Offered, chosen: Choice, places: Places) -> tuple[NewCell, ...]:
+    """With settings and fresh seeds, the cheapest first."""
+    index = [i for i in np.argsort(offered.C, kind="stable") if chosen.runs[i]]
+    at = {name: column[index] for name, column in offered.places.items()}
+    following, made = places.settings(at), []
+    whole = {axis.name: axis.whole for axis in places.axes}
+    for j, i in enumerate(index):
+        settings = {name: int(column[j]) if whole[name] else float(column[j]) for name, column in at.items()}
+        settings |= {name: value for name, value in places.fixed.items()}
+        settings |= {name: values[j] for name, values in following.items()}
+        seeds = tuple(range(places.next_seed, places.next_seed + int(chosen.runs[i])))
+        made.append(NewCell(settings, seeds, float(offered.N[i]), float(offered.D[i]), float(offered.C[i]), int(offered.there[i])))
+    return tuple(made)
+
+
+def simulated_widths(table: Table, group: Group, law: LawChoice, offered: Offered, chosen: Choice, asked: Asked,
+                     tell: Callable[[str], None]) -> np.ndarray:
+    """Widths (outcomes,) of the interval with the planned runs simulated; an outcome that no law fits is left out."""
+    request = Request(resamples=min(RESAMPLES, asked.request.resamples), level=asked.request.level, cluster=asked.request.cluster)
+    index, widths = np.repeat(np.arange(len(offered.N)), chosen.runs), []
+    for k in range(asked.outcomes):
+        tell(f"outcome {k + 1} of {asked.outcomes}")
+        new = simulated_runs(law, offered.N[index], offered.D[index], offered.outside[index], rng=np.random.default_rng([asked.request.rng, k]))
+        runs = joined(group.runs, offered.N[index], offered.D[index], offered.C[index], new)
+        try:
+            widths.append(asked.target.width(asked.target.estimate(laws_of(runs, table, request))))
+        except (ValueError, ArithmeticError, np.linalg.LinAlgError):
+            continue
+    return np.array([w for w in widths if np.isfinite(w)])
+
+
+def simulated_runs(law: LawChoice, N, D, outside, *, rng) -> np.ndarray:
+    """Losses (n,) at N, D by a law that speaks, one draw of its bootstrap, and residuals of the table: of a cell, and of a run in it."""
+    fits = _spoken(law)
+    fit = fits[rng.integers(len(fits))]
+    surface = fit.draws[rng.integers(len(fit.draws))]
+    member = distinct(fit.N, fit.D)
+    mean = (np.bincount(member, fit.residuals) / np.bincount(member))
+    within = fit.residuals - mean[member]
+    count = np.bincount(member)[member]
+    within = (within * np.sqrt(count / np.maximum(count - 1, 1)))[count > 1]   # a mean takes a degree of freedom with it
+    cell = distinct(N, D)
+    noise = rng.choice(mean, cell.max() + 1)[cell] * (1 + outside) + (rng.choice(within, len(cell)) if len(within) else 0.0)
+    return Surface(*surface).loss(N, D) * np.exp(noise)
+
+
+def joined(runs: Runs, N, D, C, L) -> Runs:
+    """The table's runs and further ones."""
+    parts = {name: np.concatenate([getattr(runs, name), more]) for name, more in (("N", N), ("D", D), ("C", C), ("L", L))}
+    return Runs(**parts, accuracy=None, seed=np.zeros(len(parts["N"]), int), cell=cells(parts["N"], parts["D"]), budget=None)

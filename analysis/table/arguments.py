@@ -1,0 +1,34 @@
+"""The options by which every command reads a table: which column is what, and how text is written."""
+
+import argparse
+
+COLUMNS = {"N": ("--params", "model size N (params, Model Size, n, ...)"), "D": ("--samples", "training examples D (samples, tokens, ...)"),
+           "C": ("--flops", "training FLOPs C (flops, ...); without it C = 6 N D"),
+           "L": ("--loss", "validation loss L (val_loss, loss, ...)"), "accuracy": ("--accuracy", "share of right answers"),
+           "seed": ("--seed", "what tells repeats of a run apart"),
+           "budget": ("--isoflop-budget", "the compute budget a run was planned for")}
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    columns = parser.add_argument_group("columns, where their names don't tell")
+    for part, (flag, meaning) in COLUMNS.items():
+        columns.add_argument(flag, dest=f"column_{part}", metavar="COL", help=meaning)
+
+
+def add_text(parser: argparse.ArgumentParser) -> None:
+    text = parser.add_argument_group("text, where it can't be told")
+    text.add_argument("--delimiter", type=delimiter, metavar="CHAR", help="between columns: , ; | tab space")
+    text.add_argument("--decimal", choices=(".", ","), help="between whole and fraction of a number")
+
+
+def flags_of(args: argparse.Namespace) -> dict[str, str]:
+    """Part -> the column that the user names."""
+    return {part: name for part in COLUMNS if (name := getattr(args, f"column_{part}")) is not None}
+
+
+def delimiter(text: str) -> str:
+    """One character; a tab and a space have names, for shells."""
+    named = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}.get(text, text)
+    if len(named) != 1 or not named.isascii() or named.isalnum() or named in "\r\n\"":
+        raise argparse.ArgumentTypeError(f"{text!r} is not a delimiter: give one character, or tab, or space")
+    return named
