@@ -12,6 +12,8 @@ from analysis.approaches.frontier import LocalExponent, OptimumEstimate, local_e
 from analysis.approaches.isoflop import IsoflopFit, fit_isoflop
 from analysis.approaches.parametric import ParametricFit, fit_generalised, fit_parametric
 from analysis.approaches.profile import Profile
+from analysis.choices.laws import ChoiceLaws
+from analysis.choices.selection import choice_laws
 from analysis.estimates.refusal import Doubt
 from analysis.questions import sensitivity
 from analysis.questions.accuracy import AccuracyFit, fit_accuracy
@@ -99,13 +101,14 @@ class GroupFit:
     note: str                           # how the rows were condensed, or ""
     approaches: Approaches
     answers: Answers
+    choices: ChoiceLaws | None          # best settings against N, D and C; None where none was varied, or refused
     pooled: tuple[Doubt, ...]           # of kinds of run that nobody told apart
     refused: Mapping[str, str]          # name of an analysis -> why
 
     @property
     def doubts(self) -> tuple[Doubt, ...]:
         of, answers = self.approaches, self.answers
-        fits = (of.envelope, of.isoflop, of.law, of.agreement, answers.accuracy, *answers.optima)
+        fits = (of.envelope, of.isoflop, of.law, of.agreement, answers.accuracy, self.choices, *answers.optima)
         return tuple(dict.fromkeys([*(d for fit in fits if fit is not None for d in fit.warnings),
                                     *self.pooled, *sensitivity.doubts(answers.sensitivity)]))
 
@@ -119,6 +122,7 @@ class Study:
     groups: tuple[GroupFit, ...]
     differences: tuple[Difference, ...]
     learning_rate: LearningRateFit | None
+    trial_choices: ChoiceLaws | None    # best settings by the trials of tuning
     refused: Mapping[str, str]          # analyses across groups
 
     @property
@@ -142,7 +146,9 @@ def study(table: Table, request: Request, *, trials: Table | None = None,
     rates = None
     if table.ours:
         rates = _attempt("learning rate", refused, lambda: _learning_rate(table, trials, request))
-    return Study(table, request, groups, differences, rates, refused)
+    tried = trials and _attempt("best settings of tuning", refused, lambda: choice_laws(
+        trials.groups[0].runs, trials.description, level=request.level))
+    return Study(table, request, groups, differences, rates, tried, refused)
 
 
 def _attempt(name: str, refused: dict[str, str], compute: Callable):
@@ -174,7 +180,8 @@ def _fit_group(group: Group, table: Table, request: Request, tell: Callable[[str
     tell(name + "accuracy, claims, profiles, sensitivity")
     answers = _answers(few, seen, law, cost_of(table), request, refused)
     pooled = pooled_doubts(law.quoted.residuals, runs.tags) if law and not few.note else ()
-    return GroupFit(group, seen, few.note, approaches, answers, pooled, refused)
+    choices = _attempt("best settings", refused, lambda: choice_laws(seen, table.description, law=law, level=request.level))
+    return GroupFit(group, seen, few.note, approaches, answers, choices, pooled, refused)
 
 
 def fit_laws(few: Condensed, cost, request: Request, refused: dict[str, str]) -> LawChoice | None:

@@ -9,6 +9,7 @@ analysis.approaches.laws has it. All of it is stacked over R surfaces that the r
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
 from analysis.approaches.cost import CostLaw
 from analysis.approaches.laws.additive import ADDITIVE
@@ -18,6 +19,7 @@ from analysis.design.target import Target
 from analysis.estimates.intervals import distinct
 
 STEP = 1e-4     # of t, relative to its spread: central differences
+CHANCE = 0.05   # of the F test of lack of fit
 RIDGE = 1e-9    # of the information's diagonal: a draw at a bound has none about what it is bound by
 
 
@@ -27,15 +29,20 @@ class Noise:
 
     shared: float   # tau: standard deviation of a cell's own departure
     each: float     # sigma: of one run about its cell
+    misfit: bool    # repeats show that cells depart from the law by more than chance
 
     def weight(self, runs, outside=0.0):
         """Information of a cell with so many runs, 0 where it has none, so many steps outside the table.
 
-        A law that misses cells inside the table by tau is taken to miss those outside by tau more at each step: nobody has
-        seen it hold there. Where tau is nil the law is believed.
+        A law that is seen to miss cells inside the table by tau is taken to miss those outside by tau more at each step: nobody
+        has seen it hold there. Where nothing speaks against the law it is believed.
         """
         runs = np.asarray(runs, float)
-        return np.where(runs > 0, 1 / (np.square(self.shared * (1 + np.asarray(outside))) + self.each**2 / np.maximum(runs, 1)), 0.0)
+        return np.where(runs > 0, 1 / (np.square(self.shared * self.growth(outside)) + self.each**2 / np.maximum(runs, 1)), 0.0)
+
+    def growth(self, outside):
+        """Of tau, so many steps outside the table."""
+        return 1 + np.asarray(outside, float) * self.misfit
 
 
 def noise_of(residuals, N, D, *, parameters: int) -> Noise:
@@ -48,11 +55,12 @@ def noise_of(residuals, N, D, *, parameters: int) -> Noise:
     between = float((count * mean**2).sum() / left)
     floor = 1e-12
     if free < 1:
-        return Noise(max(np.sqrt(between), floor), 0.0)
+        return Noise(max(float(np.sqrt(between)), floor), 0.0, False)
     each = float(np.square(residuals - mean[member]).sum() / free)
     # a cell's mean square holds n tau^2 + sigma^2 (Searle 1971, section 11.2)
     typical = (count.sum() - (count**2).sum() / count.sum()) / max(len(count) - 1, 1)
-    return Noise(float(np.sqrt(max((between - each) / typical, 0.0))), max(np.sqrt(each), floor))
+    strays = bool(special.fdtrc(left, free, between / max(each, 1e-300)) < CHANCE)
+    return Noise(float(np.sqrt(max((between - each) / typical, 0.0))), max(float(np.sqrt(each)), floor), strays)
 
 
 def jacobian(points, theta: np.ndarray, N, D) -> np.ndarray:

@@ -211,18 +211,24 @@ def simulated_widths(table: Table, group: Group, law: LawChoice, offered: Offere
 
 
 def simulated_runs(law: LawChoice, N, D, outside, *, rng) -> np.ndarray:
-    """Losses (n,) at N, D by a law that speaks, one draw of its bootstrap, and residuals of the table: of a cell, and of a run in it."""
+    """Losses (n,) at N, D by a law that speaks and one draw of its bootstrap, with departures of cells and of runs as the table has them:
+    its own residuals, scaled to the two standard deviations of `noise_of`."""
     fits = _spoken(law)
     fit = fits[rng.integers(len(fits))]
     surface = fit.draws[rng.integers(len(fit.draws))]
+    noise = noise_of(fit.residuals, fit.N, fit.D, parameters=fit.parameters)
     member = distinct(fit.N, fit.D)
-    mean = (np.bincount(member, fit.residuals) / np.bincount(member))
-    within = fit.residuals - mean[member]
-    count = np.bincount(member)[member]
-    within = (within * np.sqrt(count / np.maximum(count - 1, 1)))[count > 1]   # a mean takes a degree of freedom with it
+    mean = np.bincount(member, fit.residuals) / np.bincount(member)
+    within = (fit.residuals - mean[member])[np.bincount(member)[member] > 1]
     cell = distinct(N, D)
-    noise = rng.choice(mean, cell.max() + 1)[cell] * (1 + outside) + (rng.choice(within, len(cell)) if len(within) else 0.0)
-    return Surface(*surface).loss(N, D) * np.exp(noise)
+    departure = _like(mean, noise.shared, cell.max() + 1, rng)[cell] * noise.growth(outside) + _like(within, noise.each, len(cell), rng)
+    return Surface(*surface).loss(N, D) * np.exp(departure)
+
+
+def _like(residuals, sd: float, count: int, rng) -> np.ndarray:
+    """Draws (count,) of the residuals, scaled to that standard deviation."""
+    size = np.sqrt(np.mean(np.square(residuals))) if len(residuals) else 0.0
+    return rng.choice(residuals, count) * (sd / size) if size > 0 and sd > 0 else np.zeros(count)
 
 
 def joined(runs: Runs, N, D, C, L) -> Runs:

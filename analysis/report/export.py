@@ -10,6 +10,7 @@ from analysis.approaches.envelope import EnvelopeFit
 from analysis.approaches.frontier import OptimumEstimate
 from analysis.approaches.isoflop import IsoflopFit
 from analysis.approaches.parametric import ParametricFit
+from analysis.choices.laws import ChoiceLaws
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.refusal import Doubt
 from analysis.fitted import GroupFit, Study
@@ -46,6 +47,7 @@ def study_document(study: Study) -> dict:
         "groups": [_group(g, study.request.budgets) for g in study.groups],
         "differences": [_difference(d) for d in study.differences],
         "learning_rate": _or_refusal(study.learning_rate, _learning_rate, study.refused, "learning rate"),
+        "choices": _or_refusal(study.trial_choices, _choices, study.refused, "best settings of tuning"),
         "refused": dict(study.refused),
         "warnings": [_doubt(d, None) for d in table.doubts] + [
             _doubt(d, g.group.key) for g in study.groups for d in g.doubts] + [
@@ -100,6 +102,7 @@ def _group(g: GroupFit, budgets: tuple[float, ...]) -> dict:
             for s in (g.approaches.law.scores if g.approaches.law else ())],
         "predictions": [_prediction(C, g.answers.optimum(C), g.approaches.isoflop) for C in budgets
                         if g.answers.optima or g.approaches.isoflop],
+        "choices": _or_refusal(g.choices, _choices, g.refused, "best settings"),
         "kept": kept_document(g.approaches.law, g.approaches.isoflop and g.approaches.isoflop.path),
         "refused": dict(g.refused),
     }
@@ -192,6 +195,14 @@ def _prediction(C: float, o: OptimumEstimate | None, isoflop: IsoflopFit | None)
         "params": _estimate(o.N), "samples": _estimate(o.D), "loss": _estimate(o.L), "inside": bool(o.inside)}
     by_minima = None if isoflop is None else {"params": _estimate(isoflop.params(C)), "samples": _estimate(isoflop.samples(C))}
     return {"flops": C, **by_surface, "approach2": by_minima}
+
+
+def _choices(fit: ChoiceLaws) -> dict:
+    return {"N": fit.N, "D": fit.D, "runs": fit.runs, "left_out": fit.left_out, "cells": fit.cells, "scatter": fit.scatter,
+            "base": "cubic in log N and log D" if fit.smooth else "a level for each (N, D)",
+            "laws": [{"choice": law.name, **{name: e and _estimate(e) for name, e in (
+                ("N_exponent", law.of_N), ("D_exponent", law.of_D), ("C_exponent", law.of_C), ("best", law.middle))},
+                "curvature": law.curvature, "bracketed": law.bracketed} for law in fit.laws]}
 
 
 def _learning_rate(fit: LearningRateFit) -> dict:

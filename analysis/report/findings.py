@@ -2,6 +2,7 @@
 
 import math
 
+from analysis.choices.laws import ChoiceLaw
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.words import p_text, shown
 from analysis.fitted import GroupFit, Study
@@ -36,7 +37,14 @@ def headlines(study: Study) -> tuple[str, ...]:
         rule = "" if fit.rule is None else (f"; the rule says {fit.rule:g}, which "
                                             f"{'lies inside' if fit.rule in fit.exponent else 'lies outside'}")
         said.append(f"The tuned {tuned} goes as {fit.against}^{shown(fit.exponent)}{rule}.")
+    said += [_choice_finding(g.group.label, law) for g in study.groups for law in (g.choices.laws if g.choices else ())]
     return tuple(said)
+
+
+def _choice_finding(label: str, law: ChoiceLaw) -> str:
+    powers = " ".join(f"{of}^{shown(e)}" for of, e in (("N", law.of_N), ("D", law.of_D)) if e is not None)
+    along = f", along the frontier as C^{shown(law.of_C)}" if law.of_C is not None else ""
+    return f"{label + ': the' if label else 'The'} best {law.name} goes as {powers}{along}."
 
 
 def _range_finding(study: Study) -> str:

@@ -4,10 +4,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from analysis.choices.laws import ChoiceLaws
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.words import number, p_text, shown
 from analysis.fitted import GroupFit, Study
 from analysis.questions.claims import RIVAL
+from analysis.questions.law_choice import LawChoice
 from analysis.questions.sensitivity import Row
 
 
@@ -30,7 +32,7 @@ class Lines:
 
 def tables(study: Study) -> tuple[Lines, ...]:
     """Every table that has rows, in the order of the story."""
-    made = (exponents(study), predictions(study), claims(study), differences(study), accuracy(study),
+    made = (exponents(study), predictions(study), choices(study), claims(study), differences(study), accuracy(study),
             nested(study), local(study), minima(study), curves(study), alternatives(study), sensitivity(study))
     return tuple(t for t in made if t.rows)
 
@@ -52,6 +54,11 @@ LAWS_NOTE = (
     "Kaplan's joint law: ((Nc/N)^(alpha_N/alpha_D) + Dc/D)^alpha_D (Kaplan et al. 2020, equation 1.5). Broken in D: the slope in D "
     "changes once (Caballero et al. 2023, equation 1). Saturating: (L - E)/(Lmax - L)^c is the reducible part (Alabdulmohsin et al. "
     "2022, M4). The scatter counts as a parameter. Held out: fitted to the cheaper runs, asked for the next dearer ones.")
+
+
+CHOICES_NOTE = (
+    "The choice that makes the loss lowest, as a product of powers of N and D, fitted with the curvature of log loss about it to all runs "
+    "at once; along the frontier it goes as a power of C.")
 
 
 def _names(groups: Sequence[GroupFit]) -> tuple[str, ...]:
@@ -191,6 +198,19 @@ def curves(study: Study) -> Lines:
 
 def _big(e: Estimate) -> str:
     return f"{e.value:.3g} [{e.low:.3g}, {e.high:.3g}]"
+
+
+def choices(study: Study) -> Lines:
+    """Laws of the best settings, and what they are at the budgets that were asked for."""
+    def rows(name: str, found: ChoiceLaws | None, law: LawChoice | None) -> Iterator[tuple[str, ...]]:
+        for one in found.laws if found else ():
+            at = [f"{C:.3g} FLOPs: {_big(found.at(one.name, law.optimum(C), law.cost))}" for C in study.request.budgets] if law else []
+            yield (name, one.name, *(shown(e) for e in (one.of_N, one.of_D, one.of_C)), _big(one.middle),
+                   f"{found.N:.3g}, {found.D:.3g}", "; ".join(at) or "-")
+
+    made = [row for g in study.groups for row in rows(g.group.label or "all runs", g.choices, g.approaches.law)]
+    made += rows("tuning", study.trial_choices, None)
+    return Lines("Best settings", ("of", "choice", "N^", "D^", "C^", "best", "at N, D", "at the best N, D of"), tuple(made), CHOICES_NOTE)
 
 
 def claims(study: Study) -> Lines:

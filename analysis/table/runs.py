@@ -15,7 +15,7 @@ from analysis.table.groups import MAX_GROUPS, Split, split
 from analysis.table.parts import Rows, rows_of, stacked
 from analysis.table.pooled import FILES, may_group
 from analysis.table.roles import FINGERPRINT, Description, common_description
-from analysis.table.settings import best_of_cells, may_be_settings, setting_doubts, settings
+from analysis.table.settings import NAMED, best_of_cells, may_be_settings, setting_doubts, settings
 from analysis.table.units import unit_doubts
 from analysis.table.values import Labels, values_as_labels
 
@@ -35,7 +35,7 @@ class Runs:
     cell: np.ndarray              # (n,) int, index of the distinct (N, D)
     budget: np.ndarray | None     # (n,) float64, the isoFLOP budget that a row belongs to
     unique: np.ndarray | None = None   # (n,) float64, different examples among the D; None where the table doesn't say
-    extra: Mapping[str, np.ndarray] = field(default_factory=dict)  # axes and choices of our own tables
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)  # axes and choices of our own tables, a stranger's settings
     tags: Mapping[str, np.ndarray] = field(default_factory=dict)   # (n,) codes of columns that may name kinds of run
 
     def __len__(self) -> int:
@@ -204,11 +204,20 @@ def _names(sources: Sequence[str]) -> str:
 def _runs(rows: Rows) -> Runs:
     get = rows.values
     seed = rows.seed.code if rows.seed is not None else np.zeros(rows.read, np.int64)
-    extra = dict(rows.extra)
+    extra = {**{name: _numbers(tag) for name, tag in rows.others.items() if NAMED.search(name) and _all_numbers(tag)}, **rows.extra}
     if "lr_rule" in rows.labels:
         extra["lr_rule"] = np.array([*rows.labels["lr_rule"].values, ""], object)[rows.labels["lr_rule"].code]
     return Runs(get["N"], get["D"], get["C"], get["L"], get.get("accuracy"), seed,
                 np.zeros(rows.read, np.int64), get.get("budget"), get.get("unique"), extra)
+
+
+def _all_numbers(tag: Labels) -> bool:
+    return len(tag.values) > 1 and all(isinstance(value, float) for value in tag.values)
+
+
+def _numbers(tag: Labels) -> np.ndarray:
+    """(n,), NaN where missing."""
+    return np.array([*tag.values, np.nan])[tag.code]
 
 
 def _groups(runs: Runs, tags: dict[str, Labels], *, explicit: bool) -> tuple[Group, ...]:
