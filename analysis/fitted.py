@@ -146,8 +146,7 @@ def study(table: Table, request: Request, *, trials: Table | None = None,
     rates = None
     if table.ours:
         rates = _attempt("learning rate", refused, lambda: _learning_rate(table, trials, request))
-    tried = trials and _attempt("best settings of tuning", refused, lambda: choice_laws(
-        trials.groups[0].runs, trials.description, level=request.level))
+    tried = trials and _attempt("best settings of tuning", refused, lambda: choice_laws(trials.groups[0].runs, trials.description))
     return Study(table, request, groups, differences, rates, tried, refused)
 
 

@@ -14,12 +14,12 @@ from scipy import special
 
 from analysis.choices.bowl import Bowl, Shape, Trials, fit_bowl, shape_of
 from analysis.estimates.estimate import Estimate
-from analysis.estimates.refusal import Doubt, Refusal, TooFewPoints
+from analysis.estimates.refusal import Doubt, NotIdentified, Refusal, TooFewPoints
 
 MOST_BLOCKS = 60     # of the jackknife
 DECADE = np.log(10)  # a run farther than this from the best setting, either way, sees a cliff rather than a bowl
 STEPS = 2.0          # or than so many steps between tried values, where they lie far apart
-OUTSIDE = 0.5        # of a cell's values: the best setting lies beyond them
+FEWEST, MOST = 0.25, 0.75   # share of cells that tried values on both sides of the best: below the first refused, below the second doubted
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +99,9 @@ def fit_choices(N, D, L, choices: Mapping[str, np.ndarray], *, apart: Sequence[n
     shape = shape_of(trials)
     reach = np.array([_reach(trials, h) for h in range(z.shape[1])])
     bowl = fit_bowl(trials, shape, reach)
+    for h, name in enumerate(choices):
+        if (held := _bracketed(h, bowl, trials)) < FEWEST:
+            raise NotIdentified(f"the best {name} lies outside the values tried in {1 - held:.0%} of the cells")
     cells = _groups(trials, bowl, shape)
     left = _left_out(trials, bowl, shape, reach, cells)
     count = int(cells.max()) + 1
@@ -200,7 +203,7 @@ def _bracketed(h: int, bowl: Bowl, trials: Trials) -> float:
 
 def _doubts(laws: Sequence[ChoiceLaw], shape: Shape) -> tuple[Doubt, ...]:
     doubts = [Doubt(f"{law.name}_not_bracketed", f"in {1 - law.bracketed:.0%} of the cells the best {law.name} lies outside the values tried")
-              for law in laws if law.bracketed < 1 - OUTSIDE / 2]
+              for law in laws if law.bracketed < MOST]
     if shape.smooth:
         doubts.append(Doubt("settings_on_a_surface", "few runs share their (N, D): the best settings are told from runs about a smooth surface of the "
                             "loss, not from runs side by side"))
