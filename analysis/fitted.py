@@ -25,6 +25,7 @@ from analysis.questions.lack_of_fit import lack_of_fit
 from analysis.questions.law_choice import ADDITIVE, LawChoice, choose_law
 from analysis.questions.learning_rate import LearningRateFit, best_rates, fit_learning_rate, rates_of_study
 from analysis.questions.nested import nested_tests
+from analysis.questions.repeated_data import RepeatedFit, repeated_data
 from analysis.questions.sensitivity import Row
 from analysis.table.condense import Condensed, condense
 from analysis.table.pooled import pooled_doubts
@@ -102,13 +103,14 @@ class GroupFit:
     approaches: Approaches
     answers: Answers
     choices: ChoiceLaws | None          # best settings against N, D and C; None where none was varied, or refused
+    repeated: RepeatedFit | None        # what data seen again are worth; None where none were, or refused
     pooled: tuple[Doubt, ...]           # of kinds of run that nobody told apart
     refused: Mapping[str, str]          # name of an analysis -> why
 
     @property
     def doubts(self) -> tuple[Doubt, ...]:
         of, answers = self.approaches, self.answers
-        fits = (of.envelope, of.isoflop, of.law, of.agreement, answers.accuracy, self.choices, *answers.optima)
+        fits = (of.envelope, of.isoflop, of.law, of.agreement, answers.accuracy, self.choices, self.repeated, *answers.optima)
         return tuple(dict.fromkeys([*(d for fit in fits if fit is not None for d in fit.warnings),
                                     *self.pooled, *sensitivity.doubts(answers.sensitivity)]))
 
@@ -126,8 +128,7 @@ class Study:
     refused: Mapping[str, str]          # analyses across groups
 
     @property
-    def estimated(self) -> bool:
-        """Whether any approach gave an exponent for any group."""
+    def estimated(self) -> bool:   # whether any approach gave an exponent for any group
         return any(fit is not None for g in self.groups for fit in (g.approaches.envelope, g.approaches.isoflop, g.approaches.law))
 
 
@@ -180,7 +181,8 @@ def _fit_group(group: Group, table: Table, request: Request, tell: Callable[[str
     answers = _answers(few, seen, law, cost_of(table), request, refused)
     pooled = pooled_doubts(law.quoted.residuals, runs.tags) if law and not few.note else ()
     choices = _attempt("best settings", refused, lambda: choice_laws(seen, table.description, law=law, level=request.level))
-    return GroupFit(group, seen, few.note, approaches, answers, choices, pooled, refused)
+    again = _attempt("repeated data", refused, lambda: repeated_data(seen, law, level=request.level, rng=request.rng))
+    return GroupFit(group, seen, few.note, approaches, answers, choices, again, pooled, refused)
 
 
 def fit_laws(few: Condensed, cost, request: Request, refused: dict[str, str]) -> LawChoice | None:
@@ -204,9 +206,7 @@ def fit_laws(few: Condensed, cost, request: Request, refused: dict[str, str]) ->
 
 
 def _misfit(fit: ParametricFit, few: Condensed):
-    if few.note:
-        raise ValueError("repeats were merged")
-    return lack_of_fit(fit.residuals, few.N, few.D, parameters=fit.parameters, cell=few.cell)
+    return lack_of_fit(fit.residuals, few.N, few.D, parameters=fit.parameters, cell=few.cell, merged=bool(few.note))
 
 
 def _approaches(few: Condensed, law: LawChoice | None, request: Request, refused: dict[str, str], tell) -> Approaches:

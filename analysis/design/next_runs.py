@@ -147,7 +147,7 @@ def learning(offered: Offered, law: LawChoice) -> Offered:
     Runs that learn nothing would be left out of the next fit, and a law says nothing of where they begin.
     """
     worst = np.max([fit.surface.loss(offered.N, offered.D) * np.exp(fit.scatter) for fit in _spoken(law)], axis=0)
-    return offered.take((worst <= law.quoted.L.max()) | (offered.there > 0))
+    return offered.take(worst <= law.quoted.L.max())
 
 
 def _spoken(law: LawChoice) -> list[ParametricFit]:

@@ -20,6 +20,7 @@ from analysis.questions.differences import Difference
 from analysis.questions.lack_of_fit import LackOfFit
 from analysis.questions.law_choice import LawChoice
 from analysis.questions.learning_rate import LearningRateFit
+from analysis.questions.repeated_data import RepeatedFit
 from analysis.questions.sensitivity import Row
 from analysis.report.keeping import kept_document
 
@@ -103,6 +104,7 @@ def _group(g: GroupFit, budgets: tuple[float, ...]) -> dict:
         "predictions": [_prediction(C, g.answers.optimum(C), g.approaches.isoflop) for C in budgets
                         if g.answers.optima or g.approaches.isoflop],
         "choices": _or_refusal(g.choices, _choices, g.refused, "best settings"),
+        "repeated_data": _or_refusal(g.repeated, _repeated, g.refused, "repeated data"),
         "kept": kept_document(g.approaches.law, g.approaches.isoflop and g.approaches.isoflop.path),
         "refused": dict(g.refused),
     }
@@ -195,6 +197,12 @@ def _prediction(C: float, o: OptimumEstimate | None, isoflop: IsoflopFit | None)
         "params": _estimate(o.N), "samples": _estimate(o.D), "loss": _estimate(o.L), "inside": bool(o.inside)}
     by_minima = None if isoflop is None else {"params": _estimate(isoflop.params(C)), "samples": _estimate(isoflop.samples(C))}
     return {"flops": C, **by_surface, "approach2": by_minima}
+
+
+def _repeated(fit: RepeatedFit) -> dict:
+    return {name: _estimate(e) for name, e in fit.estimates.items()} | {
+        "half_worth_epochs": _estimate(fit.half), "scatter": fit.scatter, "scatter_if_fresh": fit.fresh_scatter, "n": fit.n,
+        "repeated": fit.repeated, "most_epochs": fit.most}
 
 
 def _choices(fit: ChoiceLaws) -> dict:

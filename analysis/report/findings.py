@@ -9,6 +9,7 @@ from analysis.fitted import GroupFit, Study
 from analysis.questions.claims import Verdict
 from analysis.questions.differences import Difference
 from analysis.questions.law_choice import ADDITIVE, EITHER, GENERALISED, LawChoice
+from analysis.questions.repeated_data import RepeatedFit
 
 NAMES = {"a": "the exponent a of the best model size", "b": "the exponent b of the best amount of data",
          "alpha": "alpha, the loss exponent of N,", "beta": "beta, the loss exponent of D,",
@@ -38,7 +39,14 @@ def headlines(study: Study) -> tuple[str, ...]:
                                             f"{'lies inside' if fit.rule in fit.exponent else 'lies outside'}")
         said.append(f"The tuned {tuned} goes as {fit.against}^{shown(fit.exponent)}{rule}.")
     said += [_choice_finding(g.group.label, law) for g in study.groups for law in (g.choices.laws if g.choices else ())]
+    said += [_repeated_finding(g.group.label, g.repeated) for g in study.groups if g.repeated]
     return tuple(said)
+
+
+def _repeated_finding(label: str, fit: RepeatedFit) -> str:
+    return (f"{label + ': data' if label else 'Data'} seen again: R_D* = {shown(fit.estimates['R_D'])}, so that after {shown(fit.half)} epochs one "
+            f"more example of the old is worth half a fresh one (the data-constrained law of Muennighoff et al., {fit.repeated:,} of {fit.n:,} runs "
+            f"repeat their data; rms of log loss {fit.scatter:.1%}, {fit.fresh_scatter:.1%} if all were taken for fresh).")
 
 
 def _choice_finding(label: str, law: ChoiceLaw) -> str:
