@@ -14,17 +14,15 @@ from analysis.approaches.parametric import ParametricFit, fit_generalised, fit_p
 from analysis.approaches.profile import Profile
 from analysis.choices.laws import ChoiceLaws
 from analysis.choices.selection import choice_laws
-from analysis.estimates.refusal import Doubt
+from analysis.estimates.refusal import Doubt, attempt
 from analysis.questions import sensitivity
 from analysis.questions.accuracy import AccuracyFit, fit_accuracy
 from analysis.questions.agreement import Agreement, agreement
-from analysis.questions.alternatives import compare_laws
+from analysis.questions.both_laws import fit_both
 from analysis.questions.claims import Verdict, judge
 from analysis.questions.differences import Difference, compare_groups
-from analysis.questions.lack_of_fit import lack_of_fit
-from analysis.questions.law_choice import ADDITIVE, LawChoice, choose_law
+from analysis.questions.law_choice import ADDITIVE, LawChoice
 from analysis.questions.learning_rate import LearningRateFit, best_rates, fit_learning_rate, rates_of_study
-from analysis.questions.nested import nested_tests
 from analysis.questions.repeated_data import RepeatedFit, repeated_data
 from analysis.questions.sensitivity import Row
 from analysis.table.condense import Condensed, condense
@@ -128,7 +126,8 @@ class Study:
     refused: Mapping[str, str]          # analyses across groups
 
     @property
-    def estimated(self) -> bool:   # whether any approach gave an exponent for any group
+    def estimated(self) -> bool:
+        """Whether any approach gave an exponent for any group."""
         return any(fit is not None for g in self.groups for fit in (g.approaches.envelope, g.approaches.isoflop, g.approaches.law))
 
 
@@ -143,21 +142,12 @@ def study(table: Table, request: Request, *, trials: Table | None = None,
     differences = ()
     if len(groups) > 1:
         tell("differences between groups")
-        differences = _attempt("differences", refused, lambda: _differences(table, groups, request)) or ()
+        differences = attempt("differences", refused, lambda: _differences(table, groups, request)) or ()
     rates = None
     if table.ours:
-        rates = _attempt("learning rate", refused, lambda: _learning_rate(table, trials, request))
-    tried = trials and _attempt("best settings of tuning", refused, lambda: choice_laws(trials.groups[0].runs, trials.description))
+        rates = attempt("learning rate", refused, lambda: _learning_rate(table, trials, request))
+    tried = trials and attempt("best settings of tuning", refused, lambda: choice_laws(trials.groups[0].runs, trials.description))
     return Study(table, request, groups, differences, rates, tried, refused)
-
-
-def _attempt(name: str, refused: dict[str, str], compute: Callable):
-    """The result, or None with the reason noted: what can't be estimated never stops the rest."""
-    try:
-        return compute()
-    except (ValueError, ArithmeticError, np.linalg.LinAlgError) as why:
-        refused[name] = str(why) or type(why).__name__
-        return None
 
 
 def _with_intervals(fit):
@@ -175,38 +165,14 @@ def _fit_group(group: Group, table: Table, request: Request, tell: Callable[[str
                    seed=_seeds(table, runs))
     seen = _sample(runs, request.rng)
     tell(name + "approach 3")
-    law = fit_laws(few, cost_of(table), request, refused)
+    law = fit_both(few, _cost(table), refused, cluster=request.cluster, level=request.level, resamples=request.resamples, rng=request.rng)
     approaches = _approaches(few, law, request, refused, lambda step: tell(name + step))
     tell(name + "accuracy, claims, profiles, sensitivity")
-    answers = _answers(few, seen, law, cost_of(table), request, refused)
+    answers = _answers(few, seen, law, _cost(table), request, refused)
     pooled = pooled_doubts(law.quoted.residuals, runs.tags) if law and not few.note else ()
-    choices = _attempt("best settings", refused, lambda: choice_laws(seen, table.description, law=law, level=request.level))
-    again = _attempt("repeated data", refused, lambda: repeated_data(seen, law, level=request.level, rng=request.rng))
+    choices = attempt("best settings", refused, lambda: choice_laws(seen, table.description, law=law, level=request.level))
+    again = attempt("repeated data", refused, lambda: repeated_data(seen, law, level=request.level, rng=request.rng))
     return GroupFit(group, seen, few.note, approaches, answers, choices, again, pooled, refused)
-
-
-def fit_laws(few: Condensed, cost, request: Request, refused: dict[str, str]) -> LawChoice | None:
-    """Both laws, the tests between them, and which speaks."""
-    chosen = {} if request.cluster is None else {"cluster": request.cluster}
-    drawn = dict(C=few.C, cost=cost, weight=few.weight, cell=few.cell, seed=few.seed, level=request.level, rng=request.rng,
-                 resamples=request.resamples, **chosen)
-    additive = _attempt("approach3", refused, lambda: fit_parametric(few.N, few.D, few.L, **drawn))
-    generalised = _attempt("generalised law", refused, lambda: fit_generalised(few.N, few.D, few.L, **drawn))
-    if additive is None and generalised is None:
-        return None
-    plain = generalised and _attempt("additive law by the same objective", {}, lambda: fit_parametric(
-        few.N, few.D, few.L, objective=generalised.point.objective, **drawn))
-    tests = () if generalised is None else _attempt("nested laws", refused, lambda: nested_tests(generalised)) or ()
-    scores = _attempt("alternatives", refused, lambda: compare_laws(
-        few.N, few.D, few.L, C=few.C, cost=(additive or generalised).cost, weight=few.weight, cell=few.cell, rng=request.rng)) or ()
-    misfits = tuple(_attempt("lack of fit", refused, lambda fit=fit: _misfit(fit, few)) if fit else None
-                    for fit in (additive, generalised))
-    return choose_law(additive, generalised, plain=plain, tests=tests, scores=scores, misfits=misfits,
-                      untested=refused.get("generalised law", ""))
-
-
-def _misfit(fit: ParametricFit, few: Condensed):
-    return lack_of_fit(fit.residuals, few.N, few.D, parameters=fit.parameters, cell=few.cell, merged=bool(few.note))
 
 
 def _approaches(few: Condensed, law: LawChoice | None, request: Request, refused: dict[str, str], tell) -> Approaches:
@@ -219,25 +185,25 @@ def _approaches(few: Condensed, law: LawChoice | None, request: Request, refused
                             resamples=resamples)
 
     tell("approach 2")
-    isoflop = _attempt("approach2", refused, lambda: _with_intervals(second(few.L, request.resamples)))
-    curves = {} if isoflop is None else {kind: fit for kind, choice in CURVES.items() if (fit := _attempt(
+    isoflop = attempt("approach2", refused, lambda: _with_intervals(second(few.L, request.resamples)))
+    curves = {} if isoflop is None else {kind: fit for kind, choice in CURVES.items() if (fit := attempt(
         f"approach 2, {kind}", {}, lambda choice=choice: _with_intervals(
             second(few.L, min(CURVE_RESAMPLES, request.resamples), **choice))))}
     tell("approach 1")
-    envelope = _attempt("approach1", refused, lambda: _with_intervals(first(few.L, request.resamples)))
+    envelope = attempt("approach1", refused, lambda: _with_intervals(first(few.L, request.resamples)))
     tell("bias of approaches 1 and 2 under the law")
     calibrations = {} if law is None else {name: found for name, fit, approach in (
-        ("approach 1", envelope, first), ("approach 2", isoflop, second)) if fit and (found := _attempt(
+        ("approach 1", envelope, first), ("approach 2", isoflop, second)) if fit and (found := attempt(
             f"bias of {name}", refused, lambda fit=fit, approach=approach: calibrated(
                 fit.a, approach, law.quoted, rng=request.rng)))}
     return Approaches(envelope, isoflop, curves, law, calibrations,
-                      _attempt("agreement", refused, lambda: agreement(envelope, isoflop, law, calibrations=calibrations)))
+                      attempt("agreement", refused, lambda: agreement(envelope, isoflop, law, calibrations=calibrations)))
 
 
 def _answers(few: Condensed, seen: Runs, law: LawChoice | None, cost, request: Request, refused: dict[str, str]) -> Answers:
     accuracy = None
     if seen.accuracy is not None:
-        accuracy = _attempt("accuracy", refused, lambda: fit_accuracy(
+        accuracy = attempt("accuracy", refused, lambda: fit_accuracy(
             seen.N, seen.D, seen.L, seen.C, seen.accuracy, cell=seen.cell, level=request.level,
             fit_law=_fitter(law), resamples=request.resamples, rng=request.rng))
     if law is None:
@@ -245,13 +211,13 @@ def _answers(few: Condensed, seen: Runs, law: LawChoice | None, cost, request: R
     fit = law.quoted
     return Answers(
         accuracy,
-        tuple(p for q in PROFILED if q in fit.names and (p := _attempt(f"profile of {q}", refused, lambda q=q: fit.profile(q)))),
-        _attempt("claims", refused, lambda: judge(fit, beside=law.other)) or (),
-        _attempt("sensitivity", refused, lambda: sensitivity.sensitivity(
+        tuple(p for q in PROFILED if q in fit.names and (p := attempt(f"profile of {q}", refused, lambda q=q: fit.profile(q)))),
+        attempt("claims", refused, lambda: judge(fit, beside=law.other)) or (),
+        attempt("sensitivity", refused, lambda: sensitivity.sensitivity(
             few.N, few.D, few.L, C=few.C, cost=cost, fit=fit, weight=few.weight)) or (),
-        tuple(o for C in request.budgets if (o := _attempt(
+        tuple(o for C in request.budgets if (o := attempt(
             f"prediction at {C:.3g} FLOPs", refused, lambda C=C: law.optimum(C)))),
-        _attempt("local exponents", refused, lambda: local_exponents(fit)) or ())
+        attempt("local exponents", refused, lambda: local_exponents(fit)) or ())
 
 
 def _fitter(law: LawChoice | None) -> Callable:
@@ -259,7 +225,7 @@ def _fitter(law: LawChoice | None) -> Callable:
     return fit_parametric if law is None or law.speaks == ADDITIVE else fit_generalised
 
 
-def cost_of(table: Table):
+def _cost(table: Table):
     """The cost law where the table's C is one: 6 N D by our own doing needs no estimate."""
     return LANGUAGE if any(d.code.startswith("derived_") for d in table.doubts) else None
 

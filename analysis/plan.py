@@ -43,7 +43,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--out", type=Path, default=Path("plan.csv"), metavar="FILE", help="where the cells go (default plan.csv)")
     add("--runs", type=count, default=100, metavar="N", help="at most (default 100)")
     add("--within", nargs="+", default=[], metavar="AXIS=LOW:HIGH", help="values that new cells may have")
-    add("--outcomes", type=count, default=12, metavar="M", help="simulated, for the width to expect (default 12; 0: by the information alone)")
+    add("--outcomes", type=count, default=12, metavar="M", help="simulated, for the width to expect (12; 0: by the information alone)")
     add("--group", metavar="LABEL", help="of several groups, the one so labelled, as in 'dropout 0' (default: the first)")
     add("--by", action="append", metavar="COL", help="as for analysis/fit.py")
     add("--resamples", type=count, default=1000, metavar="R", help="of the bootstrap behind the interval now (1000)")
@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     progress.close()
     if group.label:
         print(group.label)
-    task = (table.description.task or "TASK").replace(":", ".py:", 1) if ":" in table.description.task else table.description.task or "TASK"
+    task = (table.description.task or "TASK").replace(":", ".py:", 1)   # a function is known by its file's name
     print(plan_text(plan, command=f"python sweeps/grid.py {task} --cells {args.out} --out {args.file}"))
     return 0
 

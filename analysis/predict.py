@@ -35,7 +35,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     if len(args.samples) == 1:
         args.samples *= max(len(args.params), 1)
     if len(args.params) != len(args.samples):
-        parser.error(f"{len(args.params)} sizes and {len(args.samples)} amounts of data: give one --samples for each of --params, or one for all")
+        parser.error(f"{len(args.params)} sizes and {len(args.samples)} amounts of data: give one --samples for each of --params, "
+                     "or one for all")
     if not args.flops and not args.params:
         parser.error("nothing to predict: give --flops C, or --params N and --samples D")
     return args

@@ -28,11 +28,8 @@ class KeptLaw:
     n: int                   # runs fitted
     cells: int               # what was resampled
     label: str               # how
+    cut: float               # share of the draws beyond each end of an interval
     level: float
-
-    @property
-    def parameters(self) -> int:
-        return self.draws.shape[1]
 
     @property
     def cloud(self) -> Surface:
@@ -43,8 +40,7 @@ class KeptLaw:
         return CostLaw(*self.cost_draws.T)
 
     def percentile(self, value: float, draws) -> Estimate:
-        return intervals.percentile(value, draws, label=self.label, count=self.cells, n=self.n, parameters=self.parameters,
-                                    level=self.level)
+        return intervals.percentile(value, draws, label=self.label, count=self.cells, n=self.n, level=self.level, cut=self.cut)
 
     def loss(self, N: float, D: float) -> Estimate:
         """Loss of the law at N, D: its interval is of the law, not of one run's noise."""
@@ -82,4 +78,4 @@ def kept_law(fit) -> KeptLaw:
     """Of a ParametricFit."""
     ends = (np.array([float(v.min()), float(v.max())]) for v in (fit.N, fit.D, fit.C))
     return KeptLaw(fit.surface, CostLaw(fit.cost.k, fit.cost.p, fit.cost.spread), fit.draws, fit.cost_draws, *ends, fit.n, fit.cells,
-                   fit.clusters.label, fit.level)
+                   fit.resampling, float(fit.cut), fit.level)

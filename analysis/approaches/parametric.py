@@ -131,8 +131,18 @@ class ParametricFit:
 
     def percentile(self, value: float, draws) -> Estimate:
         """Percentile interval of anything computed on the draws (R,)."""
-        return intervals.percentile(value, draws, label=self.clusters.label, count=self.cells, n=self.n,
-                                    parameters=self.parameters, level=self.level)
+        return intervals.percentile(value, draws, label=self.resampling, count=self.cells, n=self.n, parameters=self.parameters,
+                                    level=self.level, cut=self.cut)
+
+    @property
+    def resampling(self) -> str:
+        """What varies between the tables behind the intervals."""
+        return self.clusters.label
+
+    @property
+    def cut(self) -> float:
+        """Share of the draws beyond each end of a percentile interval."""
+        return intervals.tail(self.level, self.cells, self.parameters)
 
     @cached_property
     def _left_out(self) -> Surface:

@@ -3,9 +3,10 @@
     log L_i = base_i + sum_h [kappa_h d_hi^2 + gamma_h d_hi^3] + sum_{h<l} rho_hl d_hi d_li + e_i,
     d_hi = log h_i - m_h,   m_h = mu_h + nu_h x_i + omega_h y_i,   kappa_h = exp(k_h + s_h x_i + t_h y_i),
 
-x = log N and y = log D less their means, h the choices. The best setting is where all d are 0, whatever the cubic and mixed terms, so that
-h* ~ N^nu D^omega. The base is a free level for each (N, D), where most runs share theirs with others, so that no law of the loss is assumed;
-else a cubic in x and y. Both are linear, and are projected out of prediction and loss alike (Frisch and Waugh 1933).
+x = log N and y = log D less their means, h the choices. The best setting is where all d are 0, whatever the cubic and mixed
+terms, so that h* ~ N^nu D^omega. The base is a free level for each (N, D), where most runs share theirs with others, so that no
+law of the loss is assumed; else a cubic in x and y. Both are linear, and are projected out of prediction and loss alike (Frisch
+and Waugh 1933).
 """
 
 from dataclasses import dataclass, field

@@ -1,8 +1,8 @@
 """Laws of best settings with intervals: h* ~ N^nu D^omega, and along the frontier h* ~ C^(a nu + b omega).
 
-Intervals are the jackknife's over (N, D) cells with Student's t of cells less parameters of the law (Efron and Tibshirani 1993, chapter 11;
-for a linear fit it is the cluster-robust CR3): what a cell's runs share moves their optimum together, and a handful of cells is too few to
-resample.
+Intervals are the jackknife's over (N, D) cells with Student's t of cells less parameters of the law (Efron and Tibshirani 1993,
+chapter 11; for a linear fit it is the cluster-robust CR3): what a cell's runs share moves their optimum together, and a handful
+of cells is too few to resample.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from analysis.estimates.refusal import Doubt, NotIdentified, Refusal, TooFewPoin
 MOST_BLOCKS = 60     # of the jackknife
 DECADE = np.log(10)  # a run farther than this from the best setting, either way, sees a cliff rather than a bowl
 STEPS = 2.0          # or than so many steps between tried values, where they lie far apart
-FEWEST, MOST = 0.25, 0.75   # share of cells that tried values on both sides of the best: below the first refused, below the second doubted
+FEWEST, MOST = 0.25, 0.75   # share of cells with values on both sides of the best: below the first refused, below the second doubted
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +121,8 @@ def _reach(trials: Trials, h: int) -> float:
 
 def _groups(trials: Trials, bowl: Bowl, shape: Shape) -> np.ndarray:
     """Cluster (n,) of each run: its cell, -1 where its cell has no other run that is used."""
-    usable = bowl.used if shape.smooth else bowl.used & (np.bincount(trials.cell[bowl.used], minlength=trials.cell.max() + 1)[trials.cell] > 1)
+    count = np.bincount(trials.cell[bowl.used], minlength=trials.cell.max() + 1)
+    usable = bowl.used if shape.smooth else bowl.used & (count[trials.cell] > 1)
     group = np.full(len(trials.cell), -1)
     group[usable] = np.unique(trials.cell[usable], return_inverse=True)[1]
     return group
@@ -150,7 +151,8 @@ def _jackknife(value: float, left: np.ndarray, freedom: int, n: int, level: floa
     blocks = len(left)
     se = float(np.sqrt((blocks - 1) / blocks * np.square(left - left.mean()).sum()))
     reach = float(special.stdtrit(freedom, (1 + level) / 2)) * se
-    return Estimate(value, value - reach, value + reach, se, f"jackknife by (N, D) cell, Student's t with {freedom} degrees of freedom", n, level)
+    method = f"jackknife by (N, D) cell, Student's t with {freedom} degrees of freedom"
+    return Estimate(value, value - reach, value + reach, se, method, n, level)
 
 
 def _exponential(e: Estimate) -> Estimate:
@@ -181,8 +183,8 @@ def _along(law: object, of_N: Estimate | None, of_D: Estimate | None, estimate) 
     e = estimate(lambda place: a.value * place[..., 1] + (1 - p * a.value) * place[..., 2])
     drift = abs(_value(of_N) - p * _value(of_D)) * np.array([a.value - a.low, a.high - a.value]).max()
     reach = np.hypot(e.high - e.value, drift)
-    return Estimate(e.value, float(e.value - reach), float(e.value + reach), float(np.hypot(e.se, drift / 2)), e.method + ", a's interval added", e.n,
-                    e.level)
+    return Estimate(e.value, float(e.value - reach), float(e.value + reach), float(np.hypot(e.se, drift / 2)),
+                    e.method + ", a's interval added", e.n, e.level)
 
 
 def _both(of_N: Estimate | None, of_D: Estimate | None) -> bool:
@@ -202,9 +204,9 @@ def _bracketed(h: int, bowl: Bowl, trials: Trials) -> float:
 
 
 def _doubts(laws: Sequence[ChoiceLaw], shape: Shape) -> tuple[Doubt, ...]:
-    doubts = [Doubt(f"{law.name}_not_bracketed", f"in {1 - law.bracketed:.0%} of the cells the best {law.name} lies outside the values tried")
-              for law in laws if law.bracketed < MOST]
+    doubts = [Doubt(f"{law.name}_not_bracketed", f"in {1 - law.bracketed:.0%} of the cells the best {law.name} lies outside the values "
+                    "tried") for law in laws if law.bracketed < MOST]
     if shape.smooth:
-        doubts.append(Doubt("settings_on_a_surface", "few runs share their (N, D): the best settings are told from runs about a smooth surface of the "
-                            "loss, not from runs side by side"))
+        doubts.append(Doubt("settings_on_a_surface", "few runs share their (N, D): the best settings are told from runs about a smooth "
+                            "surface of the loss, not from runs side by side"))
     return tuple(doubts)

@@ -29,7 +29,7 @@ class Varied:
 
 
 def varied(runs: Runs, description: Description) -> Varied:
-    """Numbers that were chosen (all that Runs holds beside the axes) and take several values at one (N, D), or many values over the table."""
+    """Numbers that were chosen and take several values at one (N, D), or many over the table: of all that Runs holds beside the axes."""
     axes = description.named("axis")
     named = {name: v for name, v in runs.extra.items() if name not in axes and v.dtype.kind in "fi"}
     apart = tuple(distinct(np.nan_to_num(runs.extra[name], nan=-1.0)) for name in axes

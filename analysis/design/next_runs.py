@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.approaches.cost import LANGUAGE
 from analysis.approaches.parametric import ParametricFit
 from analysis.approaches.surface import Surface
 from analysis.design.exchange import Choice, Setting, choose, expected
@@ -18,7 +19,8 @@ from analysis.design.places import Places
 from analysis.design.target import Target
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.intervals import distinct
-from analysis.fitted import Request, cost_of, fit_laws
+from analysis.fitted import Request
+from analysis.questions.both_laws import fit_both
 from analysis.questions.law_choice import LawChoice
 from analysis.table.condense import condense
 from analysis.table.runs import Group, Runs, Table, cells
@@ -106,7 +108,8 @@ def laws_of(runs: Runs, table: Table, request: Request) -> LawChoice:
     """Raises ValueError where approach 3 is refused."""
     refused: dict[str, str] = {}
     few = condense(runs.N, runs.D, runs.L, runs.C, cell=runs.cell)
-    law = fit_laws(few, cost_of(table), request, refused)
+    law = fit_both(few, LANGUAGE if table.derived else None, refused, cluster=request.cluster, level=request.level,
+                   resamples=request.resamples, rng=request.rng)
     if law is None:
         raise ValueError(f"no law can be fitted to these {len(runs):,} runs ({refused.get('approach3', 'approach 3 was refused')})")
     return law
@@ -201,8 +204,8 @@ def simulated_widths(table: Table, group: Group, law: LawChoice, offered: Offere
     index, widths = np.repeat(np.arange(len(offered.N)), chosen.runs), []
     for k in range(asked.outcomes):
         tell(f"outcome {k + 1} of {asked.outcomes}")
-        new = simulated_runs(law, offered.N[index], offered.D[index], offered.outside[index], rng=np.random.default_rng([asked.request.rng, k]))
-        runs = joined(group.runs, offered.N[index], offered.D[index], offered.C[index], new)
+        N, D, C, outside = (getattr(offered, name)[index] for name in ("N", "D", "C", "outside"))
+        runs = joined(group.runs, N, D, C, simulated_runs(law, N, D, outside, rng=np.random.default_rng([asked.request.rng, k])))
         try:
             widths.append(asked.target.width(asked.target.estimate(laws_of(runs, table, request))))
         except (ValueError, ArithmeticError, np.linalg.LinAlgError):

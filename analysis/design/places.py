@@ -156,7 +156,9 @@ class _Rows:
         known = [name for name in (*description.columns, *group.key) if name in sheet.flat]
         text = {name for name, c in description.columns.items() if c.text}
         columns = {name: _labelled(sheet, name) if name in text else _values(sheet, name) for name in dict.fromkeys(known)}
-        mine = np.all([_equal(columns[name], value) for name, value in group.key.items()] or [np.ones(len(columns[known[0]]), bool)], axis=0)
+        mine = np.ones(len(columns[known[0]]), bool)
+        for name, value in group.key.items():
+            mine &= _equal(columns[name], value)
         letters = {letter: columns[description.lettered(letter)[0]] if description.lettered(letter) else None for letter in "NDCL"}
         mine &= np.all([np.isfinite(v) & (v > 0) for v in letters.values() if v is not None], axis=0)
         N, D = (np.asarray(letters[letter], float) if letters[letter] is not None else None for letter in "ND")

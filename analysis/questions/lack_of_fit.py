@@ -41,14 +41,12 @@ class LackOfFit:
                 f"({self.cells} cells, {self.repeats} degrees of freedom of repeats)")
 
 
-def lack_of_fit(residuals, N, D, *, parameters: int, cell=None, merged: bool = False) -> LackOfFit:
+def lack_of_fit(residuals, N, D, *, parameters: int, cell=None) -> LackOfFit:
     """F test of the residuals of log L (n,): mean square of cells' means about the law over mean square within cells.
 
     Noise may differ between cells: degrees of freedom are Satterthwaite's (1946). Raises TooFewPoints where cells
-    are hardly ever repeated, or repeats were merged.
+    are hardly ever repeated.
     """
-    if merged:
-        raise TooFewPoints("repeats were merged")
     residuals = np.asarray(residuals, float)
     member = distinct(N, D) if cell is None else distinct(cell)
     count = np.bincount(member)

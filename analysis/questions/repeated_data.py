@@ -95,14 +95,16 @@ class RepeatedFit:
         return Estimate(*(1 + v * np.log(2) for v in (e.value, e.low, e.high)), e.se * np.log(2), e.method, e.n, e.level)
 
     def _percentile(self, value: float, draws) -> Estimate:
-        return intervals.percentile(value, draws, label=self.label, count=self.cells, n=self.n, parameters=self.draws.shape[1], level=self.level)
+        return intervals.percentile(value, draws, label=self.label, count=self.cells, n=self.n, parameters=self.draws.shape[1],
+                                    level=self.level)
 
     @property
     def warnings(self) -> tuple[Doubt, ...]:
         e = self.estimates["R_D"]
         if e.high < REACH[1] and e.low > REACH[0]:
             return ()
-        return (Doubt("repeats_not_identified", f"what repeated data are worth is hardly told: R_D* = {e}; most epochs in the table: {self.most:.3g}"),)
+        return (Doubt("repeats_not_identified", f"what repeated data are worth is hardly told: R_D* = {e}; most epochs in the table: "
+                      f"{self.most:.3g}"),)
 
     def summary(self) -> str:
         return f"R_D* = {self.estimates['R_D']}; rms of log L {self.scatter:.2%}, {self.fresh_scatter:.2%} if every example were fresh"
@@ -152,7 +154,8 @@ def _told(e: Estimate, name: str) -> Estimate:
     """Of a scale that ends at its reach: what lies beyond is no different."""
     if name not in ("R_D", "R_N"):
         return e
-    return Estimate(e.value, 0.0 if e.low <= REACH[0] * 1.01 else e.low, np.inf if e.high >= REACH[1] * 0.99 else e.high, e.se, e.method, e.n, e.level)
+    low, high = 0.0 if e.low <= REACH[0] * 1.01 else e.low, np.inf if e.high >= REACH[1] * 0.99 else e.high
+    return Estimate(e.value, low, high, e.se, e.method, e.n, e.level)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +182,7 @@ class _Problem:
     def solved(self, weight, free: int) -> np.ndarray:
         """The lowest of several descents, by least squares first, then by Huber's loss at the scatter that is left."""
         z = np.log(self.points.loss)
-        starts = [[share * np.exp(z.min()), np.log(0.5 * (1 - share)), np.log(0.5 * (1 - share)), 0.35, 0.35, np.log(R), np.log(R)][:free]
+        starts = [[share * np.exp(z.min()), *[np.log(0.5 * (1 - share))] * 2, 0.35, 0.35, np.log(R), np.log(R)][:free]
                   for share in (0.2, 0.7) for R in (STARTS if free > 5 else STARTS[:1])]
         return min((self.descent(weight, np.array(start), free) for start in starts), key=lambda t: self._cost(t, weight))
 

@@ -44,9 +44,10 @@ def headlines(study: Study) -> tuple[str, ...]:
 
 
 def _repeated_finding(label: str, fit: RepeatedFit) -> str:
-    return (f"{label + ': data' if label else 'Data'} seen again: R_D* = {shown(fit.estimates['R_D'])}, so that after {shown(fit.half)} epochs one "
-            f"more example of the old is worth half a fresh one (the data-constrained law of Muennighoff et al., {fit.repeated:,} of {fit.n:,} runs "
-            f"repeat their data; rms of log loss {fit.scatter:.1%}, {fit.fresh_scatter:.1%} if all were taken for fresh).")
+    return (f"{label + ': data' if label else 'Data'} seen again: R_D* = {shown(fit.estimates['R_D'])}, so that after "
+            f"{shown(fit.half)} epochs one more example of the old is worth half a fresh one (the data-constrained law of Muennighoff et "
+            f"al., {fit.repeated:,} of {fit.n:,} runs repeat their data; rms of log loss {fit.scatter:.1%}, {fit.fresh_scatter:.1%} if all "
+            "were taken for fresh).")
 
 
 def _choice_finding(label: str, law: ChoiceLaw) -> str:

@@ -1,7 +1,7 @@
 """A fit kept in fit.json, and read again: laws, draws of the bootstrap, cost law, ranges.
 
 Of each group under "kept": {"law", "other", "path"}. A law is {"surface", "cost", "draws", "cost_draws", "N", "D", "C", "n", "cells",
-"label", "level"}; draws are columns by name, every digit kept, so that what is predicted later is what fit.py printed.
+"label", "cut", "level"}; draws are columns by name, every digit kept, so that what is predicted later is what fit.py printed.
 """
 
 import hashlib
@@ -30,7 +30,8 @@ class NoFit(ValueError):
 
 def provenance(sources: Sequence[str], command: str) -> dict:
     """By which command, from which bytes and with which libraries a fit was made."""
-    return {"command": command, "sha256": {source: _digest(Path(source)) for source in sources if Path(source).is_file()}, "versions": {name: _version(name) for name in PACKAGES}}
+    return {"command": command, "sha256": {source: _digest(Path(source)) for source in sources if Path(source).is_file()},
+            "versions": {name: _version(name) for name in PACKAGES}}
 
 
 def _digest(path: Path) -> str:
@@ -48,16 +49,17 @@ def _version(package: str) -> str | None:
 
 def kept_document(law, path: OptimalPath | None) -> dict:
     """Of one group: its LawChoice, or None, and approach 2's path, or None."""
-    return {"law": law and _law(kept_law(law.quoted)), "other": law and law.other and _law(kept_law(law.other)), "path": path and _path(path)}
+    return {"law": law and _law(kept_law(law.quoted)), "other": law and law.other and _law(kept_law(law.other)),
+            "path": path and _path(path)}
 
 
 def _law(law: KeptLaw) -> dict:
-    s, names = law.surface, PARAMETERS[:law.parameters]
+    s, names = law.surface, PARAMETERS[:law.draws.shape[1]]
     return {"surface": {name: float(getattr(s, name)) for name in PARAMETERS},
             "cost": {"k": law.cost.k, "p": law.cost.p},
             "draws": _columns(names, law.draws), "cost_draws": _columns(COST, law.cost_draws),
             **{letter: getattr(law, letter).tolist() for letter in "NDC"},
-            "n": law.n, "cells": law.cells, "label": law.label, "level": law.level}
+            "n": law.n, "cells": law.cells, "label": law.label, "cut": law.cut, "level": law.level}
 
 
 def _path(path: OptimalPath) -> dict:
@@ -100,7 +102,7 @@ def _group_of(said: Mapping) -> KeptGroup:
 def _law_of(said: Mapping) -> KeptLaw:
     return KeptLaw(Surface(**{name: float(said["surface"][name]) for name in PARAMETERS}), CostLaw(*(float(said["cost"][c]) for c in COST)),
                    _stack(said["draws"]), _stack(said["cost_draws"]), *(np.array(said[letter], float) for letter in "NDC"),
-                   int(said["n"]), int(said["cells"]), str(said["label"]), float(said["level"]))
+                   int(said["n"]), int(said["cells"]), str(said["label"]), float(said["cut"]), float(said["level"]))
 
 
 def _path_of(said: Mapping) -> OptimalPath:

@@ -82,6 +82,11 @@ class Table:
         """Whether a sweep of ours wrote every file."""
         return bool(self.description)
 
+    @property
+    def derived(self) -> bool:
+        """Whether one of N, D and C follows from C = 6 N D, because the table lacks it."""
+        return any(d.code.startswith("derived_") for d in self.doubts)
+
 
 def group_of(table: Table, label: str | None) -> Group:
     """The group of that label, or the first. Raises BadTable where there is none."""

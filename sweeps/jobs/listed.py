@@ -87,6 +87,6 @@ def listed_cells(task: Task, listing: Listing, choices: Mapping[str, object]) ->
         cell = task.cell(**{**task.recipe(axes), **fixed, **given})
         before = places.setdefault(place_of(cell), (number, cell))
         if before[0] != number:
-            raise ValueError(f"{listing.file}, lines {before[0]} and {number} are {'the same cell' if before[1] == cell else 'of one place'}: "
-                             "a table holds one row for each combination of axes and seed")
+            same = "the same cell" if before[1] == cell else "of one place"
+            raise ValueError(f"{listing.file}, lines {before[0]} and {number} are {same}: a table holds one row for each combination of axes and seed")
     return tuple(cell for _, cell in places.values())
