@@ -14,6 +14,7 @@ from sweeps.store.files import StoreError
 from sweeps.store.store import open_store
 from sweeps.studies.grid import source_of
 from trainers.columns import names
+from trainers.mnist.task import TASK
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = "# axes: depth, tokens\ndepth,tokens,lr,seed\n3,2e4,0.01,5\n4,1e5,0.005,2\n"
@@ -60,7 +61,9 @@ def test_columns_that_are_not_there_come_from_the_defaults_and_from_set(tmp_path
 
 def test_a_task_of_the_lab_knows_its_own_axes_and_recipes(tmp_path):
     text = "width,fraction,seed\n0.25,0.25,7\n0.3,1,8\n"
-    assert [(cell.width, cell.batch_size, cell.seed) for cell in listed(tmp_path, text, "mnist").cells()] == [(0.25, 16, 7), (0.3, 32, 8)]
+    batch = [TASK.recipe({"fraction": fraction})["batch_size"] for fraction in (0.25, 1.0)]
+    assert [(cell.width, cell.batch_size, cell.seed) for cell in listed(tmp_path, text, "mnist").cells()] == [
+        (0.25, batch[0], 7), (0.3, batch[1], 8)]
     with pytest.raises(ValueError, match="fraction"):
         listed(tmp_path, text.replace("0.3,1,", "0.3,2,"), "mnist")
 
