@@ -11,9 +11,9 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from analysis.table.arguments import add_columns, add_text, flags_of
+
 # The rest is imported once the arguments are known to be good: --help answers at once.
-COLUMNS = {"N": "--params", "D": "--samples", "C": "--flops", "L": "--loss", "accuracy": "--accuracy",
-           "seed": "--seed", "budget": "--isoflop-budget"}
 KINDS = ("svg", "png")   # of files that a figure is written as
 
 
@@ -30,14 +30,6 @@ def resample_count(text: str) -> int:
     if not 50 <= count <= 100_000:
         raise argparse.ArgumentTypeError(f"{text} is not between 50 and 100000")
     return count
-
-
-def delimiter(text: str) -> str:
-    """One character; a tab and a space have names, for shells."""
-    named = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|"}.get(text, text)
-    if len(named) != 1 or not named.isascii() or named.isalnum() or named in "\r\n\"":
-        raise argparse.ArgumentTypeError(f"{text!r} is not a delimiter: give one character, or tab, or space")
-    return named
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -59,16 +51,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--resamples", type=resample_count, default=1000, metavar="R", help="of the bootstrap (1000)")
     parser.add_argument("--cluster", choices=("cell", "two-stage", "run", "params", "seed"), default="cell",
                         help="what the bootstrap draws: (N, D) cells (default), seeds within them, ...")
-    columns = parser.add_argument_group("columns, where their names don't tell")
-    for part, flag in COLUMNS.items():
-        columns.add_argument(flag, dest=f"column_{part}", metavar="COL", help={
-            "N": "model size N (params, Model Size, n, ...)", "D": "training examples D (samples, tokens, ...)",
-            "C": "training FLOPs C (flops, ...); without it C = 6 N D", "L": "validation loss L (val_loss, loss, ...)",
-            "accuracy": "share of right answers", "seed": "what tells repeats of a run apart",
-            "budget": "the compute budget a run was planned for"}[part])
-    text = parser.add_argument_group("text, where it can't be told")
-    text.add_argument("--delimiter", type=delimiter, metavar="CHAR", help="between columns: , ; | tab space")
-    text.add_argument("--decimal", choices=(".", ","), help="between whole and fraction of a number")
+    add_columns(parser)
+    add_text(parser)
     return parser.parse_args(argv)
 
 
@@ -90,14 +74,13 @@ def main(argv: list[str] | None = None) -> int:
     from analysis.table.runs import read_table
 
     progress = Progress()
-    flags = {part: name for part in COLUMNS if (name := getattr(args, f"column_{part}")) is not None}
     by = None if args.by is None else [] if args.by == ["none"] else args.by
     try:
         progress("reading")
         dialect = Dialect(args.delimiter, args.decimal)
         if len(args.files) == 1 and is_tuned(args.files[0], dialect):
             return report_search(args, command=shlex.join(["python", "analysis/fit.py", *(argv or sys.argv[1:])]), tell=progress)
-        table = read_table(args.files, flags=flags, by=by, max_loss=args.max_loss, dialect=dialect, best=args.best)
+        table = read_table(args.files, flags=flags_of(args), by=by, max_loss=args.max_loss, dialect=dialect, best=args.best)
         out = args.out or default_folder(args.files[0])
         prepared(out)
     except BadTable as why:
