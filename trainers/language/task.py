@@ -13,7 +13,7 @@ from trainers.language.cell import PER_BUDGET, Cell, Result
 from trainers.language.corpus import Corpus, load_corpus, looks_binary
 from trainers.language.presets import PRESETS, SEARCH, batch_size_of, rate_of
 from trainers.language.shape import Shape, depth_of
-from trainers.language.train import DeviceCorpus, put_on, shape_of, steps_of
+from trainers.language.train import DeviceCorpus, put_on, sequences_a_step, shape_of, steps_of
 from trainers.language.trunk import (PROTOCOLS, SCHEDULES, WARMUPS, on_trunk, planned_sizes, protocol_of, stops_of, train, trunk_of,
                                      unique_tokens)
 from trainers.schedule import SHAPES
@@ -22,7 +22,8 @@ from trainers.task import Attempt, Task, grouped
 # The files whose code decides a row's numbers; what corpus.py does is in the data's own digest.
 CODE = ("adam.py", "language/by_hand.py", "language/head.py", "language/network.py", "language/shape.py", "schedule.py", "language/train.py", "language/trunk.py")
 
-CPU = Speed(step_s=1.2e-3, flops_per_s=3.5e10, eval_flops_per_s=3.5e10, eval_s=0.1)
+# Fitted to `python -m sweeps.bench language` (widths 8 to 96, 512 bytes a step) on one core of a busy 2-core server.
+CPU = Speed(step_s=1.2e-3, flops_per_s=5e10, eval_flops_per_s=5e10, eval_s=0.15)
 GPU = Speed(step_s=5e-3, flops_per_s=5e13, eval_flops_per_s=1e14, eval_s=0.1)   # a guess until rows say more
 TRUNK_TOKENS = 1_000_000   # whose batch size every budget of a trunk has
 
@@ -87,14 +88,14 @@ class Language(Task):
         shape = shape_of(cells[0], data)
         stops = stops_of(cells, shape.context)
         steps = stops[-1].step + sum(stop.decay for stop in stops)
-        batch = cells[0].batch_size // shape.context * shape.context
+        batch = sequences_a_step(cells[0], shape.context) * shape.context
         held = int((data.held_out[:, 1] - data.held_out[:, 0]).sum())
         return Cost(flops=float(steps * batch * shape.flops), steps=steps, evaluations=len(cells),
                     eval_flops=float(len(cells) * held * shape.forward_flops))
 
     def sizes(self, cell: Cell, data: Corpus) -> dict[str, float]:
         shape = shape_of(cell, data)
-        samples = steps_of(cell, shape.context) * (cell.batch_size // shape.context) * shape.context
+        samples = steps_of(cell, shape.context) * sequences_a_step(cell, shape.context) * shape.context
         return {**planned_sizes(shape), "samples": samples, "unique_samples": unique_tokens(cell, shape, samples)}
 
     def speed(self, device: str) -> Speed:
