@@ -100,7 +100,8 @@ def section(widths: Sequence[int], *, batch_tokens: int, seconds: float, repeats
     worse = max((s.our_loss - s.usual_loss for s in speeds if s.our_loss is not None), default=None)
     return Section(
         title=f"6  Language: one thread, {batch_tokens:,} bytes a step",
-        columns=("width", "N of blocks", "context", "kFLOP/byte", "bytes/s", "nanoGPT's", "ratio", "GFLOP/s", "of products", "loss", "nanoGPT's"),
+        columns=("width", "N of blocks", "context", "kFLOP/byte", "bytes/s", "nanoGPT's", "ratio", "GFLOP/s", "of products", "loss",
+                 "nanoGPT's"),
         rows=tuple((str(s.cell.width), f"{s.shape.block_params:,}", str(s.shape.context), f"{s.shape.flops / 1e3:,.0f}", f"{s.ours:,.0f}",
                     f"{s.usual:,.0f}", f"{s.ratio:.2f}x", f"{s.flops_per_s / 1e9:.1f}", f"{s.flops_per_s / peak:.0%}",
                     *(("", "") if s.our_loss is None else (f"{s.our_loss:.3f}", f"{s.usual_loss:.3f}"))) for s in speeds),

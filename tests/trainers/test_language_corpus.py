@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainers.language.corpus import DATASETS, PIECE, PIECES, DataError, load_corpus, looks_binary, starts_of, text_corpus
@@ -40,6 +40,7 @@ def test_carried_texts_hold_the_issues_budgets_beside_their_held_out_parts(name,
     assert held[0, 0] < length / PIECES and held[-1, 1] > length * (1 - 1 / PIECES), "spread over the whole"
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(600, 40_000), st.integers(1, 300))
 def test_no_training_byte_is_held_out_or_beside_it(length, context):
     corpus = text_corpus("any", bytes(length))

@@ -154,6 +154,7 @@ def test_training_starts_from_even_odds(vocabulary):
     assert loss.item() == pytest.approx(math.log(vocabulary), abs=0.02)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 4096))
 def test_the_rule_gives_every_width_a_network(width):
     """Catches heads that have no even width, which positions can't turn, and sizes that shrink as the width grows."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from worlds.sweep_cases import assert_same_rows, attempt_at
 
-from sweeps import grid
+from sweeps import grid, search
 from sweeps.store.store import read_store
 from trainers.columns import identity_of
 from trainers.language.corpus import load_corpus
@@ -51,3 +51,9 @@ def test_what_can_not_be_trained_is_one_line_and_status_2(words, texts, monkeypa
     assert grid.main(["language", "--preset", "smoke", "--dry-run", *given]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1
+
+
+def test_a_search_has_a_space_whose_center_can_be_trained(texts, monkeypatch, capsys):
+    monkeypatch.chdir(texts)
+    assert search.main(["language", "--budget", "1e13", "--dry-run"]) == 0
+    assert "width" in capsys.readouterr().out

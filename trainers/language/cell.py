@@ -45,7 +45,7 @@ class Result(Cell):
     sequence: int = measured("tokens", "of a sequence: the context that was used")
     flops: float = measured("FLOP", "C, forward and backward over D tokens, 2 per multiply-add, attention included", law="C")
     head_flops: float = measured("FLOP", "the head's share of C")
-    attention_flops: float = measured("FLOP", "share of C of the products of queries, keys and values, which grows with the context")
+    attention_flops: float = measured("FLOP", "share of C that grows with the context: products of queries, keys and values")
     spent_flops: float = measured("FLOP", "what the row added to the bill: C, less what it shares with its trunk")
     train_loss: float = measured("nat", "mean cross-entropy a token over the last tenth of the steps, as trained")
     val_loss: float = measured("nat", "L, mean cross-entropy a token of the held-out part", law="L")

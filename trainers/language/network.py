@@ -90,7 +90,7 @@ def rotations(context: int, head_width: int, device: torch.device | str) -> tupl
 
 
 def rotated(heads: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Queries or keys (sequences, context, heads, head_width), units 2i and 2i + 1 turned against each other by their position."""
+    """Queries or keys (sequences, context, heads, head_width), each pair of units 2i and 2i + 1 turned by its position's angle."""
     return heads * cosines + heads.unflatten(-1, (-1, 2)).flip(-1).flatten(-2) * sines
 
 

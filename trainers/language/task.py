@@ -14,13 +14,15 @@ from trainers.language.corpus import Corpus, load_corpus, looks_binary
 from trainers.language.presets import PRESETS, SEARCH, batch_size_of, rate_of
 from trainers.language.shape import Shape, depth_of
 from trainers.language.train import DeviceCorpus, put_on, sequences_a_step, shape_of, steps_of
-from trainers.language.trunk import (PROTOCOLS, SCHEDULES, WARMUPS, on_trunk, planned_sizes, protocol_of, stops_of, train, trunk_of,
-                                     unique_tokens)
+from trainers.language.trunk import (
+    PROTOCOLS, SCHEDULES, WARMUPS, on_trunk, planned_sizes, protocol_of, stops_of, train, trunk_of, unique_tokens,
+)
 from trainers.schedule import SHAPES
 from trainers.task import Attempt, Task, grouped
 
 # The files whose code decides a row's numbers; what corpus.py does is in the data's own digest.
-CODE = ("adam.py", "language/by_hand.py", "language/head.py", "language/network.py", "language/shape.py", "schedule.py", "language/train.py", "language/trunk.py")
+CODE = ("adam.py", "language/by_hand.py", "language/head.py", "language/network.py", "language/shape.py", "language/train.py",
+        "language/trunk.py", "schedule.py")
 
 # Fitted to `python -m sweeps.bench language` (widths 8 to 96, 512 bytes a step) on one core of a busy 2-core server.
 CPU = Speed(step_s=1.2e-3, flops_per_s=5e10, eval_flops_per_s=5e10, eval_s=0.15)
@@ -44,6 +46,8 @@ class Language(Task):
         return corpus
 
     def place(self, data: Corpus, device: str) -> DeviceCorpus:
+        if device == "cuda":   # flash attention's backward pass adds in any order unless told not to: other bits
+            torch.use_deterministic_algorithms(True, warn_only=True)
         return put_on(data, device)
 
     def train(self, cells: Sequence[Cell], data: DeviceCorpus, attempt: Attempt) -> Iterable[Result]:
@@ -75,7 +79,7 @@ class Language(Task):
         if cell.warmup_of not in WARMUPS:
             raise ValueError(f"unknown warmup_of {cell.warmup_of!r}: choose one of {', '.join(WARMUPS)}")
         if cell.warmup_of == "run" and cell.warmup > 1:
-            raise ValueError(f"warmup {cell.warmup:g}: a share of the run lies from 0 to 1; for lengths set warmup_of=tokens or parameters")
+            raise ValueError(f"warmup {cell.warmup:g}: a share of the run lies from 0 to 1; for a length set warmup_of=tokens")
         _check_schedule(cell)
         _check_data(cell, data)
 

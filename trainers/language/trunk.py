@@ -1,12 +1,12 @@
 """A training pass and its rows: of one data budget with its own schedule, or of many, read on the way or by short decays."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from trainers.language.cell import PER_BUDGET, Cell, Result
+from trainers.language.cell import Cell, Result
 from trainers.language.shape import Shape
-from trainers.language.train import DeviceCorpus, Evaluation, Run, order_of, sequences_a_step, shape_of, steps_of
+from trainers.language.train import DeviceCorpus, Evaluation, Run, sequences_a_step, shape_of, steps_of
 from trainers.schedule import decay_factors, rate_factors
 from trainers.task import Attempt, Diverged
 
@@ -134,7 +134,7 @@ def unique_tokens(cell: Cell, shape: Shape, samples: int) -> int:
     return samples if cell.epochs == 1 else min(samples, cell.tokens // cell.epochs // shape.context * shape.context)
 
 
-def _advanced(run: Run, factors: Sequence[float], keep) -> bool:
+def _advanced(run: Run, factors: Sequence[float], keep: Callable[[], None]) -> bool:
     """Whether the run's loss is still a number after these steps."""
     try:
         if factors:
