@@ -15,7 +15,7 @@ from sweeps.running.checkpoints import decoded, encoded
 from sweeps.store.rows import differing
 from trainers.columns import identity_of
 from trainers.language.cell import Cell
-from trainers.language.corpus import text_corpus
+from trainers.language.corpus import Corpus, load_corpus, text_corpus
 from trainers.language.presets import PRESETS, SEARCH
 from trainers.language.shape import context_of
 from trainers.language.task import TASK
@@ -205,6 +205,15 @@ def test_what_no_run_can_have_is_refused_in_one_line(change, corpus):
     assert "\n" not in str(refusal.value)
 
 
+def test_an_image_is_a_sequence_and_no_other_context_is_taken():
+    images = Corpus("images", np.zeros(500, np.uint8), np.array([[1, 50], [51, 100]]), np.array([[101, 150]]), 5, 49, "")
+    cell = replace(CELL, tokens=98, batch_size=10)
+    TASK.check(cell, images)
+    assert TASK.sizes(cell, images)["sequence"] == 49 and TASK.sizes(cell, images)["samples"] == 98
+    with pytest.raises(ValueError, match="49 tokens"):
+        TASK.check(replace(cell, context=32), images)
+
+
 def test_a_context_longer_than_the_text_is_refused():
     short = text_corpus("short", VERSE)
     with pytest.raises(ValueError, match="context 32"):
@@ -229,10 +238,9 @@ def test_runs_hold_every_cell_once_whatever_the_order(cells, random):
         assert len(run) == 1 or len({(cell.width, cell.seed, cell.schedule == "cosine") for cell in run}) == 1
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_fits_the_carried_texts_and_pixels_where_it_says_nothing_else(name):
-    from trainers.language.corpus import load_corpus
-    preset, data = PRESETS[name], load_corpus("python")
+@pytest.mark.parametrize("name, text", [*((name, "python") for name in PRESETS), ("quick", "english")])
+def test_every_preset_fits_its_text(name, text):
+    preset, data = PRESETS[name], load_corpus(text)
     for width in preset.axes["width"]:
         for tokens in preset.axes["tokens"]:
             TASK.check(cell_of(TASK, {"width": width, "tokens": tokens}, seed=0, **preset.choices), data)
@@ -240,7 +248,6 @@ def test_every_preset_fits_the_carried_texts_and_pixels_where_it_says_nothing_el
 
 
 def test_standard_is_planned_for_under_three_hours_of_two_cores():
-    from trainers.language.corpus import load_corpus
     preset, data = PRESETS["standard"], load_corpus("python")
     settings = [{"width": width, "tokens": tokens} for width in preset.axes["width"] for tokens in preset.axes["tokens"]]
     grid = sum(TASK.speed("cpu").seconds(TASK.cost([cell_of(TASK, axes, seed=0)], data)) for axes in settings) * preset.seeds

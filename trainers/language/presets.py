@@ -44,7 +44,7 @@ def tuning(trials: int, seeds: int) -> Tuning:
 
 PRESETS = {
     "smoke": Preset({"width": (8, 12), "tokens": (8192, 16384)}, 1, purpose="a test, seconds"),
-    "quick": Preset({"width": WIDTHS[:7], "tokens": octaves(125e3, 6)}, 1, purpose="minutes on a laptop, rates by rule"),
+    "quick": Preset({"width": WIDTHS[:7], "tokens": octaves(112_500, 6)}, 1, purpose="minutes on a laptop, rates by rule"),
     "standard": Preset({"width": WIDTHS, "tokens": octaves(125e3, 7)}, 2, tuning(5, 2), purpose="under 3 hours on 2 cores"),
     "full": Preset({"width": (*WIDTHS[:7], 96, 128, 192, 256, 384, 512), "tokens": octaves(62.5e3, 8)}, 5, tuning(7, 3),
                    choices={"precision": "bfloat16"}, purpose="GPUs"),

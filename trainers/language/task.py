@@ -141,6 +141,8 @@ def _check_schedule(cell: Cell) -> None:
 
 
 def _check_data(cell: Cell, data: Corpus) -> None:
+    if data.image and cell.context not in (0, data.image):
+        raise ValueError(f"context {cell.context}: an image of {data.name} is a sequence of {data.image} tokens: leave context out")
     shape: Shape = shape_of(cell, data)
     shortest = int((data.held_out[:, 1] - data.held_out[:, 0]).min())
     if shape.context > shortest:
