@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainers.language.corpus import DATASETS, PIECE, PIECES, DataError, load_corpus, looks_binary, starts_of, text_corpus
-from trainers.mnist.images import load_images
+from trainers.mnist.images import carried
 
 
 @pytest.fixture(scope="module")
@@ -58,18 +58,18 @@ def test_nor_is_one_of_the_carried_texts(name):
     assert not (read_by_training(corpus, 128) & marked(corpus, predicted(corpus.held_out, 128))).any()
 
 
-@pytest.mark.parametrize("side, levels", [(7, 4), (14, 2), (28, 8)])
+@pytest.mark.parametrize("side, levels", [(7, 4), pytest.param(14, 2, marks=pytest.mark.slow), pytest.param(28, 8, marks=pytest.mark.slow)])
 def test_pixels_are_mnists_and_every_sequence_is_an_image(side, levels):
-    corpus, images = load_corpus(f"pixels-{side}", levels=levels), load_images()
+    corpus, sources = load_corpus(f"pixels-{side}", levels=levels), ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")
     context = side**2
     assert corpus.available(context) == 60_000 * context and corpus.vocabulary == levels + 1
-    for stretches, source in ((corpus.train, images.train_images), (corpus.held_out, images.val_images)):
+    for stretches, source in zip((corpus.train, corpus.held_out), sources):
         starts = starts_of(stretches, context)
         assert (corpus.tokens[starts - 1] == levels).all(), "behind the start symbol, which is no grey level"
         place = 123
         pixels = corpus.tokens[starts[place]:starts[place] + context].reshape(side, side)
         assert set(np.unique(corpus.tokens[stretches[0, 0]:stretches[-1, 1]])) == set(range(levels + 1)), "every level occurs"
-        bright = source[place, 0].reshape(side, 28 // side, side, 28 // side).mean((1, 3))
+        bright = carried(source)[place].reshape(side, 28 // side, side, 28 // side).mean((1, 3))
         assert (np.diff(pixels.ravel()[np.argsort(bright, axis=None)].astype(int)) >= 0).all(), "grey levels keep the order of brightness"
 
 

@@ -3,13 +3,15 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from worlds.sweep_cases import assert_same_rows, attempt_at
 
 from sweeps import grid, search
-from sweeps.store.store import read_store
+from sweeps.running.conduct import refuse_other_choices
+from sweeps.store.store import StoreError, read_store
 from trainers.columns import identity_of
 from trainers.language.corpus import load_corpus
 from trainers.language.task import TASK
@@ -30,7 +32,7 @@ def test_a_grid_of_budgets_and_protocols_on_ones_own_files_gives_the_cells_own_r
     command = [sys.executable, str(ROOT / "sweeps" / "grid.py"), "language", "--data", "one.txt", "two.txt", "--grid", "width=8,12",
                "tokens=2048,4096", "protocol=per-budget,wsd", "batch_size=128,256", "--cpus", "2", "--out", "r.parquet"]
     for _ in range(2):
-        ran = subprocess.run(command, cwd=texts, capture_output=True, text=True, timeout=300)
+        ran = subprocess.run(command, cwd=texts, capture_output=True, text=True, timeout=1200)
         assert ran.returncode == 0, ran.stderr
     assert "nothing to train" in ran.stdout
     rows = read_store(texts / "r.parquet", task=TASK).results
@@ -57,3 +59,12 @@ def test_a_search_has_a_space_whose_center_can_be_trained(texts, monkeypatch, ca
     monkeypatch.chdir(texts)
     assert search.main(["language", "--budget", "1e13", "--dry-run"]) == 0
     assert "width" in capsys.readouterr().out
+
+
+def test_a_choice_on_the_grid_goes_on_and_another_value_is_refused():
+    """Catches a second sitting that takes its own rows, several at a place, for another sweep's."""
+    one, two = (TASK.cell(width=8, tokens=2048, batch_size=size) for size in (128, 256))
+    store = SimpleNamespace(results={identity_of(cell): cell for cell in (one, two)})
+    refuse_other_choices(TASK, store, {one: True, two: True})
+    with pytest.raises(StoreError, match="batch_size 256"):
+        refuse_other_choices(TASK, store, {one: True})
