@@ -42,18 +42,20 @@ class Calibrated:
 def calibrated(found: Estimate, approach: Callable, fit: ParametricFit, *, rng=0) -> Calibrated:
     """approach(L, resamples) -> a fit with `.a` on the runs of `fit` with other losses L (n,).
 
-    Each simulated table takes another surface of the law's cloud and the residuals' signs flipped by (N, D) cell. The corrected
+    Each simulated table takes another surface of the law's cloud and the residuals' signs flipped by (N, D) cell, or, where errors go
+    together, errors drawn from their covariance. The corrected
     interval spans that of the approach, moved by the bias, and that of the simulated errors by Student's t.
     """
     random = np.random.default_rng(rng)
     member = distinct(fit.N, fit.D)
-    noise = fit.residuals * np.sqrt(fit.cells / fit.freedom)
+    noise = None if fit.correlated else fit.residuals * np.sqrt(fit.cells / fit.freedom)
+    drawn = fit.errors.draws(TABLES, random) if fit.correlated else None
     errors, expected, refused = [], [], 0
     for i in range(TABLES):
         surface, cost = _drawn(fit, i)
-        signs = random.choice([-1.0, 1.0], member.max() + 1)[member]
+        error = random.choice([-1.0, 1.0], member.max() + 1)[member] * noise if drawn is None else drawn[i]
         try:
-            a = approach(surface.loss(fit.N, fit.D) * np.exp(signs * noise), COPIES).a.value
+            a = approach(surface.loss(fit.N, fit.D) * np.exp(error), COPIES).a.value
         except Refusal:
             refused += 1
             continue

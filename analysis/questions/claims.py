@@ -114,4 +114,4 @@ def _likelihood_ratio(fit: ParametricFit, claim: Claim, name: str, estimate: Est
     ours, theirs = estimate.se**2, claim.se**2
     if theirs > 0:
         statistic = statistic * ours / (ours + theirs) if ours > 0 else (estimate.value - claim.value) ** 2 / theirs
-    return float(stats.f.sf(statistic, 1, fit.freedom))
+    return float(stats.f.sf(statistic, 1, fit.freedom_of(name)))

@@ -8,6 +8,8 @@ from analysis.approaches.envelope import EnvelopeFit
 from analysis.approaches.frontier import OptimumEstimate
 from analysis.approaches.isoflop import IsoflopFit
 from analysis.approaches.parametric import ParametricFit
+from analysis.errors.innovation import ORDER
+from analysis.errors.model import ErrorModel, sentence
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.refusal import Doubt
 from analysis.fitted import GroupFit, Study
@@ -121,7 +123,18 @@ def _law(law: LawChoice) -> dict:
             "range": {"low": reach.low, "high": reach.high, "decades": reach.decades}} | {
         name: _estimate(getattr(law, name)) for name in ("a", "b", "alpha", "beta", "E", "gamma")} | {
         "tests": [{"case": t.case, "F": t.F, "freedom": t.freedom, "p_value": t.p_value, "a": t.a} for t in law.tests],
-        "lack_of_fit": _lack(law.misfit), "lack_of_fit_additive": _lack(law.additive_misfit)}
+        "lack_of_fit": _lack(law.misfit), "lack_of_fit_additive": _lack(law.additive_misfit), "errors": _errors(law.quoted.errors)}
+
+
+def _errors(model: ErrorModel | None) -> dict | None:
+    """What runs share of their errors; null where nothing was asked."""
+    if model is None:
+        return None
+    found = model.found
+    return {"correlated": found.correlated, "text": sentence(found), "checkpoints": found.structure.checkpoints or None,
+            "shared": [{"by": c.shared.name, "share": model.shares[c.shared.name], "p_value": c.p_value} for c in found.found],
+            "neighbours": {"correlation": found.base.value, "p_value": found.order_p} if found.base.kind == ORDER else None,
+            "tests": [{"by": t.name, "p_value": t.p_value} for t in found.tests]}
 
 
 def _lack(misfit: LackOfFit | None) -> dict | None:
@@ -136,7 +149,7 @@ def _parametric(fit: ParametricFit) -> dict:
     return {name: _estimate(getattr(fit, name)) for name in fit.names} | {
         "percentile": {name: _estimate(fit.interval(name, "percentile")) for name in ("E", "alpha", "beta", "a", "b")},
         "objective": fit.point.value, "loss_function": str(fit.point.objective), "n": fit.n, "cells": fit.cells,
-        "cluster": fit.clusters.label, "converged": bool(fit.point.converged), "at_bound": list(fit.point.at_bound),
+        "cluster": fit.resampling, "converged": bool(fit.point.converged), "at_bound": list(fit.point.at_bound),
         "E_identified": bool(fit.E_identified),
         "scatter": fit.scatter,
         "cost": {"k": fit.cost.k, "p": _estimate(fit.cost.p_estimate) if fit.cost.p_estimate else
