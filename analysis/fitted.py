@@ -206,7 +206,7 @@ def _approaches(few: Condensed, law: LawChoice | None, request: Request, refused
     calibrations = {} if law is None else {name: found for name, fit, approach in (
         ("approach 1", envelope, first), ("approach 2", isoflop, second)) if fit and (found := attempt(
             f"bias of {name}", refused, lambda fit=fit, approach=approach: calibrated(
-                fit.a, approach, law.quoted, rng=request.rng)))}
+                fit.a, approach, law.quoted, places=getattr(fit, "places", ()), rng=request.rng)))}
     return Approaches(envelope, isoflop, curves, law, calibrations,
                       attempt("agreement", refused, lambda: agreement(envelope, isoflop, law, calibrations=calibrations)))
 

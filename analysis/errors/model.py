@@ -90,6 +90,13 @@ class ErrorModel:
 
 def sentence(found: Components) -> str:
     """What the tests say, for a reader."""
+    structure = found.structure
+    rows = (f"The rows are checkpoints of {int(structure.sequence.max()) + 1} runs ({structure.checkpoints}). " if structure.checkpoints
+            else "")
+    return rows + _said(found)
+
+
+def _said(found: Components) -> str:
     if not found.tests:
         return "The table's layout allows no test of whether errors go together: runs count as independent"
     if not found.correlated:

@@ -115,7 +115,7 @@ def _row(choice: _Choice, table, fit: ParametricFit, se: float) -> Row:
     N, D, L, weight = (v[choice.keep] for v in table)
     used = int(choice.keep.sum())
     try:
-        point = fit_surface(N, D, L, weight=weight, objective=choice.objective, hold=choice.hold, law=fit.law)
+        point = fit_surface(N, D, L, weight=weight, objective=choice.objective.kept(choice.keep), hold=choice.hold, law=fit.law)
     except Refusal as why:
         return Row(choice.name, used, None, np.nan, np.nan, np.nan, str(why))
     value = float(point.surface.a(fit.cost))

@@ -87,6 +87,8 @@ def _group(g: GroupFit, budgets: tuple[float, ...]) -> dict:
         "local_exponents": [{"flops": e.C, "inside": e.inside, "L_C": _estimate(e.L_C), "L_N": _estimate(e.L_N),
                              "L_D": _estimate(e.L_D)} for e in g.answers.local],
         "agreement": g.approaches.agreement.text if g.approaches.agreement else None,
+        "levels": [{"flops": v.C, "params_ratio": _estimate(v.ratio), "samples_per_param_ratio": v.data_ratio, "p_value": v.p_value}
+                   for v in (g.approaches.agreement.levels if g.approaches.agreement else ())],
         "frontier": _or_refusal(g.approaches.law, _frontier, g.refused, "approach3"),
         "accuracy": _or_refusal(g.answers.accuracy, _accuracy, g.refused, "accuracy"),
         "sensitivity": [_sensitivity(r) for r in g.answers.sensitivity],
@@ -184,7 +186,7 @@ def _sensitivity(row: Row) -> dict:
 
 def _claim(v: Verdict) -> dict:
     return {"source": v.claim.source, "quantity": v.claim.quantity, "claimed": v.claim.value, "claimed_se": v.claim.se or None,
-            "note": v.claim.note, "estimate": _estimate(v.estimate), "p_value": v.p_value, "test": v.test,
+            "note": v.claim.note, "estimate": _estimate(v.estimate), "p_value": v.p_value, "p_holm": v.adjusted, "test": v.test,
             "verdict": v.verdict}
 
 

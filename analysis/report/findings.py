@@ -122,10 +122,11 @@ def _claims_finding(claims: tuple[Verdict, ...]) -> str:
     about_a = [v for v in claims if v.claim.quantity == "a"]
     parts = []
     for verdict in ("consistent", "rejected", "undecided"):
-        mine = [f"{v.claim.source} ({v.claim.value:g}, {p_text(v.p_value)})" for v in about_a if v.verdict == verdict]
+        mine = [f"{v.claim.source} ({v.claim.value:g}, {p_text(v.adjusted)})" for v in about_a if v.verdict == verdict]
         if mine:
             parts.append(f"{verdict} {'is' if len(mine) == 1 else 'are'} {', '.join(mine)}")
-    return "of the published values of a, " + "; ".join(parts) + "."
+    return (f"of the published values of a, {'; '.join(parts)} ({claims[0].test if not about_a else about_a[0].test}; p-values by Holm's "
+            f"correction for {len(claims)} claims).")
 
 
 def _difference_finding(d: Difference) -> str:
