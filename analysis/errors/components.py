@@ -7,7 +7,7 @@ touch (Patterson and Thompson 1971, Biometrika 58). A component is taken where t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import optimize, stats
@@ -60,6 +60,13 @@ class Components:
     def rebuilt(self, value: float) -> Innovation:
         """The base at another value."""
         return _base(self.structure, self.base.kind, value, self.weight)
+
+    def kept(self, rows) -> "Components":
+        """Of some of the runs (mask or indices)."""
+        structure, weight = self.structure.kept(rows), self.weight[rows]
+        by_name = {one.name: one for one in structure.shared}
+        return replace(self, structure=structure, weight=weight, base=_base(structure, self.base.kind, self.base.value, weight),
+                       found=tuple(replace(c, shared=by_name[c.shared.name]) for c in self.found))
 
 
 def _base(structure: Structure, kind: str, value: float, weight: np.ndarray) -> Innovation:

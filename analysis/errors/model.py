@@ -29,6 +29,10 @@ class ErrorModel:
         n = len(self.found.weight)
         return Precision.of(self.found.base.filter, np.concatenate(scaled, 1) if scaled else np.zeros((n, 0)))
 
+    def kept(self, rows) -> "ErrorModel":
+        """Of some of the runs (mask or indices)."""
+        return ErrorModel(self.found.kept(rows), self.slopes[rows])
+
     def draws(self, count: int, rng) -> np.ndarray:
         """Errors (count, n) of log L, normal."""
         rng = np.random.default_rng(rng)
@@ -57,18 +61,20 @@ class ErrorModel:
                                                           np.zeros_like(self._parts[0]))
 
     @cached_property
+    def _weighted(self) -> np.ndarray:
+        """V^-1 J (n, k)."""
+        return np.linalg.solve(self.covariance, self.slopes)
+
+    @cached_property
     def _uncertainty(self) -> np.ndarray:
         """Covariance of the components: the inverse of REML's expected information, 1/2 tr(P V_i P V_j)."""
-        inverse = np.linalg.inv(self.covariance)
-        weighted = inverse @ self.slopes
-        P = inverse - weighted @ np.linalg.pinv(self.slopes.T @ weighted) @ weighted.T
+        P = np.linalg.inv(self.covariance) - self._weighted @ np.linalg.pinv(self.slopes.T @ self._weighted) @ self._weighted.T
         products = [P @ part for part in self._parts]
         return np.linalg.pinv(np.array([[0.5 * float(np.sum(one * other.T)) for other in products] for one in products]))
 
     def efficient(self, direction: np.ndarray) -> np.ndarray:
         """(n,) the weights on log L of the generalised least-squares estimate of direction . theta."""
-        weighted = np.linalg.solve(self.covariance, self.slopes)
-        return weighted @ np.linalg.pinv(self.slopes.T @ weighted) @ direction
+        return self._weighted @ np.linalg.pinv(self.slopes.T @ self._weighted) @ direction
 
     def plain(self, direction: np.ndarray) -> np.ndarray:
         """(n,) the same of ordinary least squares."""

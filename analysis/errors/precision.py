@@ -26,12 +26,6 @@ class Precision:
         """(n,)"""
         return np.asarray(self.filter.multiply(self.filter).sum(0)).ravel() - np.square(self.low).sum(1)
 
-    def kept(self, rows: np.ndarray) -> "Precision":
-        """Of some of the runs (mask or indices), the others unseen: the inverse of that part of the covariance."""
-        whole = (self.filter.T @ self.filter).toarray() - self.low @ self.low.T
-        part = np.linalg.inv(np.linalg.inv(whole)[np.ix_(np.arange(len(whole))[rows], np.arange(len(whole))[rows])])
-        return Precision(sparse.csr_array(np.linalg.cholesky(part).T), np.zeros((len(part), 0)))
-
     def times(self, rows: np.ndarray) -> np.ndarray:
         """P x of every row x of (M, n)."""
         return (self.filter.T @ (self.filter @ rows.T)).T - (rows @ self.low) @ self.low.T

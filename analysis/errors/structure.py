@@ -1,6 +1,6 @@
 """Which runs may share an error: those of one size, of one amount of data, of one seed, of one run, one checkpoint after the other."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -40,6 +40,11 @@ class Structure:
     sequence: np.ndarray = field(repr=False)   # (n,) runs of one size, seed and setting
     place: np.ndarray = field(repr=False)      # (n,) of each run in its sequence, by D
     checkpoints: str                           # why the sequences are taken for one run's checkpoints; "" where they aren't
+
+    def kept(self, rows) -> "Structure":
+        """Of some of the runs (mask or indices); places keep their distance."""
+        return replace(self, shared=tuple(replace(one, member=distinct(one.member[rows])) for one in self.shared),
+                       cell=distinct(self.cell[rows]), sequence=distinct(self.sequence[rows]), place=self.place[rows])
 
     @property
     def repeated(self) -> bool:

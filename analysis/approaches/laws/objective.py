@@ -1,6 +1,6 @@
 """What a fit minimises: a sum of Huber losses of log L or of L, or a quadratic form of log L, and the points it is of."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -36,10 +36,6 @@ class Objective:
         tilt = "" if self.over == 1 else f", overstated runs x{self.over:g}"
         name = f"least squares on {where}" if np.isinf(self.delta) else f"Huber, delta {self.delta:.3g}, on {where}"
         return name + tilt
-
-    def kept(self, rows) -> "Objective":
-        """For some of the runs (mask or indices)."""
-        return self if self.precision is None else replace(self, precision=self.precision.kept(rows))
 
     def tilted(self, weight, residual):
         """Weights after the tilt against overstated runs."""
