@@ -1,7 +1,7 @@
 """Everything that can be said of a table: each group's fits, their differences, what was refused."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,17 +12,18 @@ from analysis.approaches.frontier import LocalExponent, OptimumEstimate, local_e
 from analysis.approaches.isoflop import IsoflopFit, fit_isoflop
 from analysis.approaches.parametric import ParametricFit, fit_generalised, fit_parametric
 from analysis.approaches.profile import Profile
-from analysis.estimates.refusal import Doubt
+from analysis.approaches.resampled import TESTED
+from analysis.errors.model import sentence
+from analysis.errors.structure import thinned
+from analysis.estimates.refusal import Doubt, attempt
 from analysis.questions import sensitivity
 from analysis.questions.accuracy import AccuracyFit, fit_accuracy
 from analysis.questions.agreement import Agreement, agreement
-from analysis.questions.alternatives import compare_laws
+from analysis.questions.both_laws import fit_both
 from analysis.questions.claims import Verdict, judge
 from analysis.questions.differences import Difference, compare_groups
-from analysis.questions.lack_of_fit import lack_of_fit
-from analysis.questions.law_choice import ADDITIVE, LawChoice, choose_law
+from analysis.questions.law_choice import ADDITIVE, LawChoice
 from analysis.questions.learning_rate import LearningRateFit, best_rates, fit_learning_rate, rates_of_study
-from analysis.questions.nested import nested_tests
 from analysis.questions.sensitivity import Row
 from analysis.table.condense import Condensed, condense
 from analysis.table.pooled import pooled_doubts
@@ -100,6 +101,7 @@ class GroupFit:
     approaches: Approaches
     answers: Answers
     pooled: tuple[Doubt, ...]           # of kinds of run that nobody told apart
+    errors: str                         # which errors were found to go together, or that none were; "" where nothing was asked
     refused: Mapping[str, str]          # name of an analysis -> why
 
     @property
@@ -138,20 +140,11 @@ def study(table: Table, request: Request, *, trials: Table | None = None,
     differences = ()
     if len(groups) > 1:
         tell("differences between groups")
-        differences = _attempt("differences", refused, lambda: _differences(table, groups, request)) or ()
+        differences = attempt("differences", refused, lambda: _differences(table, groups, request)) or ()
     rates = None
     if table.ours:
-        rates = _attempt("learning rate", refused, lambda: _learning_rate(table, trials, request))
+        rates = attempt("learning rate", refused, lambda: _learning_rate(table, trials, request))
     return Study(table, request, groups, differences, rates, refused)
-
-
-def _attempt(name: str, refused: dict[str, str], compute: Callable):
-    """The result, or None with the reason noted: what can't be estimated never stops the rest."""
-    try:
-        return compute()
-    except (ValueError, ArithmeticError, np.linalg.LinAlgError) as why:
-        refused[name] = str(why) or type(why).__name__
-        return None
 
 
 def _with_intervals(fit):
@@ -165,42 +158,32 @@ def _fit_group(group: Group, table: Table, request: Request, tell: Callable[[str
     refused: dict[str, str] = {}
     runs = group.runs
     name = f"{group.label}: " if group.label else ""
-    few = condense(runs.N, runs.D, runs.L, runs.C, budget=runs.budget, cell=runs.cell,
-                   seed=_seeds(table, runs))
     seen = _sample(runs, request.rng)
     tell(name + "approach 3")
-    law = _law(few, _cost(table), request, refused)
+    few, law = _condensed(runs, table, request, refused)
     approaches = _approaches(few, law, request, refused, lambda step: tell(name + step))
     tell(name + "accuracy, claims, profiles, sensitivity")
     answers = _answers(few, seen, law, _cost(table), request, refused)
     pooled = pooled_doubts(law.quoted.residuals, runs.tags) if law and not few.note else ()
-    return GroupFit(group, seen, few.note, approaches, answers, pooled, refused)
+    found = law.quoted.errors if law else None
+    return GroupFit(group, seen, few.note, approaches, answers, pooled, sentence(found.found) if found else "", refused)
 
 
-def _law(few: Condensed, cost, request: Request, refused: dict[str, str]) -> LawChoice | None:
-    """Both laws, the tests between them, and which speaks."""
-    chosen = {} if request.cluster is None else {"cluster": request.cluster}
-    drawn = dict(C=few.C, cost=cost, weight=few.weight, cell=few.cell, seed=few.seed, level=request.level, rng=request.rng,
-                 resamples=request.resamples, **chosen)
-    additive = _attempt("approach3", refused, lambda: fit_parametric(few.N, few.D, few.L, **drawn))
-    generalised = _attempt("generalised law", refused, lambda: fit_generalised(few.N, few.D, few.L, **drawn))
-    if additive is None and generalised is None:
-        return None
-    plain = generalised and _attempt("additive law by the same objective", {}, lambda: fit_parametric(
-        few.N, few.D, few.L, objective=generalised.point.objective, **drawn))
-    tests = () if generalised is None else _attempt("nested laws", refused, lambda: nested_tests(generalised)) or ()
-    scores = _attempt("alternatives", refused, lambda: compare_laws(
-        few.N, few.D, few.L, C=few.C, cost=(additive or generalised).cost, weight=few.weight, cell=few.cell, rng=request.rng)) or ()
-    misfits = tuple(_attempt("lack of fit", refused, lambda fit=fit: _misfit(fit, few)) if fit else None
-                    for fit in (additive, generalised))
-    return choose_law(additive, generalised, plain=plain, tests=tests, scores=scores, misfits=misfits,
-                      untested=refused.get("generalised law", ""))
+def _condensed(runs: Runs, table: Table, request: Request, refused: dict[str, str]) -> tuple[Condensed, LawChoice | None]:
+    """The rows that are fitted, and their law: of a long table, every k-th of each size where errors go together, else all, merged."""
+    def whole(of: Runs) -> Condensed:
+        return condense(of.N, of.D, of.L, of.C, budget=of.budget, cell=of.cell, seed=_seeds(table, of), run=of.run)
 
-
-def _misfit(fit: ParametricFit, few: Condensed):
-    if few.note:
-        raise ValueError("repeats were merged")
-    return lack_of_fit(fit.residuals, few.N, few.D, parameters=fit.parameters, cell=few.cell)
+    if len(runs) > TESTED and request.cluster is None:
+        rows = thinned(runs.N, runs.D, seed=_seeds(table, runs), most=TESTED)
+        few = replace(whole(runs.take(rows)), note=f"{len(rows):,} of {len(runs):,} rows are fitted, evenly chosen at each size: errors "
+                      "go together, and more rows would tell little more")
+        asked = attempt("errors", {}, lambda: fit_generalised(few.N, few.D, few.L, seed=few.seed, run=few.run, resamples=50))
+        few = few if asked is not None and asked.correlated else whole(runs)
+    else:
+        few = whole(runs)
+    return few, fit_both(few, _cost(table), refused, cluster=request.cluster, level=request.level, resamples=request.resamples,
+                         rng=request.rng)
 
 
 def _approaches(few: Condensed, law: LawChoice | None, request: Request, refused: dict[str, str], tell) -> Approaches:
@@ -213,25 +196,25 @@ def _approaches(few: Condensed, law: LawChoice | None, request: Request, refused
                             resamples=resamples)
 
     tell("approach 2")
-    isoflop = _attempt("approach2", refused, lambda: _with_intervals(second(few.L, request.resamples)))
-    curves = {} if isoflop is None else {kind: fit for kind, choice in CURVES.items() if (fit := _attempt(
+    isoflop = attempt("approach2", refused, lambda: _with_intervals(second(few.L, request.resamples)))
+    curves = {} if isoflop is None else {kind: fit for kind, choice in CURVES.items() if (fit := attempt(
         f"approach 2, {kind}", {}, lambda choice=choice: _with_intervals(
             second(few.L, min(CURVE_RESAMPLES, request.resamples), **choice))))}
     tell("approach 1")
-    envelope = _attempt("approach1", refused, lambda: _with_intervals(first(few.L, request.resamples)))
+    envelope = attempt("approach1", refused, lambda: _with_intervals(first(few.L, request.resamples)))
     tell("bias of approaches 1 and 2 under the law")
     calibrations = {} if law is None else {name: found for name, fit, approach in (
-        ("approach 1", envelope, first), ("approach 2", isoflop, second)) if fit and (found := _attempt(
+        ("approach 1", envelope, first), ("approach 2", isoflop, second)) if fit and (found := attempt(
             f"bias of {name}", refused, lambda fit=fit, approach=approach: calibrated(
-                fit.a, approach, law.quoted, rng=request.rng)))}
+                fit.a, approach, law.quoted, places=getattr(fit, "places", ()), rng=request.rng)))}
     return Approaches(envelope, isoflop, curves, law, calibrations,
-                      _attempt("agreement", refused, lambda: agreement(envelope, isoflop, law, calibrations=calibrations)))
+                      attempt("agreement", refused, lambda: agreement(envelope, isoflop, law, calibrations=calibrations)))
 
 
 def _answers(few: Condensed, seen: Runs, law: LawChoice | None, cost, request: Request, refused: dict[str, str]) -> Answers:
     accuracy = None
     if seen.accuracy is not None:
-        accuracy = _attempt("accuracy", refused, lambda: fit_accuracy(
+        accuracy = attempt("accuracy", refused, lambda: fit_accuracy(
             seen.N, seen.D, seen.L, seen.C, seen.accuracy, cell=seen.cell, level=request.level,
             fit_law=_fitter(law), resamples=request.resamples, rng=request.rng))
     if law is None:
@@ -239,13 +222,13 @@ def _answers(few: Condensed, seen: Runs, law: LawChoice | None, cost, request: R
     fit = law.quoted
     return Answers(
         accuracy,
-        tuple(p for q in PROFILED if q in fit.names and (p := _attempt(f"profile of {q}", refused, lambda q=q: fit.profile(q)))),
-        _attempt("claims", refused, lambda: judge(fit, beside=law.other)) or (),
-        _attempt("sensitivity", refused, lambda: sensitivity.sensitivity(
+        tuple(p for q in PROFILED if q in fit.names and (p := attempt(f"profile of {q}", refused, lambda q=q: fit.profile(q)))),
+        attempt("claims", refused, lambda: judge(fit, beside=law.other)) or (),
+        attempt("sensitivity", refused, lambda: sensitivity.sensitivity(
             few.N, few.D, few.L, C=few.C, cost=cost, fit=fit, weight=few.weight)) or (),
-        tuple(o for C in request.budgets if (o := _attempt(
+        tuple(o for C in request.budgets if (o := attempt(
             f"prediction at {C:.3g} FLOPs", refused, lambda C=C: law.optimum(C)))),
-        _attempt("local exponents", refused, lambda: local_exponents(fit)) or ())
+        attempt("local exponents", refused, lambda: local_exponents(fit)) or ())
 
 
 def _fitter(law: LawChoice | None) -> Callable:
@@ -273,13 +256,16 @@ def _differences(table: Table, groups: tuple[GroupFit, ...], request: Request) -
     if len(table.groups) > MAX_COMPARED:
         raise ValueError(f"{len(table.groups)} groups make {len(table.groups) * (len(table.groups) - 1) // 2} "
                          f"differences; at most {MAX_COMPARED} groups are compared")
-    runs = [_sample(group.runs, request.rng) for group in table.groups]
-    label = np.repeat([group.label for group in table.groups], [len(r) for r in runs])
-    N, D, L, C, seed = (np.concatenate([getattr(r, name) for r in runs]) for name in ("N", "D", "L", "C", "seed"))
+    errors = {g.group.label: g.approaches.quoted.errors for g in groups if g.approaches.law and g.approaches.quoted.correlated}
+    # a covariance is of the rows that it was found on
+    runs = [g.approaches.quoted.sample if g.group.label in errors else _sample(g.group.runs, request.rng) for g in groups]
+    label = np.repeat([group.label for group in table.groups], [len(r.N) for r in runs])
+    N, D, L, C = (np.concatenate([getattr(r, name) for r in runs]) for name in "NDLC")
+    seed = np.concatenate([np.zeros(len(r.N), int) if g.group.label in errors else r.seed for g, r in zip(groups, runs, strict=True)])
     fitters = {_fitter(g.approaches.law) for g in groups}
     return compare_groups(N, D, L, label, fit_law=fit_parametric if fit_parametric in fitters else fit_generalised, C=C,
                           seed=seed if "seed" in table.columns else None, level=request.level, resamples=request.resamples,
-                          rng=request.rng)
+                          rng=request.rng, errors=errors)
 
 
 def _learning_rate(table: Table, trials: Table | None, request: Request) -> LearningRateFit | None:
