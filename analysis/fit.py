@@ -49,8 +49,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                         "(default for our own tables: 0.95 ln(classes))")
     parser.add_argument("--best", action="store_true", help="of each (N, D), keep the runs at the best setting alone")
     parser.add_argument("--resamples", type=resample_count, default=1000, metavar="R", help="of the bootstrap (1000)")
-    parser.add_argument("--cluster", choices=("cell", "two-stage", "run", "params", "seed"), default="cell",
-                        help="what the bootstrap draws: (N, D) cells (default), seeds within them, ...")
+    parser.add_argument("--cluster", choices=("cell", "two-stage", "run", "params", "seed"),
+                        help="what the bootstrap draws: (N, D) cells, seeds within them, ... (default: cells, or the errors' covariance "
+                        "where a test shows that errors go together)")
     add_columns(parser)
     add_text(parser)
     return parser.parse_args(argv)

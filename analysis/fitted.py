@@ -1,7 +1,7 @@
 """Everything that can be said of a table: each group's fits, their differences, what was refused."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,8 +12,11 @@ from analysis.approaches.frontier import LocalExponent, OptimumEstimate, local_e
 from analysis.approaches.isoflop import IsoflopFit, fit_isoflop
 from analysis.approaches.parametric import ParametricFit, fit_generalised, fit_parametric
 from analysis.approaches.profile import Profile
+from analysis.approaches.resampled import TESTED
 from analysis.choices.laws import ChoiceLaws
 from analysis.choices.selection import choice_laws
+from analysis.errors.model import sentence
+from analysis.errors.structure import thinned
 from analysis.estimates.refusal import Doubt, attempt
 from analysis.questions import sensitivity
 from analysis.questions.accuracy import AccuracyFit, fit_accuracy
@@ -103,6 +106,7 @@ class GroupFit:
     choices: ChoiceLaws | None          # best settings against N, D and C; None where none was varied, or refused
     repeated: RepeatedFit | None        # what data seen again are worth; None where none were, or refused
     pooled: tuple[Doubt, ...]           # of kinds of run that nobody told apart
+    errors: str                         # which errors were found to go together, or that none were; "" where nothing was asked
     refused: Mapping[str, str]          # name of an analysis -> why
 
     @property
@@ -161,18 +165,34 @@ def _fit_group(group: Group, table: Table, request: Request, tell: Callable[[str
     refused: dict[str, str] = {}
     runs = group.runs
     name = f"{group.label}: " if group.label else ""
-    few = condense(runs.N, runs.D, runs.L, runs.C, budget=runs.budget, cell=runs.cell,
-                   seed=_seeds(table, runs))
     seen = _sample(runs, request.rng)
     tell(name + "approach 3")
-    law = fit_both(few, _cost(table), refused, cluster=request.cluster, level=request.level, resamples=request.resamples, rng=request.rng)
+    few, law = _condensed(runs, table, request, refused)
     approaches = _approaches(few, law, request, refused, lambda step: tell(name + step))
     tell(name + "accuracy, claims, profiles, sensitivity")
     answers = _answers(few, seen, law, _cost(table), request, refused)
     pooled = pooled_doubts(law.quoted.residuals, runs.tags) if law and not few.note else ()
     choices = attempt("best settings", refused, lambda: choice_laws(seen, table.description, law=law, level=request.level))
     again = attempt("repeated data", refused, lambda: repeated_data(seen, law, level=request.level, rng=request.rng))
-    return GroupFit(group, seen, few.note, approaches, answers, choices, again, pooled, refused)
+    found = law.quoted.errors if law else None
+    return GroupFit(group, seen, few.note, approaches, answers, choices, again, pooled, sentence(found.found) if found else "", refused)
+
+
+def _condensed(runs: Runs, table: Table, request: Request, refused: dict[str, str]) -> tuple[Condensed, LawChoice | None]:
+    """The rows that are fitted, and their law: of a long table, every k-th of each size where errors go together, else all, merged."""
+    def whole(of: Runs) -> Condensed:
+        return condense(of.N, of.D, of.L, of.C, budget=of.budget, cell=of.cell, seed=_seeds(table, of), run=of.run)
+
+    if len(runs) > TESTED and request.cluster is None:
+        rows = thinned(runs.N, runs.D, seed=_seeds(table, runs), most=TESTED)
+        few = replace(whole(runs.take(rows)), note=f"{len(rows):,} of {len(runs):,} rows are fitted, evenly chosen at each size: errors "
+                      "go together, and more rows would tell little more")
+        asked = attempt("errors", {}, lambda: fit_generalised(few.N, few.D, few.L, seed=few.seed, run=few.run, resamples=50))
+        few = few if asked is not None and asked.correlated else whole(runs)
+    else:
+        few = whole(runs)
+    return few, fit_both(few, _cost(table), refused, cluster=request.cluster, level=request.level, resamples=request.resamples,
+                         rng=request.rng)
 
 
 def _approaches(few: Condensed, law: LawChoice | None, request: Request, refused: dict[str, str], tell) -> Approaches:
@@ -195,7 +215,7 @@ def _approaches(few: Condensed, law: LawChoice | None, request: Request, refused
     calibrations = {} if law is None else {name: found for name, fit, approach in (
         ("approach 1", envelope, first), ("approach 2", isoflop, second)) if fit and (found := attempt(
             f"bias of {name}", refused, lambda fit=fit, approach=approach: calibrated(
-                fit.a, approach, law.quoted, rng=request.rng)))}
+                fit.a, approach, law.quoted, places=getattr(fit, "places", ()), rng=request.rng)))}
     return Approaches(envelope, isoflop, curves, law, calibrations,
                       attempt("agreement", refused, lambda: agreement(envelope, isoflop, law, calibrations=calibrations)))
 
@@ -245,13 +265,16 @@ def _differences(table: Table, groups: tuple[GroupFit, ...], request: Request) -
     if len(table.groups) > MAX_COMPARED:
         raise ValueError(f"{len(table.groups)} groups make {len(table.groups) * (len(table.groups) - 1) // 2} "
                          f"differences; at most {MAX_COMPARED} groups are compared")
-    runs = [_sample(group.runs, request.rng) for group in table.groups]
-    label = np.repeat([group.label for group in table.groups], [len(r) for r in runs])
-    N, D, L, C, seed = (np.concatenate([getattr(r, name) for r in runs]) for name in ("N", "D", "L", "C", "seed"))
+    errors = {g.group.label: g.approaches.quoted.errors for g in groups if g.approaches.law and g.approaches.quoted.correlated}
+    # a covariance is of the rows that it was found on
+    runs = [g.approaches.quoted.sample if g.group.label in errors else _sample(g.group.runs, request.rng) for g in groups]
+    label = np.repeat([group.label for group in table.groups], [len(r.N) for r in runs])
+    N, D, L, C = (np.concatenate([getattr(r, name) for r in runs]) for name in "NDLC")
+    seed = np.concatenate([np.zeros(len(r.N), int) if g.group.label in errors else r.seed for g, r in zip(groups, runs, strict=True)])
     fitters = {_fitter(g.approaches.law) for g in groups}
     return compare_groups(N, D, L, label, fit_law=fit_parametric if fit_parametric in fitters else fit_generalised, C=C,
                           seed=seed if "seed" in table.columns else None, level=request.level, resamples=request.resamples,
-                          rng=request.rng)
+                          rng=request.rng, errors=errors)
 
 
 def _learning_rate(table: Table, trials: Table | None, request: Request) -> LearningRateFit | None:

@@ -74,6 +74,12 @@ class IsoflopFit:
         return OptimalPath(self.N_line, self.D_line, self.errors, self.middle, self.cut, (min(C), max(C)), self.a.method, self.a.n,
                            self.a.level)
 
+    @property
+    def places(self) -> tuple[float, ...]:
+        """FLOPs of the cheapest, the middle (in logs) and the dearest bracketed budget."""
+        C = [m.C for m in self.minima]
+        return tuple(float(c) for c in np.geomspace(min(C), max(C), 3))
+
     def params(self, C: float) -> Estimate:
         """N* for C FLOPs."""
         return self.path.params(C)

@@ -91,6 +91,11 @@ def tail(level: float, count: int, parameters: int) -> float:
     return float(special.ndtr(np.sqrt(count / left) * special.stdtrit(left, (1 - level) / 2)))
 
 
+def student_tail(level: float, freedom: float) -> float:
+    """Share to cut at each end where the draws' spread is right and its own freedom is Student's."""
+    return float(special.ndtr(special.stdtrit(freedom, (1 - level) / 2)))
+
+
 def percentile(value: float, draws, *, label: str, count: int, n: int, parameters: int = 5,
                level: float = 0.95, cut: float | None = None) -> Estimate:
     """Percentile interval of draws (R,), widened for few clusters, or with another share cut at each end."""

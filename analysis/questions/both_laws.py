@@ -13,10 +13,16 @@ from analysis.table.condense import Condensed
 
 def fit_both(few: Condensed, cost: CostLaw | None, refused: dict[str, str], *, cluster: str | None, level: float, resamples: int,
              rng: int) -> LawChoice | None:
-    """None where neither law can be fitted; what else can't be had is noted in `refused`, by name."""
-    drawn = dict(C=few.C, cost=cost, weight=few.weight, cell=few.cell, seed=few.seed, level=level, rng=rng,
-                 resamples=resamples, cluster=cluster or "cell")
+    """None where neither law can be fitted; what else can't be had is noted in `refused`, by name.
+
+    What the generalised law's residuals say of errors that go together holds for all three fits.
+    """
+    drawn = dict(C=few.C, cost=cost, weight=few.weight, cell=few.cell, seed=few.seed, run=few.run, level=level, rng=rng,
+                 resamples=resamples, cluster=cluster)
     generalised = attempt("generalised law", refused, lambda: fit_generalised(few.N, few.D, few.L, **drawn))
+    if generalised is not None and generalised.errors is None:
+        drawn["cluster"] = cluster or "cell"   # nothing could be asked of the errors
+    drawn["errors"] = generalised and generalised.errors
     additive = attempt("approach3", refused, lambda: fit_parametric(few.N, few.D, few.L, objective=HUBER, **drawn))
     if additive is None and generalised is None:
         return None

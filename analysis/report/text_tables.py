@@ -43,7 +43,8 @@ EXPONENTS_NOTE = (
     "cells' means in units of what repeats explain. Design ratio: the slope that approach 1 would find in the grid's own corners if the "
     "losses said nothing.")
 CLAIMS_NOTE = (
-    "Rejected: the claim is too far from this table at the 5% level, its own error allowed for. Consistent: not rejected, and the "
+    "Rejected: the claim is too far from this table at the 5% level, its own error allowed for, by likelihood ratio (L_N, L_D and L_C: by "
+    "Wald's test), p-values by Holm's correction for all the claims. Consistent: not rejected, inside the interval, and the "
     f"interval is narrow enough that a value {RIVAL:g} away would have been. Undecided: not rejected, but neither would such a value "
     "be. L_N, L_D and L_C are the slopes of the loss against N, D and C alone with no irreducible loss, over the range sampled.")
 NESTED_NOTE = (
@@ -222,7 +223,7 @@ def claims(study: Study) -> Lines:
     for verdicts in zip(*(g.answers.claims for g in judged), strict=True):
         claim = verdicts[0].claim
         rows.append((claim.quantity, f"{claim.value:g}", claim.source, *(
-            text for v in verdicts for text in (shown(v.estimate), f"{v.verdict} ({p_text(v.p_value)})"))))
+            text for v in verdicts for text in (shown(v.estimate), f"{v.verdict} ({p_text(v.adjusted)})"))))
     heads = ["this table", "verdict"] if len(judged) == 1 else [text for name in _names(judged) for text in (name, "verdict")]
     return Lines("Published claims", ("of", "says", "claim", *heads), tuple(rows), CLAIMS_NOTE)
 
