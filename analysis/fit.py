@@ -58,6 +58,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--resamples", type=resample_count, default=1000, metavar="R", help="of the bootstrap (1000)")
     parser.add_argument("--cluster", choices=("cell", "two-stage", "run", "params", "seed"), default="cell",
                         help="what the bootstrap draws: (N, D) cells (default), seeds within them, ...")
+    parser.add_argument("--full", action="store_true", help="print every table and every doubt, not a screen of them")
+    parser.add_argument("--quick", action="store_true", help="the exponents and predictions alone: no accuracy, claims, profiles, "
+                        "sensitivity, differences, figures")
+    parser.add_argument("--no-figures", action="store_true", help="everything but figures")
     columns = parser.add_argument_group("columns, where their names don't tell")
     for part, flag in COLUMNS.items():
         columns.add_argument(flag, dest=f"column_{part}", metavar="COL", help={
@@ -83,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
         warnings.simplefilter("ignore")
     from analysis.carbs.found import is_tuned
     from analysis.report.output import default_folder, prepared
-    from analysis.report.terminal import Progress, terminal_text
+    from analysis.report.terminal import LINES, Progress, brief_text, full_text, opening_text, said
     from analysis.table.files import BadTable
     from analysis.table.formats.sheet import Dialect, printable
     from analysis.table.runs import read_table
@@ -106,24 +110,20 @@ def main(argv: list[str] | None = None) -> int:
         progress.close()
         return fail(f"cannot write to {printable(out)}: {why.strerror or why}")
 
-    from analysis.fitted import Request, study
+    from analysis.fitted import Request, completed, headlined
 
-    request = Request(tuple(args.predict_flops), args.resamples, cluster=args.cluster)
-    fitted = study(table, request, trials=tuning_trials(args.files), tell=progress)
-    if not fitted.estimated:
-        progress.close()
-        reasons = dict.fromkeys(f"{name}: {why}" for g in fitted.groups for name, why in g.refused.items())
-        return fail(f"{printable(args.files[0])}: nothing can be estimated ({'; '.join(list(reasons)[:3])})")
+    fitted = headlined(table, Request(tuple(args.predict_flops), args.resamples, cluster=args.cluster), tell=progress)
+    printed = said(opening_text(fitted), progress)
+    if not args.quick:
+        fitted = completed(fitted, trials=tuning_trials(args.files), tell=progress)
     try:
-        paths = write(fitted, out, command=shlex.join(["python", "analysis/fit.py", *(argv or sys.argv[1:])]), tell=progress)
+        paths = write(fitted, out, figures=not (args.quick or args.no_figures), tell=progress,
+                      command=shlex.join(["python", "analysis/fit.py", *(argv or sys.argv[1:])]))
     except OSError as why:
         progress.close()
         return fail(f"cannot write to {printable(out)}: {why.strerror or why}")
-    progress.close()
-    print(terminal_text(fitted))
-    print()
-    for path in paths:
-        print(printable(path, 400))
+    said("\n" + (full_text(fitted) if args.full else brief_text(fitted, room=LINES - printed - len(paths) - 2)), progress)
+    print("", *(printable(path, 400) for path in paths), sep="\n")
     return 0
 
 
@@ -158,7 +158,7 @@ def write_figures(plates, out: Path, *, tell) -> tuple[list, set[str]]:
         tell(f"figure {plate.name}")
         drawn = {kind: rendered(plate, kind) for kind in KINDS}
         written |= {write_whole(out / f"{plate.name}.{kind}", content).name for kind, content in drawn.items()}
-        pictures.append(Picture(plate.title, plate.caption, drawn["svg"], plate.figure.get_figwidth()))
+        pictures.append(Picture(plate.name, plate.title, plate.caption, drawn["svg"], plate.figure.get_figwidth()))
     return pictures, written
 
 
@@ -178,24 +178,33 @@ def tuning_trials(files: list[str]):
     return trials if trials.ours else None
 
 
-def write(fitted, out: Path, *, command: str, tell) -> list[Path]:
+def write(fitted, out: Path, *, figures: bool, command: str, tell) -> list[Path]:
     """All files of a study into the folder; returns what a reader opens first."""
-    from analysis.figures.sheets import FIGURES, plates
     from analysis.report.export import study_json
-    from analysis.report.output import cleared, write_whole
+    from analysis.report.output import write_whole
     from analysis.report.page import report_html
-    from analysis.table.formats.sheet import printable
 
     # The numbers first: whatever befalls the pictures, they are on disk.
     numbers = write_whole(out / "fit.json", study_json(fitted).encode())
+    pictures = write_plates(fitted, out, tell=tell) if figures else []
+    tell("report")
+    page = write_whole(out / "report.html", report_html(fitted, pictures, command=command).encode())
+    return [page, numbers]
+
+
+def write_plates(fitted, out: Path, *, tell) -> list:
+    """A study's figures; those of an earlier run that this one has no results for go."""
+    from analysis.figures.sheets import FIGURES, plates
+    from analysis.report.output import cleared
+    from analysis.table.formats.sheet import printable
+
     lost: list[str] = []
     pictures, written = write_figures(plates(fitted, lost=lost), out, tell=tell)
     cleared(out, {f"{name}.{kind}" for name in FIGURES for kind in KINDS} - written)
-    tell("report")
     for name in lost:
+        tell.close()
         print(f"fit.py: figure not drawn: {printable(name, 200)}", file=sys.stderr)
-    page = write_whole(out / "report.html", report_html(fitted, pictures, command=command).encode())
-    return [page, numbers, out]
+    return pictures
 
 
 if __name__ == "__main__":

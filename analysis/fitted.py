@@ -1,10 +1,11 @@
 """Everything that can be said of a table: each group's fits, their differences, what was refused."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from analysis.across import differences_of, learning_rate_of
 from analysis.approaches.calibration import Calibrated, calibrated
 from analysis.approaches.cost import LANGUAGE
 from analysis.approaches.envelope import EnvelopeFit, fit_envelope
@@ -18,19 +19,17 @@ from analysis.questions.accuracy import AccuracyFit, fit_accuracy
 from analysis.questions.agreement import Agreement, agreement
 from analysis.questions.alternatives import compare_laws
 from analysis.questions.claims import Verdict, judge
-from analysis.questions.differences import Difference, compare_groups
+from analysis.questions.differences import Difference
 from analysis.questions.lack_of_fit import lack_of_fit
 from analysis.questions.law_choice import ADDITIVE, LawChoice, choose_law
-from analysis.questions.learning_rate import LearningRateFit, best_rates, fit_learning_rate, rates_of_study
+from analysis.questions.learning_rate import LearningRateFit
 from analysis.questions.nested import nested_tests
 from analysis.questions.sensitivity import Row
 from analysis.table.condense import Condensed, condense
 from analysis.table.pooled import pooled_doubts
 from analysis.table.runs import Group, Runs, Table
-from analysis.table.tuning import given_rates, tuning_of
 
 PROFILED = ("E", "A", "B", "alpha", "beta", "g", "a")
-MAX_COMPARED = 6      # groups: 15 pairs of them; more differences are noise to a reader
 CURVES = {             # of approach 2, beside the chosen one: what other people draw through a budget
     "parabola, within a factor of 10 of the lowest": dict(curve="parabola"),
     "parabola, through all of a budget": dict(curve="parabola", reach=np.inf),
@@ -78,12 +77,12 @@ class Approaches:
 class Answers:
     """What else is asked of a group; empty or None where refused."""
 
-    accuracy: AccuracyFit | None
-    profiles: tuple[Profile, ...]             # of the quoted law, as all below
-    claims: tuple[Verdict, ...]
-    sensitivity: tuple[Row, ...]
-    optima: tuple[OptimumEstimate, ...]
-    local: tuple[LocalExponent, ...]
+    accuracy: AccuracyFit | None = None
+    profiles: tuple[Profile, ...] = ()        # of the quoted law, as all below
+    claims: tuple[Verdict, ...] = ()
+    sensitivity: tuple[Row, ...] = ()
+    optima: tuple[OptimumEstimate, ...] = ()
+    local: tuple[LocalExponent, ...] = ()
 
     def optimum(self, C: float) -> OptimumEstimate | None:
         """Of the budgets that were asked for; None where it was refused."""
@@ -96,11 +95,16 @@ class GroupFit:
 
     group: Group
     seen: Runs                          # at most SAMPLE rows, for figures
-    note: str                           # how the rows were condensed, or ""
+    few: Condensed                      # the rows that are fitted
     approaches: Approaches
     answers: Answers
     pooled: tuple[Doubt, ...]           # of kinds of run that nobody told apart
     refused: Mapping[str, str]          # name of an analysis -> why
+
+    @property
+    def note(self) -> str:
+        """How the rows were condensed, or ""."""
+        return self.few.note
 
     @property
     def doubts(self) -> tuple[Doubt, ...]:
@@ -129,19 +133,33 @@ class Study:
 
 def study(table: Table, request: Request, *, trials: Table | None = None,
           tell: Callable[[str], None] = lambda step: None) -> Study:
-    """Fits every group; `tell` hears the name of each step as it begins.
+    """Everything; `tell` hears the name of each step as it begins.
 
     trials: tuning trials of the same study, for the law of the learning rate.
     """
-    groups = tuple(_fit_group(group, table, request, tell) for group in table.groups)
+    return completed(headlined(table, request, tell=tell), trials=trials, tell=tell)
+
+
+def headlined(table: Table, request: Request, *, tell: Callable[[str], None] = lambda step: None) -> Study:
+    """The three approaches to every group and what is predicted: what the headline says, and its doubts."""
+    return Study(table, request, tuple(_approached(group, table, request, tell) for group in table.groups), (), None, {})
+
+
+def completed(begun: Study, *, trials: Table | None = None, tell: Callable[[str], None] = lambda step: None) -> Study:
+    """A study that has its headline, and all else that can be asked."""
+    table, request = begun.table, begun.request
+    groups = tuple(_answered(g, table, request, tell) for g in begun.groups)
     refused: dict[str, str] = {}
     differences = ()
     if len(groups) > 1:
         tell("differences between groups")
-        differences = _attempt("differences", refused, lambda: _differences(table, groups, request)) or ()
+        laws = {_fitter(g.approaches.law) for g in groups}
+        differences = _attempt("differences", refused, lambda: differences_of(
+            [(g.group.label, g.seen) for g in groups], fit_law=fit_parametric if fit_parametric in laws else fit_generalised,
+            seeds_known="seed" in table.columns, level=request.level, resamples=request.resamples, rng=request.rng)) or ()
     rates = None
     if table.ours:
-        rates = _attempt("learning rate", refused, lambda: _learning_rate(table, trials, request))
+        rates = _attempt("learning rate", refused, lambda: learning_rate_of(table, trials, request.level))
     return Study(table, request, groups, differences, rates, refused)
 
 
@@ -161,20 +179,27 @@ def _with_intervals(fit):
     return fit
 
 
-def _fit_group(group: Group, table: Table, request: Request, tell: Callable[[str], None]) -> GroupFit:
+def _approached(group: Group, table: Table, request: Request, tell: Callable[[str], None]) -> GroupFit:
     refused: dict[str, str] = {}
     runs = group.runs
     name = f"{group.label}: " if group.label else ""
     few = condense(runs.N, runs.D, runs.L, runs.C, budget=runs.budget, cell=runs.cell,
                    seed=_seeds(table, runs))
-    seen = _sample(runs, request.rng)
     tell(name + "approach 3")
     law = _law(few, _cost(table), request, refused)
     approaches = _approaches(few, law, request, refused, lambda step: tell(name + step))
-    tell(name + "accuracy, claims, profiles, sensitivity")
-    answers = _answers(few, seen, law, _cost(table), request, refused)
+    optima = () if law is None else tuple(o for C in request.budgets if (o := _attempt(
+        f"prediction at {C:.3g} FLOPs", refused, lambda C=C: law.optimum(C))))
     pooled = pooled_doubts(law.quoted.residuals, runs.tags) if law and not few.note else ()
-    return GroupFit(group, seen, few.note, approaches, answers, pooled, refused)
+    return GroupFit(group, _sample(runs, request.rng), few, approaches, Answers(optima=optima), pooled, refused)
+
+
+def _answered(g: GroupFit, table: Table, request: Request, tell: Callable[[str], None]) -> GroupFit:
+    refused = dict(g.refused)
+    tell((f"{g.group.label}: " if g.group.label else "") + "accuracy, claims, profiles, sensitivity")
+    answers = _answers(g, _cost(table), request, refused)
+    approaches = replace(g.approaches, curves=_curves(g.few, request) if g.approaches.isoflop else {})
+    return replace(g, approaches=approaches, answers=answers, refused=refused)
 
 
 def _law(few: Condensed, cost, request: Request, refused: dict[str, str]) -> LawChoice | None:
@@ -203,10 +228,14 @@ def _misfit(fit: ParametricFit, few: Condensed):
     return lack_of_fit(fit.residuals, few.N, few.D, parameters=fit.parameters, cell=few.cell)
 
 
+def _isoflop(few: Condensed, L, request: Request, resamples: int, **choice) -> IsoflopFit:
+    return fit_isoflop(few.N, few.D, L, few.C, budget=few.budget, weight=few.weight, cell=few.cell, level=request.level,
+                       rng=request.rng, resamples=resamples, **choice)
+
+
 def _approaches(few: Condensed, law: LawChoice | None, request: Request, refused: dict[str, str], tell) -> Approaches:
-    def second(L, resamples: int, **choice):
-        return fit_isoflop(few.N, few.D, L, few.C, budget=few.budget, weight=few.weight, cell=few.cell, level=request.level,
-                           rng=request.rng, resamples=resamples, **choice)
+    def second(L, resamples: int):
+        return _isoflop(few, L, request, resamples)
 
     def first(L, resamples: int):
         return fit_envelope(few.N, few.D, L, few.C, weight=few.weight, cell=few.cell, level=request.level, rng=request.rng,
@@ -214,9 +243,6 @@ def _approaches(few: Condensed, law: LawChoice | None, request: Request, refused
 
     tell("approach 2")
     isoflop = _attempt("approach2", refused, lambda: _with_intervals(second(few.L, request.resamples)))
-    curves = {} if isoflop is None else {kind: fit for kind, choice in CURVES.items() if (fit := _attempt(
-        f"approach 2, {kind}", {}, lambda choice=choice: _with_intervals(
-            second(few.L, min(CURVE_RESAMPLES, request.resamples), **choice))))}
     tell("approach 1")
     envelope = _attempt("approach1", refused, lambda: _with_intervals(first(few.L, request.resamples)))
     tell("bias of approaches 1 and 2 under the law")
@@ -224,28 +250,34 @@ def _approaches(few: Condensed, law: LawChoice | None, request: Request, refused
         ("approach 1", envelope, first), ("approach 2", isoflop, second)) if fit and (found := _attempt(
             f"bias of {name}", refused, lambda fit=fit, approach=approach: calibrated(
                 fit.a, approach, law.quoted, rng=request.rng)))}
-    return Approaches(envelope, isoflop, curves, law, calibrations,
+    return Approaches(envelope, isoflop, {}, law, calibrations,
                       _attempt("agreement", refused, lambda: agreement(envelope, isoflop, law, calibrations=calibrations)))
 
 
-def _answers(few: Condensed, seen: Runs, law: LawChoice | None, cost, request: Request, refused: dict[str, str]) -> Answers:
-    accuracy = None
+def _curves(few: Condensed, request: Request) -> dict[str, IsoflopFit]:
+    """Approach 2 by CURVES, those that bracket enough."""
+    drawn = {kind: _attempt(f"approach 2, {kind}", {}, lambda choice=choice: _with_intervals(
+        _isoflop(few, few.L, request, min(CURVE_RESAMPLES, request.resamples), **choice))) for kind, choice in CURVES.items()}
+    return {kind: fit for kind, fit in drawn.items() if fit}
+
+
+def _answers(g: GroupFit, cost, request: Request, refused: dict[str, str]) -> Answers:
+    few, seen, law, accuracy = g.few, g.seen, g.approaches.law, None
     if seen.accuracy is not None:
         accuracy = _attempt("accuracy", refused, lambda: fit_accuracy(
             seen.N, seen.D, seen.L, seen.C, seen.accuracy, cell=seen.cell, level=request.level,
             fit_law=_fitter(law), resamples=request.resamples, rng=request.rng))
     if law is None:
-        return Answers(accuracy, (), (), (), (), ())
+        return replace(g.answers, accuracy=accuracy)
     fit = law.quoted
-    return Answers(
-        accuracy,
-        tuple(p for q in PROFILED if q in fit.names and (p := _attempt(f"profile of {q}", refused, lambda q=q: fit.profile(q)))),
-        _attempt("claims", refused, lambda: judge(fit, beside=law.other)) or (),
-        _attempt("sensitivity", refused, lambda: sensitivity.sensitivity(
+    return replace(
+        g.answers, accuracy=accuracy,
+        profiles=tuple(p for q in PROFILED if q in fit.names and (
+            p := _attempt(f"profile of {q}", refused, lambda q=q: fit.profile(q)))),
+        claims=_attempt("claims", refused, lambda: judge(fit, beside=law.other)) or (),
+        sensitivity=_attempt("sensitivity", refused, lambda: sensitivity.sensitivity(
             few.N, few.D, few.L, C=few.C, cost=cost, fit=fit, weight=few.weight)) or (),
-        tuple(o for C in request.budgets if (o := _attempt(
-            f"prediction at {C:.3g} FLOPs", refused, lambda C=C: law.optimum(C)))),
-        _attempt("local exponents", refused, lambda: local_exponents(fit)) or ())
+        local=_attempt("local exponents", refused, lambda: local_exponents(fit)) or ())
 
 
 def _fitter(law: LawChoice | None) -> Callable:
@@ -266,29 +298,3 @@ def _sample(runs: Runs, rng: int) -> Runs:
     if len(runs) <= SAMPLE:
         return runs
     return runs.take(np.sort(np.random.default_rng(rng).choice(len(runs), SAMPLE, replace=False)))
-
-
-def _differences(table: Table, groups: tuple[GroupFit, ...], request: Request) -> tuple[Difference, ...]:
-    """By the generalised law, unless the additive speaks alone in some group."""
-    if len(table.groups) > MAX_COMPARED:
-        raise ValueError(f"{len(table.groups)} groups make {len(table.groups) * (len(table.groups) - 1) // 2} "
-                         f"differences; at most {MAX_COMPARED} groups are compared")
-    runs = [_sample(group.runs, request.rng) for group in table.groups]
-    label = np.repeat([group.label for group in table.groups], [len(r) for r in runs])
-    N, D, L, C, seed = (np.concatenate([getattr(r, name) for r in runs]) for name in ("N", "D", "L", "C", "seed"))
-    fitters = {_fitter(g.approaches.law) for g in groups}
-    return compare_groups(N, D, L, label, fit_law=fit_parametric if fit_parametric in fitters else fit_generalised, C=C,
-                          seed=seed if "seed" in table.columns else None, level=request.level, resamples=request.resamples,
-                          rng=request.rng)
-
-
-def _learning_rate(table: Table, trials: Table | None, request: Request) -> LearningRateFit | None:
-    tuning = given_rates(table) if trials is None else tuning_of(trials)
-    if tuning is None:
-        return None
-    if len(tuning.rules) > 1:
-        raise ValueError(f"the rates follow several rules: {', '.join(tuning.rules)}")
-    rates = (rates_of_study(tuning.size, tuning.value) if trials is None
-             else best_rates(tuning.size, tuning.place, tuning.value, tuning.loss))
-    return fit_learning_rate(rates, choice=tuning.choice, against=tuning.against,
-                             lr_rule=tuning.rules[0] if tuning.rules else None, level=request.level)

@@ -19,7 +19,7 @@ from analysis.figures.theme import log_axes, log_norm, plain, tidy_log_ticks
 from analysis.fitted import Request, Study, study
 from analysis.report.export import study_json
 from analysis.report.page import Picture, report_html
-from analysis.report.terminal import terminal_text
+from analysis.report.terminal import LINES, brief_text, full_text, opening_text
 from analysis.table.runs import read_table
 
 HOSTILE = "<i>$\\frac{1}{0}$ {{ 7*7 }}</i>"
@@ -40,21 +40,33 @@ def test_what_cannot_be_estimated_is_refused_by_name_and_the_rest_is_given(mixed
     few, whole = (g for _, g in sorted(groups.items()))
     assert all(few[name].keys() == {"refused"} and few[name]["refused"] for name in ("approach1", "approach2", "approach3"))
     assert whole["approach3"]["a"]["low"] < whole["approach3"]["a"]["value"] < whole["approach3"]["a"]["high"]
-    assert "refused" in terminal_text(mixed)
+    assert "refused" in full_text(mixed)
 
 
 def test_terminal_page_and_json_carry_one_number(mixed):
     estimate = next(g for g in mixed.groups if g.approaches.law is not None).approaches.law.a
     page = report_html(mixed, (), command="fit.py")
-    assert shown(estimate) in terminal_text(mixed) and shown(estimate) in page
+    assert all(shown(estimate) in text for text in (opening_text(mixed), brief_text(mixed, room=LINES), full_text(mixed), page))
     value, low, high = map(float, re.findall(r"-?\d+\.\d+", shown(estimate)))
     np.testing.assert_allclose([value, low, high], [estimate.value, estimate.low, estimate.high],
                                atol=0.06 * (estimate.high - estimate.low))
 
 
+@pytest.mark.parametrize("groups", [1, 2, 3, 7])
+def test_what_is_printed_is_a_screen_of_lines_that_fit_it(groups, tmp_path):
+    grids = [simulated_study(widths=5, fractions=5, seeds=1, dropouts=(0.0,), rng=g).append_column(
+        "a_long_name_of_a_column", pa.array([f"value number {g}"] * 25)) for g in range(groups)]
+    pq.write_table(pa.concat_tables(grids), tmp_path / "runs.parquet")
+    found = study(read_table([str(tmp_path / "runs.parquet")], by=["a_long_name_of_a_column"]), Request((1e10, 1e15, 1e20), resamples=60))
+    first = opening_text(found).splitlines()
+    rest = brief_text(found, room=LINES - len(first)).splitlines()
+    assert len(first) + len(rest) <= LINES
+    assert max(map(len, [*first, *rest, *full_text(found).splitlines()])) <= 100
+
+
 def test_names_from_the_table_are_text_on_the_page(mixed):
-    page = report_html(mixed, [Picture("t", HOSTILE, b"<svg/>", 3.4)], command=f"fit.py {HOSTILE}")
-    assert "<i>" not in page and "&lt;i&gt;" in page and ">49<" not in page
+    page = report_html(mixed, [Picture("loss", "t", HOSTILE, b"<svg/>", 3.4)], command=f"fit.py {HOSTILE}")
+    assert HOSTILE not in page and "<i>$" not in page and "&lt;i&gt;" in page and ">49<" not in page
 
     class Balanced(HTMLParser):
         depth: list[str] = []
