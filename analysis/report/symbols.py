@@ -9,6 +9,7 @@ _POWER = re.compile(r"\^(?:\(([^()]*)\)|(-?(?:\d[\d.]*(?:e[+-]?\d+)?(?: \[[^\]]*
 _SCIENTIFIC = re.compile(r"(?<![\w.])(\d(?:\.\d+)?)e([+-]?)0*(\d+)(?!\w)")
 _GREEK = re.compile(rf"\b({'|'.join(GREEK)})(?=\b|_)")
 _BASE = re.compile(r"\b([A-Zkc])(\*?)(?=<sup>)|\b([NDCL])(?=\*)")
+_LAW = re.compile(r"\bE(?= [=+] |, | \d)|(?<=\+ )K(?= )")
 _ALONE = re.compile(r"^([abgEpNDCL])(?=$|, | of )")   # a cell that names a quantity
 
 
@@ -19,4 +20,5 @@ def typeset(text: object) -> Markup:
     html = _POWER.sub(lambda m: f"<sup>{m[1] or m[2]}</sup>", html)
     html = _BASE.sub(lambda m: f"<i>{m[1] or m[3]}</i>{m[2] or ''}", html)
     html = _GREEK.sub(lambda m: f"<i>{GREEK[m[1]]}</i>", html)
+    html = _LAW.sub(lambda m: f"<i>{m[0]}</i>", html)
     return Markup(_ALONE.sub(r"<i>\1</i>", html))

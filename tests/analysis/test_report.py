@@ -14,11 +14,12 @@ from worlds.simulated_study import simulated_study
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.words import shown
 from analysis.figures import comparison, diagnosis
-from analysis.figures.compute import plot_loss_against_compute
+from analysis.figures.compute import below_every_run, plot_loss_against_compute
 from analysis.figures.theme import log_axes, log_norm, plain, tidy_log_ticks
 from analysis.fitted import Request, Study, study
 from analysis.report.export import study_json
 from analysis.report.page import Picture, report_html
+from analysis.report.symbols import typeset
 from analysis.report.terminal import LINES, brief_text, full_text, opening_text
 from analysis.table.runs import read_table
 
@@ -114,3 +115,21 @@ def test_no_two_ticks_of_an_axis_read_alike(low, high):
     (0.5, 0.5, 0.5, "0.5 [0.5, 0.5]"), (477.8, 300.0, 750.0, "478 [300, 750]")])
 def test_estimates_are_shown_to_the_digits_their_intervals_carry(value, low, high, text):
     assert shown(Estimate(value, low, high, 0.0)) == text
+
+
+def test_where_the_frontier_lies_below_every_run_the_caption_says_so(mixed):
+    group = next(g for g in mixed.groups if g.approaches.law is not None)
+    law, C = group.approaches.law, group.seen.C
+    on_it = law.frontier.loss(C)
+    assert below_every_run(law, C, on_it * 1.2).share == 1.0
+    assert below_every_run(law, C, on_it * 1.2).gap >= np.log(1.2)
+    assert below_every_run(law, C, on_it * 0.9).share < 0.9
+
+
+@pytest.mark.parametrize("text, html", [
+    ("grows as C^0.49 [0.41, 0.56] and", "grows as <i>C</i><sup>0.49 [0.41, 0.56]</sup> and"),
+    ("L* = E + K C^-gamma", "<i>L</i>* = <i>E</i> + <i>K</i> <i>C</i><sup>-<i>γ</i></sup>"), ("1.2e+09", "1.2×10<sup>9</sup>"),
+    ("A/N^(alpha/g)", "A/<i>N</i><sup><i>α</i>/g</sup>"), ("a, approach 3", "<i>a</i>, approach 3"), ("a table", "a table"),
+    ("<b>x^2</b>", "&lt;b&gt;x<sup>2</sup>&lt;/b&gt;"), ("run 0xe+12", "run 0xe+12")])
+def test_formulas_are_set_as_in_a_paper(text, html):
+    assert typeset(text) == html
