@@ -61,6 +61,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="print every table and every doubt, not a screen of them")
     parser.add_argument("--quick", action="store_true", help="the exponents and predictions alone: no accuracy, claims, profiles, "
                         "sensitivity, differences, figures")
+    parser.add_argument("--static", action="store_true", help="a report without script: pictures that don't answer (2 MB smaller)")
     parser.add_argument("--no-figures", action="store_true", help="everything but figures")
     columns = parser.add_argument_group("columns, where their names don't tell")
     for part, flag in COLUMNS.items():
@@ -117,7 +118,7 @@ def main(argv: list[str] | None = None) -> int:
     if not args.quick:
         fitted = completed(fitted, trials=tuning_trials(args.files), tell=progress)
     try:
-        paths = write(fitted, out, figures=not (args.quick or args.no_figures), tell=progress,
+        paths = write(fitted, out, figures=not (args.quick or args.no_figures), static=args.static, tell=progress,
                       command=shlex.join(["python", "analysis/fit.py", *(argv or sys.argv[1:])]))
     except OSError as why:
         progress.close()
@@ -178,9 +179,10 @@ def tuning_trials(files: list[str]):
     return trials if trials.ours else None
 
 
-def write(fitted, out: Path, *, figures: bool, command: str, tell) -> list[Path]:
+def write(fitted, out: Path, *, figures: bool, static: bool, command: str, tell) -> list[Path]:
     """All files of a study into the folder; returns what a reader opens first."""
     from analysis.report.export import study_json
+    from analysis.report.live import live_scripts, plotly_source
     from analysis.report.output import write_whole
     from analysis.report.page import report_html
 
@@ -188,7 +190,9 @@ def write(fitted, out: Path, *, figures: bool, command: str, tell) -> list[Path]
     numbers = write_whole(out / "fit.json", study_json(fitted).encode())
     pictures = write_plates(fitted, out, tell=tell) if figures else []
     tell("report")
-    page = write_whole(out / "report.html", report_html(fitted, pictures, command=command).encode())
+    library = plotly_source() if pictures and not static else None
+    live = "" if library is None else live_scripts(fitted, library)
+    page = write_whole(out / "report.html", report_html(fitted, pictures, command=command, live=live).encode())
     return [page, numbers]
 
 

@@ -1,7 +1,7 @@
 """Everything that can be said of a table: each group's fits, their differences, what was refused."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,9 +21,9 @@ from analysis.questions.alternatives import compare_laws
 from analysis.questions.claims import Verdict, judge
 from analysis.questions.differences import Difference
 from analysis.questions.lack_of_fit import lack_of_fit
-from analysis.questions.law_choice import ADDITIVE, LawChoice, choose_law
+from analysis.questions.law_choice import ADDITIVE, EITHER, LawChoice, choose_law
 from analysis.questions.learning_rate import LearningRateFit
-from analysis.questions.nested import nested_tests
+from analysis.questions.nested import ADDITIVE_CASE, nested_tests
 from analysis.questions.sensitivity import Row
 from analysis.table.condense import Condensed, condense
 from analysis.table.pooled import pooled_doubts
@@ -57,10 +57,10 @@ class Approaches:
 
     envelope: EnvelopeFit | None              # approach 1
     isoflop: IsoflopFit | None                # approach 2
-    curves: Mapping[str, IsoflopFit]          # approach 2 by CURVES, those that bracket enough
     law: LawChoice | None                     # approach 3: both laws, and which of them is quoted
-    calibrations: Mapping[str, Calibrated]    # "approach 1", "approach 2" -> its bias on this grid under the quoted law
-    agreement: Agreement | None
+    curves: Mapping[str, IsoflopFit] = field(default_factory=dict)         # approach 2 by CURVES, those that bracket enough
+    calibrations: Mapping[str, Calibrated] = field(default_factory=dict)   # "approach 1", "approach 2" -> bias on this grid
+    agreement: Agreement | None = None
 
     @property
     def additive(self) -> ParametricFit | None:
@@ -101,10 +101,7 @@ class GroupFit:
     pooled: tuple[Doubt, ...]           # of kinds of run that nobody told apart
     refused: Mapping[str, str]          # name of an analysis -> why
 
-    @property
-    def note(self) -> str:
-        """How the rows were condensed, or ""."""
-        return self.few.note
+    note = property(lambda self: self.few.note)   # how the rows were condensed, or ""
 
     @property
     def doubts(self) -> tuple[Doubt, ...]:
@@ -141,7 +138,7 @@ def study(table: Table, request: Request, *, trials: Table | None = None,
 
 
 def headlined(table: Table, request: Request, *, tell: Callable[[str], None] = lambda step: None) -> Study:
-    """The three approaches to every group and what is predicted: what the headline says, and its doubts."""
+    """The three approaches to every group and what is predicted: what there is to say first, and its doubts."""
     return Study(table, request, tuple(_approached(group, table, request, tell) for group in table.groups), (), None, {})
 
 
@@ -187,23 +184,31 @@ def _approached(group: Group, table: Table, request: Request, tell: Callable[[st
                    seed=_seeds(table, runs))
     tell(name + "approach 3")
     law = _law(few, _cost(table), request, refused)
-    approaches = _approaches(few, law, request, refused, lambda step: tell(name + step))
+    tell(name + "approaches 1 and 2")
+    isoflop = _attempt("approach2", refused, lambda: _with_intervals(_isoflop(few, few.L, request, request.resamples)))
+    envelope = _attempt("approach1", refused, lambda: _with_intervals(_envelope(few, few.L, request, request.resamples)))
     optima = () if law is None else tuple(o for C in request.budgets if (o := _attempt(
         f"prediction at {C:.3g} FLOPs", refused, lambda C=C: law.optimum(C))))
     pooled = pooled_doubts(law.quoted.residuals, runs.tags) if law and not few.note else ()
-    return GroupFit(group, _sample(runs, request.rng), few, approaches, Answers(optima=optima), pooled, refused)
+    return GroupFit(group, _sample(runs, request.rng), few, Approaches(envelope, isoflop, law), Answers(optima=optima), pooled, refused)
 
 
 def _answered(g: GroupFit, table: Table, request: Request, tell: Callable[[str], None]) -> GroupFit:
-    refused = dict(g.refused)
-    tell((f"{g.group.label}: " if g.group.label else "") + "accuracy, claims, profiles, sensitivity")
+    refused, law, of = dict(g.refused), g.approaches.law, g.approaches
+    name = f"{g.group.label}: " if g.group.label else ""
+    tell(name + "bias of approaches 1 and 2 under the law")
+    calibrations = _calibrations(g, law, request, refused)
+    agreed = _attempt("agreement", refused, lambda: agreement(of.envelope, of.isoflop, law, calibrations=calibrations))
+    tell(name + "accuracy, claims, profiles, sensitivity")
+    if law is not None and law.generalised is not None:
+        law = replace(law, tests=_attempt("nested laws", refused, lambda: nested_tests(law.generalised)) or law.tests)
     answers = _answers(g, _cost(table), request, refused)
-    approaches = replace(g.approaches, curves=_curves(g.few, request) if g.approaches.isoflop else {})
-    return replace(g, approaches=approaches, answers=answers, refused=refused)
+    curves = _curves(g.few, request) if of.isoflop else {}
+    return replace(g, approaches=Approaches(of.envelope, of.isoflop, law, curves, calibrations, agreed), answers=answers, refused=refused)
 
 
 def _law(few: Condensed, cost, request: Request, refused: dict[str, str]) -> LawChoice | None:
-    """Both laws, the tests between them, and which speaks."""
+    """Both laws, the test between them, and which speaks."""
     chosen = {} if request.cluster is None else {"cluster": request.cluster}
     drawn = dict(C=few.C, cost=cost, weight=few.weight, cell=few.cell, seed=few.seed, level=request.level, rng=request.rng,
                  resamples=request.resamples, **chosen)
@@ -211,15 +216,18 @@ def _law(few: Condensed, cost, request: Request, refused: dict[str, str]) -> Law
     generalised = _attempt("generalised law", refused, lambda: fit_generalised(few.N, few.D, few.L, **drawn))
     if additive is None and generalised is None:
         return None
-    plain = generalised and _attempt("additive law by the same objective", {}, lambda: fit_parametric(
-        few.N, few.D, few.L, objective=generalised.point.objective, **drawn))
-    tests = () if generalised is None else _attempt("nested laws", refused, lambda: nested_tests(generalised)) or ()
+    tests = () if generalised is None else _attempt("nested laws", refused, lambda: nested_tests(generalised, [ADDITIVE_CASE])) or ()
     scores = _attempt("alternatives", refused, lambda: compare_laws(
         few.N, few.D, few.L, C=few.C, cost=(additive or generalised).cost, weight=few.weight, cell=few.cell, rng=request.rng)) or ()
     misfits = tuple(_attempt("lack of fit", refused, lambda fit=fit: _misfit(fit, few)) if fit else None
                     for fit in (additive, generalised))
-    return choose_law(additive, generalised, plain=plain, tests=tests, scores=scores, misfits=misfits,
-                      untested=refused.get("generalised law", ""))
+    made = dict(tests=tests, scores=scores, misfits=misfits, untested=refused.get("generalised law", ""))
+    law = choose_law(additive, generalised, **made)
+    if law.speaks != EITHER:
+        return law
+    plain = _attempt("additive law by the same objective", {}, lambda: fit_parametric(
+        few.N, few.D, few.L, objective=generalised.point.objective, **drawn))
+    return choose_law(additive, generalised, plain=plain, **made)
 
 
 def _misfit(fit: ParametricFit, few: Condensed):
@@ -233,32 +241,24 @@ def _isoflop(few: Condensed, L, request: Request, resamples: int, **choice) -> I
                        rng=request.rng, resamples=resamples, **choice)
 
 
-def _approaches(few: Condensed, law: LawChoice | None, request: Request, refused: dict[str, str], tell) -> Approaches:
-    def second(L, resamples: int):
-        return _isoflop(few, L, request, resamples)
+def _envelope(few: Condensed, L, request: Request, resamples: int) -> EnvelopeFit:
+    return fit_envelope(few.N, few.D, L, few.C, weight=few.weight, cell=few.cell, level=request.level, rng=request.rng,
+                        resamples=resamples)
 
-    def first(L, resamples: int):
-        return fit_envelope(few.N, few.D, L, few.C, weight=few.weight, cell=few.cell, level=request.level, rng=request.rng,
-                            resamples=resamples)
 
-    tell("approach 2")
-    isoflop = _attempt("approach2", refused, lambda: _with_intervals(second(few.L, request.resamples)))
-    tell("approach 1")
-    envelope = _attempt("approach1", refused, lambda: _with_intervals(first(few.L, request.resamples)))
-    tell("bias of approaches 1 and 2 under the law")
-    calibrations = {} if law is None else {name: found for name, fit, approach in (
-        ("approach 1", envelope, first), ("approach 2", isoflop, second)) if fit and (found := _attempt(
-            f"bias of {name}", refused, lambda fit=fit, approach=approach: calibrated(
-                fit.a, approach, law.quoted, rng=request.rng)))}
-    return Approaches(envelope, isoflop, {}, law, calibrations,
-                      _attempt("agreement", refused, lambda: agreement(envelope, isoflop, law, calibrations=calibrations)))
+def _calibrations(g: GroupFit, law: LawChoice | None, request: Request, refused: dict[str, str]) -> dict[str, Calibrated]:
+    """What approaches 1 and 2 find too much on this grid."""
+    made = (("approach 1", g.approaches.envelope, _envelope), ("approach 2", g.approaches.isoflop, _isoflop))
+    found = {name: _attempt(f"bias of {name}", refused, lambda fit=fit, approach=approach: calibrated(
+        fit.a, lambda L, resamples: approach(g.few, L, request, resamples), law.quoted, rng=request.rng))
+        for name, fit, approach in made if law and fit}
+    return {name: calibration for name, calibration in found.items() if calibration}
 
 
 def _curves(few: Condensed, request: Request) -> dict[str, IsoflopFit]:
     """Approach 2 by CURVES, those that bracket enough."""
-    drawn = {kind: _attempt(f"approach 2, {kind}", {}, lambda choice=choice: _with_intervals(
-        _isoflop(few, few.L, request, min(CURVE_RESAMPLES, request.resamples), **choice))) for kind, choice in CURVES.items()}
-    return {kind: fit for kind, fit in drawn.items() if fit}
+    return {kind: fit for kind, choice in CURVES.items() if (fit := _attempt(f"approach 2, {kind}", {}, lambda: _with_intervals(
+        _isoflop(few, few.L, request, min(CURVE_RESAMPLES, request.resamples), **choice))))}
 
 
 def _answers(g: GroupFit, cost, request: Request, refused: dict[str, str]) -> Answers:

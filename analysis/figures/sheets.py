@@ -89,9 +89,9 @@ def _loss(study: Study) -> Plate:
     fitted = [g for g in study.groups if g.approaches.law is not None]
     below = _of(fitted, _below)
     return Plate("loss", "Loss against compute",
-                 "A line a model size, a point a run; the black line is the lowest loss that compute can buy, L* = E + K C^-gamma, with "
+                 "A point a run, a thin line a model size; the thick line is the lowest loss that compute can buy, L* = E + K C^-gamma, with "
                  f"its interval, dotted where the best N or D was not trained{'; ' + below if below else ''}." if fitted else
-                 "A line a model size, a point a run; no frontier could be fitted.", figure)
+                 "A point a run, a thin line a model size; no frontier could be fitted.", figure)
 
 
 def _below(g: GroupFit) -> str:
@@ -113,7 +113,8 @@ def _optima(study: Study) -> Plate | None:
         compute.plot_optimal_samples(g.approaches.envelope, g.approaches.isoflop, g.approaches.law, g.answers.claims, row)
     return Plate("optimum", "The best model and the best amount of data",
                  "The compute-optimal N* and D* by each approach: the steeper the line, the larger the share of new "
-                 "compute that should go into it; dashed lines are published exponents through the same middle.", figure)
+                 "compute that should go into it" + ("; dashed lines are published exponents through the same middle." if any(
+                     g.answers.claims for g in groups) else "."), figure)
 
 
 def _exponents(study: Study) -> Plate | None:

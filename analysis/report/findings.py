@@ -102,9 +102,14 @@ def _exponents_finding(g: GroupFit) -> Finding:
 
 def _doubts(g: GroupFit) -> list[str]:
     """What the reader must know before quoting the exponent."""
+    return _law_doubts(g.approaches.law) + late_doubts(g)
+
+
+def late_doubts(g: GroupFit) -> list[str]:
+    """Those that take longer to find than the exponent: other approaches and other choices."""
     most = most_moved(g.answers.sensitivity)
     moved = [f"another choice ({most.name}) would say {number(most.a, g.approaches.law.a)}"] if most else []
-    return _law_doubts(g.approaches.law) + _disagreements(g) + moved
+    return _disagreements(g) + moved
 
 
 def _disagreements(g: GroupFit) -> list[str]:

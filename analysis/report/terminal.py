@@ -6,8 +6,7 @@ from textwrap import fill
 
 from analysis.estimates.words import shown
 from analysis.fitted import GroupFit, Study
-from analysis.questions.sensitivity import most_moved
-from analysis.report.findings import followups, opening
+from analysis.report.findings import followups, late_doubts, opening
 from analysis.report.lines import WIDTH, Lines
 from analysis.report.text_tables import big, tables, trained
 from analysis.table.runs import short_names
@@ -58,12 +57,7 @@ def _cut(lines: list[str], room: int) -> list[str]:
 
 def _late_doubts(study: Study) -> list[str]:
     """Doubts about the opening that were found after it was printed."""
-    return [f"{g.group.label + ': a' if g.group.label else 'A'} doubt: {doubt}." for g in study.groups for doubt in _moved(g)]
-
-
-def _moved(g: GroupFit) -> list[str]:
-    most = most_moved(g.answers.sensitivity)
-    return [] if most is None else [f"another choice ({most.name}) moves a to {most.a:.2f}, by {abs(most.shift):.1f} standard errors"]
+    return [f"{g.group.label + ': a' if g.group.label else 'A'} doubt of that: {doubt}." for g in study.groups for doubt in late_doubts(g)]
 
 
 def _exponents(study: Study) -> Lines:

@@ -77,8 +77,14 @@ def test_every_figure_is_a_picture_in_both_kinds(finished):
 
 def test_the_report_stands_alone(finished):
     page = (finished[1] / "report.html").read_text()
-    assert "<script" not in page and "src=\"http" not in page and "href=" not in page and "url(" not in page
+    assert "src=\"http" not in page and "href=\"http" not in page and "url(http" not in page and "<script src" not in page
     assert page.count("data:image/svg+xml;base64,") == len(list(finished[1].glob("*.svg")))
+
+
+def test_a_static_report_has_no_script(finished):
+    done = fit("results.parquet", "--resamples", "60", "--static", "--out", "static", cwd=finished[1].parent)
+    page = (finished[1].parent / "static" / "report.html").read_text()
+    assert done.returncode == 0 and "<script" not in page and "href=" not in page and "url(" not in page
 
 
 def test_figures_of_an_earlier_run_are_cleared_and_strangers_files_are_not(tmp_path):
