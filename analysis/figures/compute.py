@@ -43,7 +43,8 @@ def plot_error_against_compute(runs: Runs, fit, ax: Axes, *, norm: LogNorm) -> A
 def _finish(ax: Axes, y: np.ndarray) -> Axes:
     ax.set_ylim(y.min() / 1.25, y.max() * 1.15)
     tidy_log_ticks(ax)
-    ax.legend(loc="upper right")
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(loc="upper right")
     return ax
 
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from analysis.table.files import BadTable
 from analysis.table.formats.sheet import printable
-from analysis.table.roles import Description, described
+from analysis.table.roles import Description, common_description, described
 
 IDENTITY = ("axis", "choice", "repeat")
 
@@ -37,7 +37,7 @@ class Progress:
 
     @property
     def description(self) -> Description:
-        return described(self.schema) if self.schema is not None else Description()
+        return _description(self.schema)
 
     @property
     def wanted(self) -> int | None:
@@ -62,13 +62,18 @@ def read_progress(path: Path) -> Progress:
     if table is None and not entries:
         raise BadTable(f"{printable(str(path))}: no table and no journal yet; start the sweep, or give the path of its --out")
     schema = table.schema if table is not None else None
-    keys = described(schema).named(*IDENTITY) if schema is not None else ()
+    about = _description(schema)
+    keys = tuple(dict.fromkeys((*about.named(*IDENTITY), *(about.splits or ()))))
     rows = _distinct([*(table.to_pylist() if table is not None else ()), *_of(entries, "results")], keys)
     done = {_key(row, keys) for row in rows}
     failures = [row for row in _distinct([*(failed.to_pylist() if failed is not None else ()), *_of(entries, "failures")], keys)
                 if _key(row, keys) not in done]
     planned, seeds = _plan(schema)
     return Progress(tuple(rows), tuple(failures), schema, planned, seeds, _sweeper(path.with_name(path.name + ".owner")))
+
+
+def _description(schema: pa.Schema | None) -> Description:
+    return common_description([described(schema)], [schema.names]) if schema is not None else Description()
 
 
 def _parquet(path: Path) -> pa.Table | None:
