@@ -188,7 +188,7 @@ def write(fitted, out: Path, *, figures: bool, static: bool, command: str, tell)
 
     # The numbers first: whatever befalls the pictures, they are on disk.
     numbers = write_whole(out / "fit.json", study_json(fitted).encode())
-    pictures = write_plates(fitted, out, tell=tell) if figures else []
+    pictures = write_plates(fitted if figures else None, out, tell=tell)
     tell("report")
     library = plotly_source() if pictures and not static else None
     live = "" if library is None else live_scripts(fitted, library)
@@ -197,13 +197,13 @@ def write(fitted, out: Path, *, figures: bool, static: bool, command: str, tell)
 
 
 def write_plates(fitted, out: Path, *, tell) -> list:
-    """A study's figures; those of an earlier run that this one has no results for go."""
+    """A study's figures, none of None; those of an earlier run that this one does not draw go."""
     from analysis.figures.sheets import FIGURES, plates
     from analysis.report.output import cleared
     from analysis.table.formats.sheet import printable
 
     lost: list[str] = []
-    pictures, written = write_figures(plates(fitted, lost=lost), out, tell=tell)
+    pictures, written = write_figures(plates(fitted, lost=lost) if fitted else (), out, tell=tell)
     cleared(out, {f"{name}.{kind}" for name in FIGURES for kind in KINDS} - written)
     for name in lost:
         tell.close()

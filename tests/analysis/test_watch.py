@@ -7,6 +7,7 @@ import sys
 import urllib.error
 import urllib.request
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from zlib import crc32
 
@@ -103,7 +104,8 @@ def test_the_page_is_served_on_loopback_alone_and_ctrl_c_ends_it_well(tmp_path):
     pq.write_table(simulated_study(widths=5, fractions=5, seeds=1, dropouts=(0.0,)), tmp_path / "r.parquet")
     before = snapshot(tmp_path)
     watching = subprocess.Popen([sys.executable, str(ROOT / "analysis" / "watch.py"), str(tmp_path / "r.parquet"), "--every", "60"],
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL))   # a job in the background ignores it
     try:
         address = next(word for word in watching.stdout.readline().split() if word.startswith("http"))
         assert address.startswith("http://127.0.0.1:")
