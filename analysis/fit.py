@@ -59,9 +59,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--cluster", choices=("cell", "two-stage", "run", "params", "seed"), default="cell",
                         help="what the bootstrap draws: (N, D) cells (default), seeds within them, ...")
     parser.add_argument("--full", action="store_true", help="print every table and every doubt, not a screen of them")
-    parser.add_argument("--quick", action="store_true", help="the exponents and predictions alone: no accuracy, claims, profiles, "
-                        "sensitivity, differences, figures")
-    parser.add_argument("--static", action="store_true", help="a report without script: pictures that don't answer (2 MB smaller)")
+    parser.add_argument("--quick", action="store_true", help="the exponents and predictions alone: no accuracy, claims, "
+                        "profiles, sensitivity, differences, figures")
+    parser.add_argument("--static", action="store_true", help="a report without script, 2 MB smaller")
     parser.add_argument("--no-figures", action="store_true", help="everything but figures")
     columns = parser.add_argument_group("columns, where their names don't tell")
     for part, flag in COLUMNS.items():

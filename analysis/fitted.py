@@ -180,8 +180,7 @@ def _approached(group: Group, table: Table, request: Request, tell: Callable[[st
     refused: dict[str, str] = {}
     runs = group.runs
     name = f"{group.label}: " if group.label else ""
-    few = condense(runs.N, runs.D, runs.L, runs.C, budget=runs.budget, cell=runs.cell,
-                   seed=_seeds(table, runs))
+    few = condense(runs.N, runs.D, runs.L, runs.C, budget=runs.budget, cell=runs.cell, seed=_seeds(table, runs))
     tell(name + "approach 3")
     law = _law(few, _cost(table), request, refused)
     tell(name + "approaches 1 and 2")
@@ -190,7 +189,8 @@ def _approached(group: Group, table: Table, request: Request, tell: Callable[[st
     optima = () if law is None else tuple(o for C in request.budgets if (o := _attempt(
         f"prediction at {C:.3g} FLOPs", refused, lambda C=C: law.optimum(C))))
     pooled = pooled_doubts(law.quoted.residuals, runs.tags) if law and not few.note else ()
-    return GroupFit(group, _sample(runs, request.rng), few, Approaches(envelope, isoflop, law), Answers(optima=optima), pooled, refused)
+    of = Approaches(envelope, isoflop, law)
+    return GroupFit(group, _sample(runs, request.rng), few, of, Answers(optima=optima), pooled, refused)
 
 
 def _answered(g: GroupFit, table: Table, request: Request, tell: Callable[[str], None]) -> GroupFit:
@@ -203,8 +203,8 @@ def _answered(g: GroupFit, table: Table, request: Request, tell: Callable[[str],
     if law is not None and law.generalised is not None:
         law = replace(law, tests=_attempt("nested laws", refused, lambda: nested_tests(law.generalised)) or law.tests)
     answers = _answers(g, _cost(table), request, refused)
-    curves = _curves(g.few, request) if of.isoflop else {}
-    return replace(g, approaches=Approaches(of.envelope, of.isoflop, law, curves, calibrations, agreed), answers=answers, refused=refused)
+    of = replace(of, law=law, curves=_curves(g.few, request) if of.isoflop else {}, calibrations=calibrations, agreement=agreed)
+    return replace(g, approaches=of, answers=answers, refused=refused)
 
 
 def _law(few: Condensed, cost, request: Request, refused: dict[str, str]) -> LawChoice | None:
@@ -216,7 +216,7 @@ def _law(few: Condensed, cost, request: Request, refused: dict[str, str]) -> Law
     generalised = _attempt("generalised law", refused, lambda: fit_generalised(few.N, few.D, few.L, **drawn))
     if additive is None and generalised is None:
         return None
-    tests = () if generalised is None else _attempt("nested laws", refused, lambda: nested_tests(generalised, [ADDITIVE_CASE])) or ()
+    tests = _attempt("nested laws", refused, lambda: nested_tests(generalised, [ADDITIVE_CASE])) or () if generalised else ()
     scores = _attempt("alternatives", refused, lambda: compare_laws(
         few.N, few.D, few.L, C=few.C, cost=(additive or generalised).cost, weight=few.weight, cell=few.cell, rng=request.rng)) or ()
     misfits = tuple(_attempt("lack of fit", refused, lambda fit=fit: _misfit(fit, few)) if fit else None

@@ -37,7 +37,8 @@ def main(argv: list[str] | None = None) -> int:
     watch = Watch(args.table, every=None if args.out else args.every)
     try:
         if args.out is None:
-            served(watch, port=args.port, tell=lambda address: print(f"watching {printable(str(args.table))} at {address} (Ctrl-C ends it)", flush=True))
+            served(watch, port=args.port, tell=lambda address: print(
+                f"watching {printable(str(args.table))} at {address} (Ctrl-C ends it)", flush=True))
         else:
             write_whole(args.out, watch.look().encode())
             print(printable(str(args.out), 400))

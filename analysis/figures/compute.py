@@ -65,7 +65,8 @@ def _plot_frontier(fit, ax: Axes, name: str) -> None:
     C = np.geomspace(fit.C.min(), fit.C.max(), 80)
     band, law, reach = fit.frontier_band(C), fit.frontier, fit.range
     ax.fill_between(C, band.L_low, band.L_high, color=INK, alpha=0.15, lw=0, zorder=4)
-    ax.plot(C, band.L, color=INK, lw=1.2, ls=(0, (1, 1)), zorder=5, label=None if reach.decades > 0 else "extrapolated throughout")
+    ax.plot(C, band.L, color=INK, lw=1.2, ls=(0, (1, 1)), zorder=5,
+            label=None if reach.decades > 0 else "extrapolated throughout")
     inside = np.geomspace(reach.low, reach.high, 80) if reach.decades > 0 else C[:0]
     ax.plot(inside, law.loss(inside), color=INK, lw=1.4, zorder=5,
             label=f"{name} $= E + K\\,C^{{-\\gamma}}$\n$\\gamma$ = {shown(law.gamma)}\n$E$ = {shown(law.E)}")
@@ -167,7 +168,7 @@ def _plot_claims(named: dict[float, str], C: np.ndarray, best: np.ndarray, ax: A
 
 
 def plot_isoflops(fit: IsoflopFit, ax: Axes, *, norm: LogNorm) -> Axes:
-    """Loss against size along equal compute, the curve fitted to each budget and labelled with it; the dashed path joins all minima."""
+    """Loss against size along equal compute, the curve of each budget labelled with it; the dashed path joins all minima."""
     pick = np.unique(np.linspace(0, len(fit.minima) - 1, min(MOST_CURVES, len(fit.minima))).round().astype(int))
     for m in (fit.minima[i] for i in pick):
         colour = SEQUENCE(norm(m.C))
@@ -175,8 +176,8 @@ def plot_isoflops(fit: IsoflopFit, ax: Axes, *, norm: LogNorm) -> Axes:
         ax.plot(m.points.N[near], m.points.L[near], "o", color=colour, ms=2.6, alpha=0.6, mew=0)
         ax.plot(m.line.N, m.line.L, "-", color=colour, lw=1.3)
         ax.plot(m.N, m.L, "*", color=colour, ms=9, mec="white", mew=0.6, zorder=5)
-        ax.annotate(short(float(f"{m.C:.1e}")), (m.line.N[-1], m.line.L[-1]), (3, 0), textcoords="offset points", va="center", fontsize=6,
-                    color=colour, annotation_clip=False)
+        ax.annotate(short(float(f"{m.C:.1e}")), (m.line.N[-1], m.line.L[-1]), (3, 0), textcoords="offset points",
+                    va="center", fontsize=6, color=colour, annotation_clip=False)
     ax.plot([m.N for m in fit.minima], [m.L for m in fit.minima], color=INK, lw=0.9, ls="--", zorder=4,
             label=f"best size $N^* \\propto C^{{\\,a}}$, $a$ = {shown(fit.a)}")
     log_axes(ax, "parameters $N$", "validation loss $L$")

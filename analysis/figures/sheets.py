@@ -89,15 +89,17 @@ def _loss(study: Study) -> Plate:
     fitted = [g for g in study.groups if g.approaches.law is not None]
     below = _of(fitted, _below)
     return Plate("loss", "Loss against compute",
-                 "A point a run, a thin line a model size; the thick line is the lowest loss that compute can buy, L* = E + K C^-gamma, with "
-                 f"its interval, dotted where the best N or D was not trained{'; ' + below if below else ''}." if fitted else
+                 "A point a run, a thin line a model size; the thick line is the lowest loss that compute can buy, "
+                 "L* = E + K C^-gamma, with its interval, dotted where the best N or D was not trained"
+                 f"{'; ' + below if below else ''}." if fitted else
                  "A point a run, a thin line a model size; no frontier could be fitted.", figure)
 
 
 def _below(g: GroupFit) -> str:
     """A word where the line lies below every run."""
     found = compute.below_every_run(g.approaches.law, g.seen.C, g.seen.L)
-    return (f"over {found.share:.0%} of the compute it lies below every run, by {found.gap:.0%} in the middle: none had the best N and D"
+    return (f"over {found.share:.0%} of the compute it lies below every run, by {found.gap:.0%} in the middle: "
+            "none had the best N and D"
             if found.share > BELOW else "")
 
 
@@ -151,8 +153,8 @@ def _isoflops(study: Study) -> Plate | None:
     norm = log_norm([m.C for g in groups[:MOST_GROUPS] for m in g.approaches.isoflop.minima])
     figure = _panels(groups, lambda g, ax: compute.plot_isoflops(g.approaches.isoflop, ax, norm=norm))
     return Plate("isoflop", "IsoFLOP curves",
-                 "Along equal compute (the number at each curve), loss against size: the star is the best size for that budget, and the "
-                 f"dashed path through all stars is approach 2 ({counts}).", figure)
+                 "Along equal compute (the number at each curve), loss against size: the star is the best size for that budget, "
+                 f"and the dashed path through all stars is approach 2 ({counts}).", figure)
 
 
 def _errors(study: Study) -> Plate | None:

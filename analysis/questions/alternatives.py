@@ -77,7 +77,7 @@ def compare_laws(N, D, L, *, C=None, cost: CostLaw | None = None, weight=None, c
     x, y = (np.log(v[order]) - np.log(v).mean() for v in (cells.N, cells.D))
     points = _Points(x, y, cells.log_L[order], float(1.05 * np.exp(cells.log_L.max())))
     seed = int(np.random.default_rng(rng).integers(2**31))
-    folds = [(known, ahead) for known, ahead in ((int(s * m), round(u * m)) for s, u in zip(FOLDS, (*FOLDS[1:], 1.0))) if ahead > known]
+    folds = [(int(s * m), round(u * m)) for s, u in zip(FOLDS, (*FOLDS[1:], 1.0)) if round(u * m) > int(s * m)]
     start = _start(points)
     scores = []
     for law in LAWS:

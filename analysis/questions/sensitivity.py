@@ -64,7 +64,7 @@ def sensitivity(N, D, L, *, C=None, cost=None, weight=None, fit: ParametricFit |
 
 
 def most_moved(rows: tuple[Row, ...]) -> Row | None:
-    """Of the choices that keep the law, the one that moves a farthest; None unless that is beyond FAR standard errors and LEAST."""
+    """Of the choices that keep the law, the one that moves a farthest; None within FAR standard errors or LEAST."""
     kept = [r for r in rows if r.surface is not None and r.name not in RESTRICTIONS]
     most = max(kept, key=lambda r: abs(r.shift), default=None)
     return None if most is None or abs(most.shift) <= FAR or abs(most.a - rows[0].a) <= LEAST else most

@@ -74,8 +74,8 @@ def _range_finding(study: Study) -> Finding:
     (low, least), (high, most) = quoted[0], quoted[-1]
     where_low, where_high = short_names([least.group, most.group])
     doubted = sum(1 for _, g in quoted if _doubts(g))
-    return Finding(f"Over {len(quoted)} of {len(study.groups)} groups the exponent a of the best model size runs from {shown(low)} "
-                   f"({where_low}) to {shown(high)} ({where_high})"
+    return Finding(f"Over {len(quoted)} of {len(study.groups)} groups the exponent a of the best model size runs "
+                   f"from {shown(low)} ({where_low}) to {shown(high)} ({where_high})"
                    + (f", but in {doubted} of them there are doubts" if doubted else ""), f"{low.level:.0%} intervals")
 
 
@@ -89,15 +89,16 @@ def _exponents_finding(g: GroupFit) -> Finding:
     where = f"At {g.group.label}: the" if g.group.label else "The"
     quoted = preferred(g)
     if quoted is None:
-        return Finding(f"{where} exponents of compute-optimal training cannot be estimated from these {len(g.group.runs):,} runs: "
-                       f"{next(iter(g.refused.values()), 'nothing was asked')}", "")
+        return Finding(f"{where} exponents of compute-optimal training cannot be estimated from these "
+                       f"{len(g.group.runs):,} runs: {next(iter(g.refused.values()), 'nothing was asked')}", "")
     name, a, b = quoted
     law = g.approaches.law
     how = [name if law is None else f"{name}, {law.name}{_bracket(law)}", f"{a.level:.0%} intervals", f"{len(g.group.runs):,} runs"]
     if law is not None and law.speaks == GENERALISED and law.additive is not None:
         how.insert(1, f"the additive law, which does not hold here, would say {shown(law.additive.a)}")
     doubts = "".join(f", {'and' if i else 'but'} {doubt}" for i, doubt in enumerate(_doubts(g)))
-    return Finding(f"{where} best model size grows as C^{shown(a)} and the best amount of data as C^{shown(b)}{doubts}", "; ".join(how))
+    return Finding(f"{where} best model size grows as C^{shown(a)} and the best amount of data as C^{shown(b)}{doubts}",
+                   "; ".join(how))
 
 
 def _doubts(g: GroupFit) -> list[str]:
@@ -122,7 +123,8 @@ def _disagreements(g: GroupFit) -> list[str]:
     if of.envelope is not None and of.envelope.indistinct:   # what the grid's corners say contradicts nothing
         apart.pop("approach 1", None)
     found = {"approach 1": of.envelope, "approach 2": of.isoflop, "approach 3": of.law}
-    return [f"{other} disagrees ({shown(of.calibrations[other].corrected if other in of.calibrations else found[other].a)}, {p_text(p)})"
+    a = {name: fit and fit.a for name, fit in found.items()} | {name: c.corrected for name, c in of.calibrations.items()}
+    return [f"{other} disagrees ({shown(a[other])}, {p_text(p)})"
             for other, p in sorted(apart.items())]
 
 

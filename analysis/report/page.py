@@ -58,7 +58,8 @@ class Number:
     meaning: str
 
 
-STORY = ("What was trained", "Exponents", "The best use of compute", "Published claims", "Differences between groups", "Error rate")
+STORY = ("What was trained", "Exponents", "The best use of compute", "Published claims", "Differences between groups",
+         "Error rate")
 
 
 def environment() -> Environment:
@@ -76,9 +77,9 @@ def report_html(study: Study, pictures: Sequence[Picture], *, command: str, live
     appendix = list(made.values()) + ([trained(study)] if study.estimated else [])
     return environment().get_template("report.html.j2").render(
         title=", ".join(printable(Path(s).name) for s in study.table.sources), opening=opening(study), numbers=_numbers(study),
-        findings=findings(study)[len(opening(study)):], tables=story, pictures=pictures, doubts=_doubts(study), refused=_refused(study),
-        open_refused=not study.estimated, appendix=appendix, excluded=study.table.excluded, rows=study.table.rows,
-        columns=study.table.columns, method=_method(study), command=printable(command, 400), live=Markup(live))
+        findings=findings(study)[len(opening(study)):], tables=story, pictures=pictures, doubts=_doubts(study),
+        refused=_refused(study), open_refused=not study.estimated, appendix=appendix, excluded=study.table.excluded,
+        rows=study.table.rows, columns=study.table.columns, method=_method(study), command=printable(command, 400), live=Markup(live))
 
 
 def _numbers(study: Study) -> list[tuple[str, list[Number]]]:

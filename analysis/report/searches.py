@@ -55,7 +55,8 @@ def search_html(found: Tuned, pictures: Sequence[Picture], *, command: str) -> s
     """The page. command: how it was made, for the last line."""
     law = found.laws[0].exponent
     return environment().get_template("tuned.html.j2").render(
-        title=printable(Path(found.source).name), opening=[Finding(findings_of_search(found)[0].removesuffix("."), "")], numbers=[],
+        title=printable(Path(found.source).name), numbers=[],
+        opening=[Finding(findings_of_search(found)[0].removesuffix("."), "")],
         findings=findings_of_search(found)[1:], tables=[laws_table(found)], live="", open_refused=False,
         pictures=pictures, doubts=[], refused=[], appendix=[], excluded=[], rows=len(found.flops), columns={},
         method=Lines("Method", ("", ""), (("intervals", law.method), ("runs behind them", f"{law.n:,}"))),

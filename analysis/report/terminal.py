@@ -57,7 +57,8 @@ def _cut(lines: list[str], room: int) -> list[str]:
 
 def _late_doubts(study: Study) -> list[str]:
     """Doubts about the opening that were found after it was printed."""
-    return [f"{g.group.label + ': a' if g.group.label else 'A'} doubt of that: {doubt}." for g in study.groups for doubt in late_doubts(g)]
+    return [f"{g.group.label + ': a' if g.group.label else 'A'} doubt of that: {doubt}."
+            for g in study.groups for doubt in late_doubts(g)]
 
 
 def _exponents(study: Study) -> Lines:
@@ -66,10 +67,11 @@ def _exponents(study: Study) -> Lines:
             "a, approach 2": lambda g: _unbiased(g, "approach 2", g.approaches.isoflop),
             "a, approach 1": lambda g: _unbiased(g, "approach 1", g.approaches.envelope),
             "E": lambda g: g.approaches.law and g.approaches.law.E}
+    names = short_names([g.group for g in study.groups])
     if len(study.groups) <= 3:
         rows = [(name, *(shown(of(g)) for g in study.groups)) for name, of in told.items()]
-        return Lines("", ("", *short_names([g.group for g in study.groups])), tuple(row for row in rows if set(row[1:]) != {"-"}))
-    rows = [(name, *(shown(of(g)) for of in told.values())) for name, g in zip(short_names([g.group for g in study.groups]), study.groups, strict=True)]
+        return Lines("", ("", *names), tuple(row for row in rows if set(row[1:]) != {"-"}))
+    rows = [(name, *(shown(of(g)) for of in told.values())) for name, g in zip(names, study.groups, strict=True)]
     more = [(f"and {len(rows) - MOST_ROWS} groups more", *[""] * len(told))] if len(rows) > MOST_ROWS else []
     return Lines("", ("group", *told), tuple(rows[:MOST_ROWS] + more))
 

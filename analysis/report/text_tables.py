@@ -1,7 +1,7 @@
 """The numbers of a study as rows of text, for the terminal and for the report."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -34,7 +34,8 @@ def _span(values: np.ndarray) -> str:
 
 def tables(study: Study) -> tuple[Lines, ...]:
     """Every table that has rows, in the order of the story."""
-    made = (exponents(study) if study.estimated else trained(study), predictions(study), claims(study), differences(study), accuracy(study),
+    first = exponents(study) if study.estimated else trained(study)
+    made = (first, predictions(study), claims(study), differences(study), accuracy(study),
             nested(study), local(study), minima(study), curves(study), alternatives(study), sensitivity(study))
     return tuple(t for t in made if t.rows)
 
@@ -140,8 +141,8 @@ def _by_group(study: Study, title: str, header: tuple[str, ...], rows_of: Callab
               note: str = "") -> Lines:
     """The rows of every group, named where there are several."""
     several = len(study.groups) > 1
-    rows = tuple((*((name,) if several else ()), *row)
-                 for name, g in zip(short_names([g.group for g in study.groups]), study.groups, strict=True) for row in rows_of(g))
+    names = short_names([g.group for g in study.groups])
+    rows = tuple((*((name,) if several else ()), *row) for name, g in zip(names, study.groups, strict=True) for row in rows_of(g))
     return Lines(title, (*(("group",) if several else ()), *header), rows, note)
 
 
@@ -241,7 +242,8 @@ def nested(study: Study) -> Lines:
     """The special cases of the generalised law."""
     def rows(g: GroupFit) -> list[tuple[str, ...]]:
         tests = g.approaches.law.tests if g.approaches.law else ()
-        return [(t.case, f"{t.F:.3g}", str(t.freedom), p_text(t.p_value), number(t.a, g.approaches.law.a) if math.isfinite(t.a) else "no best size")
+        return [(t.case, f"{t.F:.3g}", str(t.freedom), p_text(t.p_value),
+                 number(t.a, g.approaches.law.a) if math.isfinite(t.a) else "no best size")
                 for t in tests]
 
     return _by_group(study, "Special cases of the generalised law", ("case", "F", "freedom", "that it holds", "a under it"), rows,

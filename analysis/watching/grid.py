@@ -57,17 +57,18 @@ def panels(progress: Progress) -> tuple[Panel, ...]:
         return Square(len(done.get(key, ())), len(failed.get(key, ())), progress.seeds, median(losses) if losses else None)
 
     made = []
+    rows = axes[down] if down else ("",)
     for held in product(*(axes[name] for name in others)):
         fixed = dict(zip(others, held, strict=True))
-        made.append(Panel(fixed, across, down, axes[across], axes[down] if down else ("",), tuple(
-            tuple(square({**fixed, across: x, **({down: y} if down else {})}) for x in axes[across]) for y in (axes[down] if down else ("",)))))
+        squares = tuple(tuple(square(fixed | {down: y, across: x}) for x in axes[across]) for y in rows)
+        made.append(Panel(fixed, across, down, axes[across], rows, squares))
     return tuple(made[:MOST_PANELS])
 
 
 def _axes_seen(progress: Progress) -> dict[str, tuple]:
-    names = progress.description.named("axis")
-    return {name: tuple(sorted({row[name] for row in progress.rows if row.get(name) is not None}, key=lambda v: (isinstance(v, str), v)))
-            for name in names}
+    axes = progress.description.named("axis")
+    seen = {name: {row[name] for row in progress.rows if row.get(name) is not None} for name in axes}
+    return {name: tuple(sorted(values, key=lambda v: (isinstance(v, str), v))) for name, values in seen.items()}
 
 
 def _by_place(rows: Sequence[Mapping], axes: Mapping[str, tuple]) -> dict[tuple, list[Mapping]]:

@@ -37,7 +37,8 @@ class Sight:
 def sight_of(progress: Progress) -> Sight:
     """The fits of the runs that are done, by few resamples."""
     if progress.schema is None or not progress.rows:
-        return Sight(len(progress.rows), None, "the first rows are still in the sweep's journal" if progress.rows else "no run is done yet")
+        why = "the first rows are still in the sweep's journal" if progress.rows else "no run is done yet"
+        return Sight(len(progress.rows), None, why)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "runs.parquet"
         pq.write_table(progress.table(), path)
@@ -53,7 +54,7 @@ def watch_html(progress: Progress, sight: Sight, history: Sequence[tuple[int, st
     return environment().get_template("watch.html.j2").render(
         name=printable(name), every=every, progress=progress, panels=grid, history=list(history)[-12:], why=sight.why,
         done=len(progress.rows), failed=len(progress.failures), wanted=progress.wanted, at=time.strftime("%H:%M:%S"),
-        failures=[(printable(str(row.get("kind", ""))), printable(str(row.get("error", "")), 160)) for row in progress.failures[:8]],
+        failures=[(printable(str(row.get("kind"))), printable(str(row.get("error")), 160)) for row in progress.failures[:8]],
         opening=opening(sight.study) if sight.study else (), pictures=_pictures(sight.study) if sight.study else ())
 
 

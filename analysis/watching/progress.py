@@ -51,7 +51,8 @@ class Progress:
 
     def table(self) -> pa.Table:
         """The finished runs as one table that says what its columns are."""
-        return pa.Table.from_pylist([{name: row.get(name) for name in self.schema.names} for row in self.rows], schema=self.schema)
+        rows = [{name: row.get(name) for name in self.schema.names} for row in self.rows]
+        return pa.Table.from_pylist(rows, schema=self.schema)
 
 
 def read_progress(path: Path) -> Progress:
@@ -83,7 +84,8 @@ def _parquet(path: Path) -> pa.Table | None:
     except FileNotFoundError:
         return None
     except (OSError, pa.ArrowException) as error:
-        raise BadTable(f"{printable(str(path))}: no Parquet that can be read ({printable(str(error).splitlines()[0], 120)})") from error
+        said = printable(str(error).splitlines()[0], 120)
+        raise BadTable(f"{printable(str(path))}: no Parquet that can be read ({said})") from error
 
 
 def _journal(path: Path) -> list[dict]:

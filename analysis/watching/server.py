@@ -12,6 +12,7 @@ from analysis.watching.page import Sight, exponent_of, sight_of, watch_html
 from analysis.watching.progress import read_progress
 
 LOOPBACK = "127.0.0.1"
+MISSING = "<!doctype html><meta charset=utf-8><meta http-equiv=refresh content=5><p>{{ why }}</p>"
 MORE = 1.1   # times the runs of the last fit: fewer new ones change nothing that is worth a core
 
 
@@ -30,7 +31,8 @@ class Watch:
         progress = read_progress(self.path)
         runs = len(progress.rows)
         over = progress.wanted == runs or not progress.sweeper
-        if self._sight is None or self._sight.runs > runs or runs > self._sight.runs * MORE or (over and runs != self._sight.runs):
+        last = self._sight.runs if self._sight else -1
+        if last < 0 or runs < last or runs > last * MORE or (over and runs != last):
             self._sight = sight_of(progress)
             self._history.append((runs, exponent_of(self._sight)))
         return watch_html(progress, self._sight, self._history, name=self.path.name, every=self.every)
@@ -42,8 +44,7 @@ class Watch:
                 try:
                     self._page = self.look()
                 except BadTable as why:
-                    self._page = environment().from_string(
-                        "<!doctype html><meta charset=utf-8><meta http-equiv=refresh content=5><p>{{ why }}</p>").render(why=str(why))
+                    self._page = environment().from_string(MISSING).render(why=str(why))
                 self._made = time.monotonic()
             return self._page
 
@@ -53,13 +54,15 @@ def served(watch: Watch, *, port: int, tell: Callable[[str], None]) -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             host = (self.headers.get("Host") or "").rsplit(":", 1)[0]
-            if self.path != "/" or host not in (LOOPBACK, "localhost"):   # a name that somebody pointed at this machine is no loopback
+            # a name that somebody pointed at this machine is no loopback
+            if self.path != "/" or host not in (LOOPBACK, "localhost"):
                 self.send_error(404)
                 return
             content = watch.page().encode()
             self.send_response(200)
-            for name, value in (("Content-Type", "text/html; charset=utf-8"), ("Content-Length", str(len(content))), ("Cache-Control", "no-store")):
-                self.send_header(name, value)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Cache-Control", "no-store")
             self.end_headers()
             self.wfile.write(content)
 

@@ -28,17 +28,22 @@ PROBE = """<script>
   const errors = []; window.addEventListener("error", e => errors.push(e.message));
   while (document.documentElement.dataset.ready !== "yes") await new Promise(done => setTimeout(done, 20));
   const text = selector => document.querySelector(selector).innerText, loss = document.querySelector('.plot[data-figure="loss"]');
-  const ask = (id, value, kind) => { const at = document.getElementById(id); at.value = value; at.dispatchEvent(new Event(kind)); };
-  const answers = () => Object.fromEntries(["N", "D", "L"].map(k => [k, text(`[data-answer="${k}"]`) + " " + text(`[data-interval="${k}"]`)]));
-  const found = { drawn: [...document.querySelectorAll(".plot:not([hidden])")].map(p => p.dataset.figure), overflow: document.documentElement.scrollWidth > window.innerWidth };
+  const ask = (id, value, kind) => { 
+    const at = document.getElementById(id); at.value = value; at.dispatchEvent(new Event(kind)); };
+  const answer = k => text(`[data-answer="${k}"]`) + " " + text(`[data-interval="${k}"]`);
+  const answers = () => Object.fromEntries(["N", "D", "L"].map(k => [k, answer(k)]));
+  const found = { drawn: [...document.querySelectorAll(".plot:not([hidden])")].map(p => p.dataset.figure),
+                  overflow: document.documentElement.scrollWidth > window.innerWidth };
   ask("flops", "1e10", "input"); found.typed = answers(); found.where = text("#where");
   ask("flops", "1e15", "input"); found.beyond = text("#where");
   ask("slide", "500", "input"); found.slid = document.getElementById("flops").value;
   ask("by", "2", "change"); ask("flops", "1e10", "input"); found.other = answers();
   Plotly.Fx.hover(loss, [{ curveNumber: 0, pointNumber: 3 }]); found.hovered = loss.querySelector(".hoverlayer").textContent;
   await Plotly.restyle(loss, { visible: "legendonly" }, [0]); ask("by", "0", "change"); found.hidden = loss.data[0].visible;
-  found.title = document.title; found.errors = errors; found.width = window.innerWidth; found.fetched = performance.getEntriesByType("resource").length;
-  const pre = parent.document.createElement("pre"); pre.id = "found"; pre.textContent = JSON.stringify(found); parent.document.body.append(pre);
+  found.title = document.title; found.errors = errors; found.width = window.innerWidth;
+  found.fetched = performance.getEntriesByType("resource").length;
+  const pre = parent.document.createElement("pre"); pre.id = "found"; pre.textContent = JSON.stringify(found);
+  parent.document.body.append(pre);
 })();
 </script>"""
 
@@ -64,9 +69,12 @@ def seen_in_browser(page: Path, *, width: int) -> dict:
         pytest.skip("no Chromium here")
     probed = page.with_name("probed.html")   # a window may be no narrower than 500 pixels, a frame may
     content = escape(page.read_text().replace("</body>", PROBE + "</body>"))
-    probed.write_text(f'<!doctype html><meta charset="utf-8"><body><iframe width="{width}" height="900" srcdoc="{content}"></iframe></body>')
-    done = subprocess.run([CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1400,1000", "--virtual-time-budget=20000",
-                           f"--user-data-dir={page.parent / 'profile'}", "--dump-dom", probed.as_uri()], capture_output=True, text=True, timeout=300)
+    frame = f'<iframe width="{width}" height="900" srcdoc="{content}"></iframe>'
+    probed.write_text(f'<!doctype html><meta charset="utf-8"><body>{frame}</body>')
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--window-size=1400,1000", "--virtual-time-budget=20000",
+             "--dump-dom")
+    done = subprocess.run([CHROMIUM, *flags, f"--user-data-dir={page.parent / 'profile'}", probed.as_uri()], capture_output=True,
+                          text=True, timeout=500)
     found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)
     assert found, done.stderr[-2000:]
     return json.loads(unescape(found[1]))

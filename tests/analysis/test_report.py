@@ -58,7 +58,8 @@ def test_what_is_printed_is_a_screen_of_lines_that_fit_it(groups, tmp_path):
     grids = [simulated_study(widths=5, fractions=5, seeds=1, dropouts=(0.0,), rng=g).append_column(
         "a_long_name_of_a_column", pa.array([f"value number {g}"] * 25)) for g in range(groups)]
     pq.write_table(pa.concat_tables(grids), tmp_path / "runs.parquet")
-    found = study(read_table([str(tmp_path / "runs.parquet")], by=["a_long_name_of_a_column"]), Request((1e10, 1e15, 1e20), resamples=60))
+    table = read_table([str(tmp_path / "runs.parquet")], by=["a_long_name_of_a_column"])
+    found = study(table, Request((1e10, 1e15, 1e20), resamples=60))
     first = opening_text(found).splitlines()
     rest = brief_text(found, room=LINES - len(first)).splitlines()
     assert len(first) + len(rest) <= LINES

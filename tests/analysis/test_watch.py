@@ -25,7 +25,8 @@ from trainers.mnist.cell import Result
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTHS, FRACTIONS = (1.0, 2.0, 4.0), (0.25, 0.5)
-DESIGN = {"command": "a sweep", "grid": {"axes": {"width": list(WIDTHS), "fraction": list(FRACTIONS), "dropout": [0.0]}, "seeds": 2, "choices": {}}}
+AXES = {"width": list(WIDTHS), "fraction": list(FRACTIONS), "dropout": [0.0]}
+DESIGN = {"command": "a sweep", "grid": {"axes": AXES, "seeds": 2, "choices": {}}}
 
 
 def cell(i: int, width: float, fraction: float, seed: int) -> Result:
@@ -103,15 +104,16 @@ def test_nothing_there_is_said_in_a_line(tmp_path):
 def test_the_page_is_served_on_loopback_alone_and_ctrl_c_ends_it_well(tmp_path):
     pq.write_table(simulated_study(widths=5, fractions=5, seeds=1, dropouts=(0.0,)), tmp_path / "r.parquet")
     before = snapshot(tmp_path)
-    watching = subprocess.Popen([sys.executable, str(ROOT / "analysis" / "watch.py"), str(tmp_path / "r.parquet"), "--every", "60"],
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL))   # a job in the background ignores it
+    command = [sys.executable, str(ROOT / "analysis" / "watch.py"), str(tmp_path / "r.parquet"), "--every", "60"]
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)   # a job in the background would ignore it
+    watching = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
     try:
         address = next(word for word in watching.stdout.readline().split() if word.startswith("http"))
         assert address.startswith("http://127.0.0.1:")
         page = urllib.request.urlopen(address, timeout=300).read().decode()
         assert "25" in page and "<script" not in page and "data:image/svg+xml" in page and "best model size grows as" in page
-        for refused in (urllib.request.Request(address + "etc"), urllib.request.Request(address, headers={"Host": "somewhere.example"})):
+        elsewhere = urllib.request.Request(address, headers={"Host": "somewhere.example"})
+        for refused in (urllib.request.Request(address + "etc"), elsewhere):
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(refused, timeout=60)
         watching.send_signal(signal.SIGINT)
