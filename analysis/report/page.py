@@ -79,7 +79,8 @@ def report_html(study: Study, pictures: Sequence[Picture], *, command: str, live
         title=", ".join(printable(Path(s).name) for s in study.table.sources), opening=opening(study), numbers=_numbers(study),
         findings=findings(study)[len(opening(study)):], tables=story, pictures=pictures, doubts=_doubts(study),
         refused=_refused(study), open_refused=not study.estimated, appendix=appendix, excluded=study.table.excluded,
-        rows=study.table.rows, columns=study.table.columns, method=_method(study), command=printable(command, 400), live=Markup(live))
+        rows=study.table.rows, columns=study.table.columns, method=_method(study),
+        command=printable(command, 400), live=Markup(live))
 
 
 def _numbers(study: Study) -> list[tuple[str, list[Number]]]:
