@@ -231,7 +231,7 @@ def _residuals(study: Study) -> Plate | None:
     if not groups:
         return None
     return Plate("residuals", "What the surface misses",
-                 "Residuals of log loss against compute, coloured by size (pale is large): a trend or a fan here is a "
+                 "Residuals of log loss against compute: a trend or a fan here is a "
                  "misfit that no interval shows.",
                  _panels(groups, lambda g, ax: diagnosis.plot_residuals(g.approaches.quoted, ax), height=2.2))
 
