@@ -56,8 +56,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                         "(default for our own tables: 0.95 ln(classes))")
     parser.add_argument("--best", action="store_true", help="of each (N, D), keep the runs at the best setting alone")
     parser.add_argument("--resamples", type=resample_count, default=1000, metavar="R", help="of the bootstrap (1000)")
-    parser.add_argument("--cluster", choices=("cell", "two-stage", "run", "params", "seed"), default="cell",
-                        help="what the bootstrap draws: (N, D) cells (default), seeds within them, ...")
+    parser.add_argument("--cluster", choices=("cell", "two-stage", "run", "params", "seed"),
+                        help="what the bootstrap draws: (N, D) cells, seeds within them, ... (default: cells, or the errors' covariance "
+                        "where a test shows that errors go together)")
     parser.add_argument("--full", action="store_true", help="print every table and every doubt, not a screen of them")
     parser.add_argument("--quick", action="store_true", help="the exponents and predictions alone: no accuracy, claims, "
                         "profiles, sensitivity, differences, figures")

@@ -13,17 +13,18 @@ from analysis.approaches.frontier import LocalExponent, OptimumEstimate, local_e
 from analysis.approaches.isoflop import IsoflopFit, fit_isoflop
 from analysis.approaches.parametric import ParametricFit, fit_generalised, fit_parametric
 from analysis.approaches.profile import Profile
-from analysis.estimates.refusal import Doubt
+from analysis.approaches.resampled import TESTED
+from analysis.errors.model import sentence
+from analysis.errors.structure import thinned
+from analysis.estimates.refusal import Doubt, attempt
 from analysis.questions import sensitivity
 from analysis.questions.accuracy import AccuracyFit, fit_accuracy
 from analysis.questions.agreement import Agreement, agreement
-from analysis.questions.alternatives import compare_laws
+from analysis.questions.both_laws import fit_both
 from analysis.questions.claims import Verdict, judge
 from analysis.questions.differences import Difference
-from analysis.questions.lack_of_fit import lack_of_fit
-from analysis.questions.law_choice import ADDITIVE, EITHER, LawChoice, choose_law
+from analysis.questions.law_choice import ADDITIVE, LawChoice
 from analysis.questions.learning_rate import LearningRateFit
-from analysis.questions.nested import ADDITIVE_CASE, nested_tests
 from analysis.questions.sensitivity import Row
 from analysis.table.condense import Condensed, condense
 from analysis.table.pooled import pooled_doubts
@@ -99,6 +100,7 @@ class GroupFit:
     approaches: Approaches
     answers: Answers
     pooled: tuple[Doubt, ...]           # of kinds of run that nobody told apart
+    errors: str                         # which errors were found to go together, or that none were; "" where nothing was asked
     refused: Mapping[str, str]          # name of an analysis -> why
 
     note = property(lambda self: self.few.note)   # how the rows were condensed, or ""
@@ -151,22 +153,13 @@ def completed(begun: Study, *, trials: Table | None = None, tell: Callable[[str]
     if len(groups) > 1:
         tell("differences between groups")
         laws = {_fitter(g.approaches.law) for g in groups}
-        differences = _attempt("differences", refused, lambda: differences_of(
-            [(g.group.label, g.seen) for g in groups], fit_law=fit_parametric if fit_parametric in laws else fit_generalised,
+        differences = attempt("differences", refused, lambda: differences_of(
+            [(g.group.label, g.seen, g.approaches.quoted) for g in groups], fit_law=fit_parametric if fit_parametric in laws else fit_generalised,
             seeds_known="seed" in table.columns, level=request.level, resamples=request.resamples, rng=request.rng)) or ()
     rates = None
     if table.ours:
-        rates = _attempt("learning rate", refused, lambda: learning_rate_of(table, trials, request.level))
+        rates = attempt("learning rate", refused, lambda: learning_rate_of(table, trials, request.level))
     return Study(table, request, groups, differences, rates, refused)
-
-
-def _attempt(name: str, refused: dict[str, str], compute: Callable):
-    """The result, or None with the reason noted: what can't be estimated never stops the rest."""
-    try:
-        return compute()
-    except (ValueError, ArithmeticError, np.linalg.LinAlgError) as why:
-        refused[name] = str(why) or type(why).__name__
-        return None
 
 
 def _with_intervals(fit):
@@ -180,17 +173,17 @@ def _approached(group: Group, table: Table, request: Request, tell: Callable[[st
     refused: dict[str, str] = {}
     runs = group.runs
     name = f"{group.label}: " if group.label else ""
-    few = condense(runs.N, runs.D, runs.L, runs.C, budget=runs.budget, cell=runs.cell, seed=_seeds(table, runs))
     tell(name + "approach 3")
-    law = _law(few, _cost(table), request, refused)
+    few, law = _condensed(runs, table, request, refused)
     tell(name + "approaches 1 and 2")
-    isoflop = _attempt("approach2", refused, lambda: _with_intervals(_isoflop(few, few.L, request, request.resamples)))
-    envelope = _attempt("approach1", refused, lambda: _with_intervals(_envelope(few, few.L, request, request.resamples)))
-    optima = () if law is None else tuple(o for C in request.budgets if (o := _attempt(
+    isoflop = attempt("approach2", refused, lambda: _with_intervals(_isoflop(few, few.L, request, request.resamples)))
+    envelope = attempt("approach1", refused, lambda: _with_intervals(_envelope(few, few.L, request, request.resamples)))
+    optima = () if law is None else tuple(o for C in request.budgets if (o := attempt(
         f"prediction at {C:.3g} FLOPs", refused, lambda C=C: law.optimum(C))))
     pooled = pooled_doubts(law.quoted.residuals, runs.tags) if law and not few.note else ()
-    of = Approaches(envelope, isoflop, law)
-    return GroupFit(group, _sample(runs, request.rng), few, of, Answers(optima=optima), pooled, refused)
+    found = law.quoted.errors if law else None
+    return GroupFit(group, _sample(runs, request.rng), few, Approaches(envelope, isoflop, law), Answers(optima=optima), pooled,
+                    sentence(found.found) if found else "", refused)
 
 
 def _answered(g: GroupFit, table: Table, request: Request, tell: Callable[[str], None]) -> GroupFit:
@@ -198,42 +191,28 @@ def _answered(g: GroupFit, table: Table, request: Request, tell: Callable[[str],
     name = f"{g.group.label}: " if g.group.label else ""
     tell(name + "bias of approaches 1 and 2 under the law")
     calibrations = _calibrations(g, law, request, refused)
-    agreed = _attempt("agreement", refused, lambda: agreement(of.envelope, of.isoflop, law, calibrations=calibrations))
+    agreed = attempt("agreement", refused, lambda: agreement(of.envelope, of.isoflop, law, calibrations=calibrations))
     tell(name + "accuracy, claims, profiles, sensitivity")
-    if law is not None and law.generalised is not None:
-        law = replace(law, tests=_attempt("nested laws", refused, lambda: nested_tests(law.generalised)) or law.tests)
     answers = _answers(g, _cost(table), request, refused)
-    of = replace(of, law=law, curves=_curves(g.few, request) if of.isoflop else {}, calibrations=calibrations, agreement=agreed)
+    of = replace(of, curves=_curves(g.few, request) if of.isoflop else {}, calibrations=calibrations, agreement=agreed)
     return replace(g, approaches=of, answers=answers, refused=refused)
 
 
-def _law(few: Condensed, cost, request: Request, refused: dict[str, str]) -> LawChoice | None:
-    """Both laws, the test between them, and which speaks."""
-    chosen = {} if request.cluster is None else {"cluster": request.cluster}
-    drawn = dict(C=few.C, cost=cost, weight=few.weight, cell=few.cell, seed=few.seed, level=request.level, rng=request.rng,
-                 resamples=request.resamples, **chosen)
-    additive = _attempt("approach3", refused, lambda: fit_parametric(few.N, few.D, few.L, **drawn))
-    generalised = _attempt("generalised law", refused, lambda: fit_generalised(few.N, few.D, few.L, **drawn))
-    if additive is None and generalised is None:
-        return None
-    tests = _attempt("nested laws", refused, lambda: nested_tests(generalised, [ADDITIVE_CASE])) or () if generalised else ()
-    scores = _attempt("alternatives", refused, lambda: compare_laws(
-        few.N, few.D, few.L, C=few.C, cost=(additive or generalised).cost, weight=few.weight, cell=few.cell, rng=request.rng)) or ()
-    misfits = tuple(_attempt("lack of fit", refused, lambda fit=fit: _misfit(fit, few)) if fit else None
-                    for fit in (additive, generalised))
-    made = dict(tests=tests, scores=scores, misfits=misfits, untested=refused.get("generalised law", ""))
-    law = choose_law(additive, generalised, **made)
-    if law.speaks != EITHER:
-        return law
-    plain = _attempt("additive law by the same objective", {}, lambda: fit_parametric(
-        few.N, few.D, few.L, objective=generalised.point.objective, **drawn))
-    return choose_law(additive, generalised, plain=plain, **made)
+def _condensed(runs: Runs, table: Table, request: Request, refused: dict[str, str]) -> tuple[Condensed, LawChoice | None]:
+    """The rows that are fitted, and their law: of a long table, every k-th of each size where errors go together, else all, merged."""
+    def whole(of: Runs) -> Condensed:
+        return condense(of.N, of.D, of.L, of.C, budget=of.budget, cell=of.cell, seed=_seeds(table, of), run=of.run)
 
-
-def _misfit(fit: ParametricFit, few: Condensed):
-    if few.note:
-        raise ValueError("repeats were merged")
-    return lack_of_fit(fit.residuals, few.N, few.D, parameters=fit.parameters, cell=few.cell)
+    if len(runs) > TESTED and request.cluster is None:
+        rows = thinned(runs.N, runs.D, seed=_seeds(table, runs), most=TESTED)
+        few = replace(whole(runs.take(rows)), note=f"{len(rows):,} of {len(runs):,} rows are fitted, evenly chosen at each size: errors "
+                      "go together, and more rows would tell little more")
+        asked = attempt("errors", {}, lambda: fit_generalised(few.N, few.D, few.L, seed=few.seed, run=few.run, resamples=50))
+        few = few if asked is not None and asked.correlated else whole(runs)
+    else:
+        few = whole(runs)
+    return few, fit_both(few, _cost(table), refused, cluster=request.cluster, level=request.level, resamples=request.resamples,
+                         rng=request.rng)
 
 
 def _isoflop(few: Condensed, L, request: Request, resamples: int, **choice) -> IsoflopFit:
@@ -249,22 +228,23 @@ def _envelope(few: Condensed, L, request: Request, resamples: int) -> EnvelopeFi
 def _calibrations(g: GroupFit, law: LawChoice | None, request: Request, refused: dict[str, str]) -> dict[str, Calibrated]:
     """What approaches 1 and 2 find too much on this grid."""
     made = (("approach 1", g.approaches.envelope, _envelope), ("approach 2", g.approaches.isoflop, _isoflop))
-    found = {name: _attempt(f"bias of {name}", refused, lambda fit=fit, approach=approach: calibrated(
-        fit.a, lambda L, resamples: approach(g.few, L, request, resamples), law.quoted, rng=request.rng))
+    found = {name: attempt(f"bias of {name}", refused, lambda fit=fit, approach=approach: calibrated(
+        fit.a, lambda L, resamples: approach(g.few, L, request, resamples), law.quoted, places=getattr(fit, "places", ()),
+        rng=request.rng))
         for name, fit, approach in made if law and fit}
     return {name: calibration for name, calibration in found.items() if calibration}
 
 
 def _curves(few: Condensed, request: Request) -> dict[str, IsoflopFit]:
     """Approach 2 by CURVES, those that bracket enough."""
-    return {kind: fit for kind, choice in CURVES.items() if (fit := _attempt(f"approach 2, {kind}", {}, lambda: _with_intervals(
+    return {kind: fit for kind, choice in CURVES.items() if (fit := attempt(f"approach 2, {kind}", {}, lambda: _with_intervals(
         _isoflop(few, few.L, request, min(CURVE_RESAMPLES, request.resamples), **choice))))}
 
 
 def _answers(g: GroupFit, cost, request: Request, refused: dict[str, str]) -> Answers:
     few, seen, law, accuracy = g.few, g.seen, g.approaches.law, None
     if seen.accuracy is not None:
-        accuracy = _attempt("accuracy", refused, lambda: fit_accuracy(
+        accuracy = attempt("accuracy", refused, lambda: fit_accuracy(
             seen.N, seen.D, seen.L, seen.C, seen.accuracy, cell=seen.cell, level=request.level,
             fit_law=_fitter(law), resamples=request.resamples, rng=request.rng))
     if law is None:
@@ -273,11 +253,11 @@ def _answers(g: GroupFit, cost, request: Request, refused: dict[str, str]) -> An
     return replace(
         g.answers, accuracy=accuracy,
         profiles=tuple(p for q in PROFILED if q in fit.names and (
-            p := _attempt(f"profile of {q}", refused, lambda q=q: fit.profile(q)))),
-        claims=_attempt("claims", refused, lambda: judge(fit, beside=law.other)) or (),
-        sensitivity=_attempt("sensitivity", refused, lambda: sensitivity.sensitivity(
+            p := attempt(f"profile of {q}", refused, lambda q=q: fit.profile(q)))),
+        claims=attempt("claims", refused, lambda: judge(fit, beside=law.other)) or (),
+        sensitivity=attempt("sensitivity", refused, lambda: sensitivity.sensitivity(
             few.N, few.D, few.L, C=few.C, cost=cost, fit=fit, weight=few.weight)) or (),
-        local=_attempt("local exponents", refused, lambda: local_exponents(fit)) or ())
+        local=attempt("local exponents", refused, lambda: local_exponents(fit)) or ())
 
 
 def _fitter(law: LawChoice | None) -> Callable:

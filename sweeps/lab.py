@@ -91,6 +91,8 @@ def options_of(task: Task, given: Mapping[str, object]) -> dict[str, object]:
     made = {}
     for name, value in given.items():
         kind = type(known[name].default)
+        if isinstance(value, (list, tuple)) and "Sequence" not in str(known[name].annotation):
+            raise ValueError(f"--{name.replace('_', '-')} {' '.join(map(str, value))}: give one value")
         try:
             made[name] = kind(value) if kind in (int, float) and isinstance(value, str) else value
         except ValueError:

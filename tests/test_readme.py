@@ -125,6 +125,7 @@ def address():
     pytest.param("sweeps/README.md", marks=pytest.mark.slow),
     pytest.param("analysis/README.md", marks=pytest.mark.slow),
     pytest.param("trainers/mnist/README.md", marks=pytest.mark.slow),
+    pytest.param("trainers/language/README.md", marks=pytest.mark.slow),
 ])
 def test_examples_run(readme, address, tmp_path, monkeypatch):
     """Catches a README that the code has left behind."""

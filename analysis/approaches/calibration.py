@@ -23,6 +23,15 @@ GIVEN = 0.5      # share of the simulated tables that must give an exponent
 
 
 @dataclass(frozen=True)
+class LevelBias:
+    """What an approach finds too much of log N* at C FLOPs, over simulated tables."""
+
+    C: float
+    bias: float
+    spread: float   # standard deviation
+
+
+@dataclass(frozen=True)
 class Calibrated:
     """An approach's a beside what it would find under the law."""
 
@@ -32,6 +41,7 @@ class Calibrated:
     expected: float       # a that the approach finds on average under the law
     corrected: Estimate   # found less the bias, its interval moved and widened by the spread; found itself where bias is nan
     refused: int          # simulated tables on which the approach refused
+    levels: tuple["LevelBias", ...] = ()   # of N* itself, where the approach tells it
 
     def summary(self) -> str:
         if not np.isfinite(self.bias):
@@ -39,26 +49,30 @@ class Calibrated:
         return f"a {self.found}, bias on this grid {self.bias:+.3f}, corrected {self.corrected}"
 
 
-def calibrated(found: Estimate, approach: Callable, fit: ParametricFit, *, rng=0) -> Calibrated:
-    """approach(L, resamples) -> a fit with `.a` on the runs of `fit` with other losses L (n,).
+def calibrated(found: Estimate, approach: Callable, fit: ParametricFit, *, places: tuple[float, ...] = (), rng=0) -> Calibrated:
+    """approach(L, resamples) -> a fit with `.a` on the runs of `fit` with other losses L (n,), and with `.params(C)` where places, C in
+    FLOPs, are asked for.
 
-    Each simulated table takes another surface of the law's cloud and the residuals' signs flipped by (N, D) cell. The corrected
+    Each simulated table takes another surface of the law's cloud and the residuals' signs flipped by (N, D) cell, or, where errors go
+    together, errors drawn from their covariance. The corrected
     interval spans that of the approach, moved by the bias, and that of the simulated errors by Student's t.
     """
     random = np.random.default_rng(rng)
     member = distinct(fit.N, fit.D)
-    noise = fit.residuals * np.sqrt(fit.cells / fit.freedom)
-    errors, expected, refused = [], [], 0
+    noise = None if fit.correlated else fit.residuals * np.sqrt(fit.cells / fit.freedom)
+    drawn = fit.errors.draws(TABLES, random) if fit.correlated else None
+    errors, levels, expected, refused = [], [], [], 0
     for i in range(TABLES):
         surface, cost = _drawn(fit, i)
-        signs = random.choice([-1.0, 1.0], member.max() + 1)[member]
+        error = random.choice([-1.0, 1.0], member.max() + 1)[member] * noise if drawn is None else drawn[i]
         try:
-            a = approach(surface.loss(fit.N, fit.D) * np.exp(signs * noise), COPIES).a.value
+            again = approach(surface.loss(fit.N, fit.D) * np.exp(error), COPIES)
         except Refusal:
             refused += 1
             continue
-        errors.append(a - float(surface.a(cost)))
-        expected.append(a)
+        errors.append(again.a.value - float(surface.a(cost)))
+        levels.append([np.log(again.params(C).value / float(surface.optimum(C, cost).N)) for C in places])
+        expected.append(again.a.value)
     if len(errors) < GIVEN * TABLES:
         return Calibrated(found, np.nan, np.nan, np.nan, found, refused)
     # a table in which noise makes a wild slope says nothing of the bias
@@ -68,7 +82,8 @@ def calibrated(found: Estimate, approach: Callable, fit: ParametricFit, *, rng=0
     method = f"{found.method}, bias under the fitted law taken off ({len(errors)} simulated tables)"
     corrected = replace(found, value=centre, low=min(found.low - bias, centre - reach),
                         high=max(found.high - bias, centre + reach), se=max(found.se, spread), method=method)
-    return Calibrated(found, bias, spread, float(np.median(expected)), corrected, refused)
+    told = tuple(LevelBias(C, *(float(v) for v in _robust(np.array(level)))) for C, level in zip(places, zip(*levels), strict=True))
+    return Calibrated(found, bias, spread, float(np.median(expected)), corrected, refused, told)
 
 
 def _drawn(fit: ParametricFit, i: int):

@@ -6,7 +6,6 @@ import numpy as np
 
 from analysis.approaches.cost import CostLaw
 from analysis.approaches.surface import Surface
-from analysis.estimates import intervals
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.refusal import Doubt
 
@@ -119,8 +118,7 @@ def frontier_band(fit, C) -> FrontierBand:
     best = fit.surface.optimum(C, fit.cost)
     cost = CostLaw(*(c[:, None] for c in fit.cost_draws.T))
     cloud = Surface(*(c[:, None] for c in fit.draws.T)).optimum(C, cost)
-    cut = intervals.tail(fit.level, fit.cells, fit.parameters)
-    ends = [np.quantile(getattr(cloud, k), [cut, 1 - cut], axis=0) for k in "NDL"]
+    ends = [np.quantile(getattr(cloud, k), [fit.cut, 1 - fit.cut], axis=0) for k in "NDL"]
     return FrontierBand(C, best.N, *ends[0], best.D, *ends[1], best.L, *ends[2])
 
 

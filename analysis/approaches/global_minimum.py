@@ -53,6 +53,13 @@ def _merge(rough: Solution):
     return rough.theta[first], sharing
 
 
+def minima_of_simulated(points: Coordinates, weight, noise, objective: Objective, pilot: Optimum, *, law=ADDITIVE) -> Solution:
+    """Global optimum of each table of losses L e^noise, noise (M, n), made from the pilot, where each search starts too."""
+    starts = np.concatenate([pilot.solution.theta[:1], pilot.rivals])
+    return lowest(points, weight, np.broadcast_to(starts, (len(noise), *starts.shape)), objective, spread=pilot.spread, law=law,
+                  noise=noise)
+
+
 def global_minima(points: Coordinates, weight, objective: Objective, pilot: Optimum, *, law=ADDITIVE) -> Solution:
     """Global optimum under each row of weight (M, n), given the fit of all points.
 
@@ -66,18 +73,18 @@ def global_minima(points: Coordinates, weight, objective: Objective, pilot: Opti
 
 
 def lowest(points: Coordinates, weight, starts, objective: Objective, *, spread: float, law=ADDITIVE,
-           restriction: Restriction | None = None) -> Solution:
+           restriction: Restriction | None = None, noise=None) -> Solution:
     """The lowest minimum that each fit's starts (M, S, k) lead to, under weights (M, n) or (n,).
 
     Starts that meet under the broad loss would go the rest of the way together: one of them goes.
     """
     if starts.shape[1] == 1:
-        return minimise(points, weight, starts[:, 0], objective, law=law, restriction=restriction, spread=spread)
+        return minimise(points, weight, starts[:, 0], objective, law=law, restriction=restriction, spread=spread, noise=noise)
     unit = points.scale if objective.space == "raw" else 1.0
     broad = replace(objective, delta=max(objective.delta, 2 * spread * unit))
-    ends = [minimise(points, weight, start, broad, law=law, restriction=restriction, spread=spread).theta
+    ends = [minimise(points, weight, start, broad, law=law, restriction=restriction, spread=spread, noise=noise).theta
             for start in np.moveaxis(starts, 1, 0)]
-    found = minimise(points, weight, ends[0], objective, law=law, restriction=restriction, spread=spread)
+    found = minimise(points, weight, ends[0], objective, law=law, restriction=restriction, spread=spread, noise=noise)
     for i, end in enumerate(ends[1:], start=1):
         near = np.min([np.abs(end - other).max(1) for other in ends[:i]], axis=0)
         apart = np.flatnonzero(near > 1e-5)
@@ -85,7 +92,7 @@ def lowest(points: Coordinates, weight, starts, objective: Objective, *, spread:
             continue
         theirs = weight if weight.ndim == 1 else weight[apart]
         other = minimise(points, theirs, end[apart], objective, law=law, spread=spread,
-                         restriction=restriction.of(apart) if restriction else None)
+                         restriction=restriction.of(apart) if restriction else None, noise=None if noise is None else noise[apart])
         better = other.value < found.value[apart]
         for into, new in zip((found.theta, found.value, found.converged), (other.theta, other.value, other.converged)):
             into[apart[better]] = new[better]

@@ -66,6 +66,12 @@ class IsoflopFit:
         C = [m.C for m in self.minima]
         return float(np.log10(max(C) / min(C)))
 
+    @property
+    def places(self) -> tuple[float, ...]:
+        """FLOPs of the cheapest, the middle (in logs) and the dearest bracketed budget."""
+        C = [m.C for m in self.minima]
+        return tuple(float(c) for c in np.geomspace(min(C), max(C), 3))
+
     def params(self, C: float) -> Estimate:
         """N* for C FLOPs."""
         return self._at(C, self.N_line, self.errors[:, [0, 2]])

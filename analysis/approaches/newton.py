@@ -59,8 +59,8 @@ class Solution:
 
 
 def minimise(points: Coordinates, weight, start, objective: Objective, *, law=ADDITIVE, restriction: Restriction | None = None,
-             spread: float = 0.1) -> Solution:
-    """Local minimum from each start (M, k) under weights (M, n) or (n,).
+             spread: float = 0.1, noise=None) -> Solution:
+    """Local minimum from each start (M, k) under weights (M, n) or (n,), each of losses L e^noise, noise (M, n), where it is given.
 
     Huber's delta comes down to the objective's from 2 * spread, the residuals' scale:
     the broad loss has few local minima and a Hessian that all points share in.
@@ -73,7 +73,8 @@ def minimise(points: Coordinates, weight, start, objective: Objective, *, law=AD
     phi = restriction.inside(start)
     rows = max(1, CHUNK // n)
     work = law.workshop(points, min(rows, M))
-    parts = [_Stack(law, points, np.ascontiguousarray(weight[s]), origin[s], basis[s], work).minimum(phi[s], objective, spread)
+    parts = [_Stack(law, points, np.ascontiguousarray(weight[s]), origin[s], basis[s], work, None if noise is None else noise[s]
+                    ).minimum(phi[s], objective, spread)
              for s in (slice(i, i + rows) for i in range(0, M, rows))]
     return Solution(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("theta", "value", "converged")))
 
@@ -88,9 +89,11 @@ class _Stack:
     origin: np.ndarray  # (M, k)
     basis: np.ndarray   # (M, k, j)
     work: object        # the law's scratch space
+    noise: np.ndarray | None   # (M, n)
 
     def take(self, rows) -> "_Stack":
-        return replace(self, weight=self.weight[rows], origin=self.origin[rows], basis=self.basis[rows])
+        return replace(self, weight=self.weight[rows], origin=self.origin[rows], basis=self.basis[rows],
+                       noise=None if self.noise is None else self.noise[rows])
 
     def theta(self, phi):
         return self.origin + np.matmul(self.basis, phi[:, :, None])[:, :, 0]
@@ -109,7 +112,8 @@ class _Stack:
 
     def derivatives(self, phi, objective: Objective) -> "_Slopes":
         """The law's, carried from theta to phi."""
-        of: Derivatives = self.law.derivatives(self.points, self.weight, self.theta(phi), objective, self.work)
+        of: Derivatives = self.law.derivatives(self.points, self.weight, self.theta(phi), objective, self.work,
+                                                    self.noise)
         across = self.basis.transpose(0, 2, 1)
         return _Slopes(of.value, np.matmul(across, of.gradient[:, :, None])[:, :, 0],
                        np.matmul(np.matmul(across, of.hessian), self.basis),

@@ -3,6 +3,9 @@
 The additive law L = E + A/N^alpha + B/D^beta by Hoffmann's Huber loss of log L, or the generalised law
 L = E + (A/N^(alpha/g) + B/D^(beta/g))^g by one as wide as the runs scatter: the global optimum on the data and on
 every bootstrap resample. Profiles and predictions follow from the result.
+
+Where the residuals show that errors go together (analysis/errors), whole cells are no longer what varies independently: the
+generalised law is then fitted by generalised least squares, and in place of resamples stand tables drawn with those errors.
 """
 
 from dataclasses import dataclass, field, replace
@@ -12,42 +15,22 @@ import numpy as np
 
 from analysis.approaches import frontier
 from analysis.approaches.cost import LANGUAGE, CostLaw, fit_cost
+from analysis.approaches.doubts import doubts_about
 from analysis.approaches.frontier import EffectiveExponents, FrontierBand, FrontierLaw, OptimumEstimate, Range
 from analysis.approaches.global_minimum import Optimum, global_minima, global_minimum
-from analysis.approaches.laws.additive import ADDITIVE, EXPONENTS
-from analysis.approaches.laws.generalised import BRACKET, GENERALISED
+from analysis.approaches.laws.additive import ADDITIVE
+from analysis.approaches.laws.generalised import GENERALISED
 from analysis.approaches.laws.objective import Coordinates, Objective
 from analysis.approaches.profile import PARAMETERS, Profile, profile_of
+from analysis.approaches.resampled import Drawn, Resampled, Sample, cost_draws, errors_about, quantity, refitted, satterthwaite, simulated
 from analysis.approaches.surface import Surface
 from analysis.approaches.surface_fit import HUBER, SurfaceFit, check_runs, describe, efficient
+from analysis.errors.model import ErrorModel
 from analysis.estimates import intervals
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.refusal import Doubt
 
-LOOSE, EXACT = 0.1, 1e-6   # rms of the residuals of log L: more is said, and so is less
 NAMES = ("E", "A", "B", "alpha", "beta", "a", "b", "gamma")   # and g, of the generalised law
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The runs of a fit, arrays (n,)."""
-
-    N: np.ndarray
-    D: np.ndarray
-    L: np.ndarray
-    C: np.ndarray
-    weight: np.ndarray
-
-
-@dataclass(frozen=True)
-class Resampled:
-    """The fits of R resamples."""
-
-    clusters: intervals.Clusters
-    multiplicity: np.ndarray  # (R, n) of each run
-    surfaces: np.ndarray      # (R, k): E, A, B, alpha, beta and, of the generalised law, g
-    values: np.ndarray        # (R,): objective of each resample at its surface
-    costs: np.ndarray         # (R, 2): k, p
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +45,7 @@ class ParametricFit:
     optimum_found: Optimum = field(repr=False)
     interval_method: str                        # percentile, bca or profile: of the named estimates
     level: float
+    errors: ErrorModel | None = field(default=None, repr=False)   # what was found about the residuals; None where nothing was asked
 
     surface = property(lambda self: self.point.surface)
     n = property(lambda self: self.point.n)
@@ -69,28 +53,37 @@ class ParametricFit:
     D = property(lambda self: self.sample.D)
     L = property(lambda self: self.sample.L)
     C = property(lambda self: self.sample.C)
-    clusters = property(lambda self: self.resampled.clusters)
+    clusters = property(lambda self: self.resampled.drawn.clusters)
     draws = property(lambda self: self.resampled.surfaces)
     cost_draws = property(lambda self: self.resampled.costs)
 
-    @property
-    def cells(self) -> int:
-        """What was resampled: (N, D) cells, by default."""
-        return self.clusters.count
+    cells = property(lambda self: self.clusters.count)          # what is resampled: (N, D) cells, by default
+    parameters = property(lambda self: len(self.law.names))
+    names = property(lambda self: NAMES if self.law is ADDITIVE else (*NAMES, "g"))   # of the quantities that have an interval
 
     @property
-    def parameters(self) -> int:
-        return len(self.law.names)
+    def correlated(self) -> bool:
+        """Whether the fit allows for errors that go together."""
+        return self.resampled.drawn.noise is not None
+
+    @cached_property
+    def freedom(self) -> float:
+        """Degrees of freedom of a standard error: of what clusters leave, or of the worst known exponent."""
+        return min(self.freedom_of(name) for name in ("alpha", "beta", "a"))
+
+    def freedom_of(self, name: str) -> float:
+        """Of the standard error of one quantity: clusters less parameters, or, where errors go together, Satterthwaite's."""
+        return satterthwaite(self, name) if self.correlated else max(self.cells - self.parameters, 1)
 
     @property
-    def freedom(self) -> int:
-        """Degrees of freedom of a standard error."""
-        return max(self.cells - self.parameters, 1)
+    def shortfall(self) -> float:
+        """By which the spread of resamples falls short of the estimate's: clusters over what parameters leave of them."""
+        return 1.0 if self.correlated else self.cells / self.freedom
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """Quantities that have an interval."""
-        return NAMES if self.law is ADDITIVE else (*NAMES, "g")
+    def resampling(self) -> str:
+        """What varies between the tables behind the intervals."""
+        return "with errors that go together" if self.correlated else self.clusters.label
 
     @cached_property
     def points(self) -> Coordinates:
@@ -109,8 +102,8 @@ class ParametricFit:
         """Value and draws (R,) of one of `names`."""
         if name not in self.names:
             raise ValueError(f"a quantity is one of {', '.join(self.names)}; got {name!r}")
-        return (float(_quantity(name, self.surface, self.cost)),
-                np.asarray(_quantity(name, self.cloud, self.cost_cloud)))
+        return (float(quantity(name, self.surface, self.cost)),
+                np.asarray(quantity(name, self.cloud, self.cost_cloud)))
 
     def interval(self, name: str, method: str | None = None) -> Estimate:
         """Interval of one of `names` by "percentile", "bca" or "profile".
@@ -131,8 +124,15 @@ class ParametricFit:
 
     def percentile(self, value: float, draws) -> Estimate:
         """Percentile interval of anything computed on the draws (R,)."""
-        return intervals.percentile(value, draws, label=self.clusters.label, count=self.cells, n=self.n,
-                                    parameters=self.parameters, level=self.level)
+        return intervals.percentile(value, draws, label=self.resampling, count=self.cells, n=self.n, parameters=self.parameters,
+                                    level=self.level, cut=self.cut)
+
+    @property
+    def cut(self) -> float:
+        """Share of the draws beyond each end of a percentile interval."""
+        if self.correlated:
+            return intervals.student_tail(self.level, self.freedom)
+        return intervals.tail(self.level, self.cells, self.parameters)
 
     @cached_property
     def _left_out(self) -> Surface:
@@ -141,8 +141,10 @@ class ParametricFit:
         return Surface(*self.law.external(self.points, found.theta).T)
 
     def _bca(self, name: str) -> Estimate:
+        if self.correlated:
+            raise ValueError("a BCa interval leaves out independent clusters, and errors go together here")
         value, draws = self.quantity(name)
-        return intervals.bca(value, draws, _quantity(name, self._left_out, self.cost), label=self.clusters.label,
+        return intervals.bca(value, draws, quantity(name, self._left_out, self.cost), label=self.clusters.label,
                              count=self.cells, n=self.n, parameters=self.parameters, level=self.level)
 
     def profile(self, name: str) -> Profile:
@@ -217,25 +219,7 @@ class ParametricFit:
 
     @property
     def warnings(self) -> tuple[Doubt, ...]:
-        doubts = [Doubt("at_bound", f"the fit ends at {bound}") for bound in self.point.at_bound]
-        if not self.point.converged:
-            doubts.append(Doubt("not_converged", "the optimiser ran out of iterations"))
-        if not self.E_identified:
-            doubts.append(Doubt("E_not_identified", "the irreducible loss E cannot be told from 0 on this table"))
-        pegged = np.isin(self.draws[:, 3:5], EXPONENTS).any(1).mean()
-        if pegged > 0.01:
-            doubts.append(Doubt("draws_at_bound", f"{pegged:.0%} of the resamples end at a bound of alpha or beta"))
-        if self.law is GENERALISED and (loose := np.isin(self.draws[:, 5], BRACKET).mean()) > 0.01:
-            doubts.append(Doubt("g_not_identified", f"{loose:.0%} of the resamples end at a bound of g: the maximum of two terms, "
-                                "or their product, describes them as well"))
-        if self.scatter > LOOSE:
-            doubts.append(Doubt("large_scatter", f"the runs stray from the law by {self.scatter:.0%} (rms of log L)"))
-        if self.scatter < EXACT:
-            doubts.append(Doubt("no_noise", "the runs lie on the law to the last digits, as simulated ones do: what the intervals "
-                                "show is rounding"))
-        if self.point.agreeing == 1:
-            doubts.append(Doubt("lonely_optimum", f"only 1 of {self.point.starts} descents found the optimum"))
-        return tuple(doubts)
+        return doubts_about(self)
 
     def summary(self) -> str:
         lines = [self.point.summary(), f"intervals: {self.level:.0%}, {self.a.method}, {len(self.draws)} resamples"]
@@ -244,55 +228,72 @@ class ParametricFit:
         return "\n".join(lines)
 
 
-def _quantity(name: str, surface: Surface, cost: CostLaw):
-    return getattr(surface, name)(cost) if name in ("a", "b", "gamma") else getattr(surface, name)
-
-
-def fit_parametric(N, D, L, *, C=None, cost: CostLaw | None = None, objective: Objective = HUBER, weight=None,
-                   cell=None, seed=None, cluster: str = "cell", interval_method: str = "profile",
-                   level: float = 0.95, resamples: int = 1000, rng=0, multiplicity=None) -> ParametricFit:
+def fit_parametric(N, D, L, *, C=None, cost: CostLaw | None = None, objective: Objective | None = None, weight=None,
+                   cell=None, seed=None, run=None, cluster: str | None = None, errors: ErrorModel | None = None,
+                   interval_method: str = "profile", level: float = 0.95, resamples: int = 1000, rng=0, multiplicity=None) -> ParametricFit:
     """Approach 3 as the literature has it: the additive law, each resample at its own global optimum.
 
-    The cost law is measured where C is given, and C = 6 N D where neither is.
-    multiplicity (R, n) replaces the resampling by the caller's own.
+    The cost law is measured where C is given, and C = 6 N D where neither is. The objective is Hoffmann's, or generalised least
+    squares where errors go together; one that is given stays, and its intervals allow for them. cluster: what is resampled; None takes whole cells, or the errors' covariance where
+    the residuals ask for it. errors: a covariance found elsewhere. multiplicity (R, n) replaces the resampling by the caller's own.
     """
     N, D, L, weight = check_runs(N, D, L, weight)
-    return _fitted(ADDITIVE, objective, (N, D, L, weight), C, cost, (cluster, cell, seed), interval_method, level, resamples,
-                   np.random.default_rng(rng), multiplicity)
+    request = _Request(C, cost, cluster, cell, seed, run, errors, interval_method, level, resamples, multiplicity)
+    return _fitted(ADDITIVE, objective or HUBER, Coordinates.of(N, D, L, weight), (N, D, L, weight), request, np.random.default_rng(rng),
+                   by_covariance=objective is None)
 
 
 def fit_generalised(N, D, L, *, C=None, cost: CostLaw | None = None, objective: Objective | None = None, weight=None,
-                    cell=None, seed=None, cluster: str = "cell", interval_method: str = "profile",
-                    level: float = 0.95, resamples: int = 1000, rng=0, multiplicity=None) -> ParametricFit:
-    """Approach 3 by the generalised law; its objective is that of `efficient` where none is given.
+                    cell=None, seed=None, run=None, cluster: str | None = None, errors: ErrorModel | None = None,
+                    interval_method: str = "profile", level: float = 0.95, resamples: int = 1000, rng=0,
+                    multiplicity=None) -> ParametricFit:
+    """Approach 3 by the generalised law, as fit_parametric; its own objective is that of `efficient`.
 
     Raises TooFewPoints where there are fewer than 7 distinct (N, D).
     """
     N, D, L, weight = check_runs(N, D, L, weight, parameters=6)
-    objective = objective or efficient(Coordinates.of(N, D, L, weight), weight)
-    return _fitted(GENERALISED, objective, (N, D, L, weight), C, cost, (cluster, cell, seed), interval_method, level, resamples,
-                   np.random.default_rng(rng), multiplicity)
-
-
-def _fitted(law, objective, table, C, cost, drawn, interval_method, level, resamples, rng, multiplicity) -> ParametricFit:
-    N, D, L, weight = table
-    cost = cost or (LANGUAGE if C is None else fit_cost(N, D, C, level=level))
-    C = cost.flops(N, D) if C is None else np.asarray(C, float)
-    scheme, cell, seed = drawn
-    chosen = intervals.clusters(scheme, N, D, cell=cell, seed=seed)
-    if multiplicity is None:
-        multiplicity = intervals.resample(chosen, resamples, rng)
     points = Coordinates.of(N, D, L, weight)
+    request = _Request(C, cost, cluster, cell, seed, run, errors, interval_method, level, resamples, multiplicity)
+    return _fitted(GENERALISED, objective or efficient(points, weight), points, (N, D, L, weight), request, np.random.default_rng(rng),
+                   by_covariance=objective is None)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What a caller asks of a fit."""
+
+    C: np.ndarray | None
+    cost: CostLaw | None
+    cluster: str | None
+    cell: np.ndarray | None
+    seed: np.ndarray | None
+    run: np.ndarray | None
+    errors: ErrorModel | None
+    interval_method: str
+    level: float
+    resamples: int
+    multiplicity: np.ndarray | None
+
+
+def _fitted(law, objective: Objective, points: Coordinates, table, request: _Request, rng, *, by_covariance: bool = False) -> ParametricFit:
+    N, D, L, weight = table
+    cost = request.cost or (LANGUAGE if request.C is None else fit_cost(N, D, request.C, level=request.level))
+    C = cost.flops(N, D) if request.C is None else np.asarray(request.C, float)
+    chosen = intervals.clusters(request.cluster or "cell", N, D, cell=request.cell, seed=request.seed)
     found = global_minimum(points, weight, objective, law=law)
-    cloud = global_minima(points, multiplicity * weight, objective, found, law=law)
-    resampled = Resampled(chosen, multiplicity, law.external(points, cloud.theta), cloud.value,
-                          _cost_draws(cost, N, len(multiplicity), rng))
+    errors = request.errors
+    if errors is None and request.cluster is None and request.multiplicity is None:
+        errors = errors_about(law, points, weight, found, cell=request.cell, seed=request.seed, run=request.run)
+    if errors is not None and errors.found.correlated:
+        if by_covariance:
+            objective = Objective("log", np.inf, precision=errors.precision)
+            found = global_minimum(points, weight, objective, law=law)
+        errors = replace(errors, slopes=law.slopes(points, found.solution.theta)[0].T)
+        drawn = simulated(law, points, found, errors, request.resamples, chosen, rng)
+    else:
+        given = request.multiplicity
+        drawn = Drawn(chosen, intervals.resample(chosen, request.resamples, rng) if given is None else given, None)
+    cloud = refitted(law, points, weight, objective, found, drawn)
+    resampled = Resampled(drawn, law.external(points, cloud.theta), cloud.value, cost_draws(cost, N, len(drawn.multiplicity), rng))
     return ParametricFit(describe(points, found, objective, law), law, cost, Sample(N, D, L, C, weight), resampled, found,
-                         interval_method, level)
-
-
-def _cost_draws(cost: CostLaw, N, count: int, rng) -> np.ndarray:
-    """k, p (R, 2): p by its standard error, the cost at the geometric mean size held."""
-    se = cost.p_estimate.se if cost.p_estimate else 0.0
-    shift = se * rng.standard_normal(count)
-    return np.stack([cost.k * np.exp(-shift * np.log(N).mean()), cost.p + shift], 1)
+                         request.interval_method, request.level, errors)

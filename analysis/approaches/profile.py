@@ -70,11 +70,12 @@ def restriction_to(name: str, value, points: Coordinates, p: float, law) -> Rest
     return Restriction(origin, np.stack(list(columns.values()), 2))
 
 
-def _held(fit, name: str, value, weight, starts) -> Solution:
-    """Fits with the named parameter held at value (m,), under weight (m, n) or (n,), from starts (m, S, k)."""
+def _held(fit, name: str, value, weight, starts, noise=None) -> Solution:
+    """Fits with the named parameter held at value (m,), under weight (m, n) or (n,), from starts (m, S, k); of tables that noise
+    (m, n) makes, where it is given."""
     restriction = restriction_to(name, value, fit.points, fit.cost.p, fit.law)
     return lowest(fit.points, weight, starts, fit.point.objective, law=fit.law, restriction=restriction,
-                  spread=fit.optimum_found.spread)
+                  spread=fit.optimum_found.spread, noise=noise)
 
 
 def unit_of(fit, name: str) -> float:
@@ -89,10 +90,13 @@ def unit_of(fit, name: str) -> float:
     weight = fit.resampled.multiplicity[:count] * fit.sample.weight
     value, draws = fit.quantity(name)
     # every resample starts at the fit, which has the held value
-    held = _held(fit, name, np.full(count, value), weight, np.tile(fit.optimum_found.solution.theta, (count, 1, 1)))
+    held = _held(fit, name, np.full(count, value), weight, np.tile(fit.optimum_found.solution.theta, (count, 1, 1)),
+                 fit.resampled.noise(count))
     rises = np.maximum(held.value - fit.resampled.values[:count], 0)
     spread = 0.0 if fit.law is ADDITIVE else _rise_at_spread(fit, name, value, draws)
-    return max(max(float(rises.mean()), spread) * fit.cells / fit.freedom, joint_unit(fit))
+    own = max(float(rises.mean()), spread) * fit.shortfall
+    # shared errors that the objective knows nothing of cost one parameter much and another little
+    return own if fit.correlated and fit.point.objective.precision is None else max(own, joint_unit(fit))
 
 
 def _rise_at_spread(fit, name: str, value: float, draws) -> float:
@@ -105,15 +109,23 @@ def _rise_at_spread(fit, name: str, value: float, draws) -> float:
 
 def joint_unit(fit) -> float:
     """The rise of the objective from a resample's own optimum to the fit, a degree of freedom, averaged over resamples."""
-    objective = fit.point.objective
-    residual = (np.log(fit.surface.loss(fit.N, fit.D) / fit.L) if objective.space == "log"
-                else fit.surface.loss(fit.N, fit.D) - fit.L)
+    rises = np.maximum(_at_fit(fit) - fit.resampled.values, 0)
+    return float(rises.mean() / fit.parameters * fit.shortfall)
+
+
+def _at_fit(fit) -> np.ndarray:
+    """Objective (R,) of each table at the fit."""
+    objective, noise = fit.point.objective, fit.resampled.drawn.noise
+    predicted = fit.surface.loss(fit.N, fit.D)
+    if objective.precision is not None:
+        residual = np.log(predicted / fit.L) - noise
+        return np.einsum("rn,rn->r", residual, objective.precision.times(residual)) / 2
+    L = fit.L if noise is None else fit.L * np.exp(noise)
+    residual = np.log(predicted / L) if objective.space == "log" else predicted - L
     size = np.abs(residual)
     inner = np.minimum(size, objective.delta)
-    each = inner * (size - inner / 2)
-    at_fit = fit.resampled.multiplicity @ (objective.tilted(fit.sample.weight, residual) * each)
-    rises = np.maximum(at_fit - fit.resampled.values, 0)
-    return float(rises.mean() / fit.parameters * fit.cells / fit.freedom)
+    loss = objective.tilted(fit.sample.weight, residual) * inner * (size - inner / 2)
+    return fit.resampled.multiplicity @ loss if noise is None else loss.sum(1)
 
 
 def rise(fit, name: str, value) -> np.ndarray:
@@ -131,13 +143,13 @@ def p_value(fit, name: str, value: float) -> float:
     low, high = reach(fit, name)
     if not low <= value <= high:
         return 0.0
-    return float(stats.f.sf(rise(fit, name, np.array([value]))[0] / fit.profile(name).unit, 1, fit.freedom))
+    return float(stats.f.sf(rise(fit, name, np.array([value]))[0] / fit.profile(name).unit, 1, fit.freedom_of(name)))
 
 
 def profile_of(fit, name: str) -> Profile:
     """Interval of the values that the likelihood-ratio test does not reject."""
     value, draws = fit.quantity(name)
-    threshold = float(stats.f.ppf(fit.level, 1, fit.freedom))
+    threshold = float(stats.f.ppf(fit.level, 1, fit.freedom_of(name)))
     unit = unit_of(fit, name)
     low_end, high_end = reach(fit, name)
     forth, back = (np.log, np.exp) if name in LOGARITHMIC else (np.asarray, np.asarray)
@@ -161,7 +173,7 @@ def profile_of(fit, name: str) -> Profile:
         blur = np.sqrt(threshold) * value**2 * fit.cost.p_estimate.se
         low, high = value - np.hypot(value - low, blur), value + np.hypot(high - value, blur)
     estimate = Estimate(value, float(low), float(high), float(np.std(draws, ddof=1)),
-                        f"profile of the objective, scaled by bootstrap {fit.clusters.label}", fit.n, fit.level)
+                        f"profile of the objective, scaled by {'tables simulated' if fit.correlated else 'bootstrap'} {fit.resampling}", fit.n, fit.level)
     return Profile(name, back(grid), height, threshold, unit, estimate)
 
 

@@ -91,10 +91,15 @@ def tail(level: float, count: int, parameters: int) -> float:
     return float(stats.norm.cdf(np.sqrt(count / left) * stats.t.ppf((1 - level) / 2, left)))
 
 
+def student_tail(level: float, freedom: float) -> float:
+    """Share to cut at each end where the draws' spread is right and its own freedom is Student's."""
+    return float(stats.norm.cdf(stats.t.ppf((1 - level) / 2, freedom)))
+
+
 def percentile(value: float, draws, *, label: str, count: int, n: int, parameters: int = 5,
-               level: float = 0.95) -> Estimate:
-    """Percentile interval of draws (R,), widened for few clusters."""
-    cut = tail(level, count, parameters)
+               level: float = 0.95, cut: float | None = None) -> Estimate:
+    """Percentile interval of draws (R,), widened for few clusters, or with another share cut at each end."""
+    cut = tail(level, count, parameters) if cut is None else cut
     low, high = np.quantile(draws, [cut, 1 - cut])
     return Estimate(float(value), float(low), float(high), float(np.std(draws, ddof=1)),
                     f"percentile bootstrap {label}", n, level)

@@ -1,6 +1,9 @@
 """What the analysis says when it cannot estimate, and what it says beside a doubtful estimate."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import numpy as np
 
 
 class Refusal(ValueError):
@@ -29,3 +32,12 @@ class Doubt:
 
     code: str   # machine-readable and stable, e.g. E_not_identified
     text: str   # one line for people
+
+
+def attempt(name: str, refused: dict[str, str], compute: Callable):
+    """The result, or None with the reason noted: what can't be estimated never stops the rest."""
+    try:
+        return compute()
+    except (ValueError, ArithmeticError, np.linalg.LinAlgError) as why:
+        refused[name] = str(why) or type(why).__name__
+        return None

@@ -39,7 +39,8 @@ def plot_learning_rate(fit: LearningRateFit, ax: Axes) -> Axes:
 
 def plot_exponents(estimates: Sequence[tuple[int, str, Estimate | None]], claims: Sequence[Verdict], ax: Axes) -> Axes:
     """Exponent a by each (approach, name, estimate; None: refused), above the published values; the last one is shaded."""
-    published = [v.claim for v in claims if v.claim.quantity == "a"]
+    judged = [v for v in claims if v.claim.quantity == "a"]
+    published = [v.claim for v in judged]
     made = [(row, approach, e) for row, (approach, _, e) in enumerate(estimates) if e is not None]
     for row, approach, e in made:
         ax.plot([e.low, e.high], [row, row], color=APPROACH[approach], lw=1.6)
@@ -53,7 +54,7 @@ def plot_exponents(estimates: Sequence[tuple[int, str, Estimate | None]], claims
     ax.axhline(len(estimates) - 0.5, color=PALE, lw=0.8)
     for row in set(range(len(estimates))) - {row for row, _, _ in made}:
         ax.annotate("refused", (0.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=6, color=GREY)
-    _rows(ax, [name for _, name, _ in estimates] + [plain(c.source) for c in published])
+    _rows(ax, [name for _, name, _ in estimates] + [f"{plain(v.claim.source)}: {v.verdict}" for v in judged])
     ax.set_xlabel("exponent $a$ of $N^*(C) \\propto C^{\\,a}$")
     return ax
 

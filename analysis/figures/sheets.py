@@ -124,15 +124,13 @@ def _exponents(study: Study) -> Plate | None:
     if not groups:
         return None
 
-    claims = next((g.answers.claims for g in groups if g.answers.claims), ())   # the same in every group
-
     def draw(g: GroupFit, ax: Axes) -> None:
-        comparison.plot_exponents(_exponents_of(g), claims, ax)
+        comparison.plot_exponents(_exponents_of(g), g.answers.claims, ax)
 
     return Plate("exponents", "The exponent a beside the published ones",
-                 "Filled marks are this table's estimates of a with intervals (shaded), hollow ones are published: "
-                 "a published value whose interval lies outside the shade is not this table's; approaches 1 and 2 have their bias "
-                 "on this grid taken off where it is known.", _panels(groups, draw, height=2.2, share_x=True))
+                 "Filled marks are this table's estimates of a with 95% intervals (shaded: approach 3's), hollow ones are published, with the "
+                 "verdict of the likelihood-ratio test (Holm's correction, each claim's own error allowed for), which is not whether intervals "
+                 "overlap; approaches 1 and 2 have their bias on this grid taken off where it is known.", _panels(groups, draw, height=2.2, share_x=True))
 
 
 def _exponents_of(g: GroupFit) -> list[tuple[int, str, Estimate | None]]:
@@ -196,7 +194,7 @@ def _differences(study: Study) -> Plate | None:
     comparison.plot_differences(first, figure.axes[1])
     clear = [d.quantity for d in first if 0 not in d.estimate and d.quantity != "E"]
     return Plate("differences", f"{first[0].first} against {first[0].second}",
-                 "Left, each exponent by group; right, the differences, whose intervals "
+                 "Left, each exponent by group; right, the differences, whose intervals (Student's t, bootstrap standard errors) "
                  + (f"exclude zero for {', '.join(clear)}." if clear else "all hold zero: no effect is shown."), figure)
 
 

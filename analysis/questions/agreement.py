@@ -1,22 +1,29 @@
-"""Do the three approaches tell the same exponent, and is it evidence if they do?
+"""Do the three approaches tell the same exponent and the same N*, and is it evidence if they do?
 
 Approaches 1 and 2 are biased on most grids, by as much as the laws differ: what they find is compared after the bias
 under the fitted law has been taken off (analysis/approaches/calibration.py). Agreement is evidence only where the two could
 have disagreed: where a difference of 0.1 would have been seen, where the correction, which is the law's own, is no
 larger than the approach's error, and where the grid's corners would not have given the same slope.
+
+Two slopes may agree while the lines lie a factor of two apart. So approaches 2 and 3 are also compared in N* itself, at the
+cheapest, the middle and the dearest budget that approach 2 brackets; D*/N* goes with it, since C = k N^p D. Approach 1 tells no
+level: where one size takes over from another is not where either is best.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
 
-from analysis.approaches.calibration import Calibrated
+from analysis.approaches.calibration import Calibrated, LevelBias
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.refusal import Doubt
+from analysis.estimates.words import p_text, shown
+from analysis.questions.claims import holm
 
-TELLING = 0.1   # of a: a pair that would not have seen this much apart says nothing by agreeing
+TELLING = 0.1        # of a: a pair that would not have seen this much apart says nothing by agreeing
+TELLING_LEVEL = 1.5  # of N*, a factor: the same
 
 
 @dataclass(frozen=True)
@@ -36,18 +43,44 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Level:
+    """N* by approach 2 beside approach 3's, at one budget."""
+
+    C: float
+    ratio: Estimate     # of approach 2's N* to approach 3's, its bias on this grid taken off where it is known
+    data_ratio: float   # the same of D*/N*
+    p_value: float      # of no difference, the two taken as independent; Holm's correction for the budgets compared
+
+    @property
+    def telling(self) -> bool:
+        """Whether a factor of TELLING_LEVEL would have been seen."""
+        return self.ratio.high / self.ratio.low < TELLING_LEVEL**2
+
+    def __str__(self) -> str:
+        return (f"at {self.C:.2g} FLOPs approach 2's is {shown(self.ratio)} times approach 3's (D*/N* {self.data_ratio:.2g} times, "
+                f"{p_text(self.p_value)})")
+
+
+@dataclass(frozen=True)
 class Agreement:
     """All pairs of the approaches that gave an estimate."""
 
     pairs: tuple[Pair, ...]
     text: str
+    levels: tuple[Level, ...] = ()   # empty where approach 2 or 3 is missing
+    level: float = 0.95
+
+    @property
+    def agree(self) -> bool:
+        """In every slope and every level."""
+        return all(p.agree for p in self.pairs) and all(one.p_value >= 1 - self.level for one in self.levels)
 
     def summary(self) -> str:
         return self.text
 
     @property
     def warnings(self) -> tuple[Doubt, ...]:
-        return () if all(p.agree for p in self.pairs) else (Doubt("approaches_disagree", self.text),)
+        return () if self.agree else (Doubt("approaches_disagree", self.text),)
 
 
 def agreement(envelope=None, isoflop=None, parametric=None, *, calibrations: Mapping[str, Calibrated] | None = None,
@@ -71,7 +104,41 @@ def agreement(envelope=None, isoflop=None, parametric=None, *, calibrations: Map
     telling = [f"{p.first} and {p.second} agree on a within {abs(p.difference):.3f}, and would have shown {TELLING:g}"
                for p in pairs if p.evidence]
     empty = [f"that {p.first} does not contradict {p.second} is no evidence: {p.weak}" for p in pairs if p.agree and p.weak]
-    return Agreement(pairs, "; ".join(apart + telling + empty))
+    levels = _levels(isoflop, parametric, known.get("approach 2"), level) if isoflop is not None and parametric is not None else ()
+    said = [_said_of_levels(levels, level)] if levels else []
+    return Agreement(pairs, "; ".join(apart + telling + said + empty), levels, level)
+
+
+def _levels(isoflop, parametric, calibrated: Calibrated | None, level: float) -> tuple[Level, ...]:
+    """At the places of the calibration, or at the ends and the middle of the bracketed budgets."""
+    biases = calibrated.levels if calibrated is not None else ()
+    if not biases:
+        biases = tuple(LevelBias(C, 0.0, 0.0) for C in isoflop.places)
+    z = stats.norm.ppf((1 + level) / 2)
+    found = []
+    for bias in biases:
+        one, best = isoflop.params(bias.C), parametric.optimum(bias.C)
+        gap = np.log(one.value / best.N.value) - bias.bias
+        # the intervals' own widths: of joined laws no standard error is theirs
+        se = np.hypot(max(np.log(one.high / one.low) / 2 / z, bias.spread), np.log(best.N.high / best.N.low) / 2 / z)
+        data = isoflop.samples(bias.C).value / one.value / (best.D.value / best.N.value) * np.exp((1 + parametric.cost.p) * bias.bias)
+        p = float(2 * stats.norm.sf(abs(gap) / max(se, 1e-300)))
+        found.append(Level(bias.C, Estimate(*(float(np.exp(v)) for v in (gap, gap - z * se, gap + z * se)), float(np.exp(gap) * se),
+                                            "Wald on logs", one.n, level), float(data), p))
+    return tuple(replace(v, p_value=float(p)) for v, p in zip(found, holm(np.array([v.p_value for v in found])), strict=True))
+
+
+def _said_of_levels(levels: tuple[Level, ...], level: float) -> str:
+    apart = [v for v in levels if v.p_value < 1 - level]
+    if apart:
+        return f"approach 2 and approach 3 disagree on N* itself: {', '.join(str(v) for v in apart)}"
+    low, high = (side(v.C for v in levels) for side in (min, max))
+    farthest = max(levels, key=lambda v: abs(np.log(v.ratio.value)))
+    span = f"from {low:.2g} to {high:.2g} FLOPs"
+    if all(v.telling for v in levels):
+        return f"approach 2 and approach 3 agree on N* itself {span}: farthest apart, {farthest}"
+    return (f"approach 2 and approach 3 do not contradict each other on N* itself {span}, which is no evidence: a factor of "
+            f"{TELLING_LEVEL:g} would not have been seen throughout; farthest apart, {farthest}")
 
 
 def _weakness(name: str, fit, calibrated: Calibrated | None) -> str:

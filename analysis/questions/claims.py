@@ -1,6 +1,10 @@
-"""Published exponents, and whether a table contradicts them."""
+"""Published exponents, and whether a table contradicts them.
 
-from dataclasses import dataclass
+A claim is rejected by its p-value corrected for how many claims the table is asked about (Holm 1979, Scandinavian Journal of
+Statistics 6): the chance that any true claim among them is rejected stays below 5%.
+"""
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -51,33 +55,43 @@ class Verdict:
     claim: Claim
     estimate: Estimate
     p_value: float   # that the claim is true, its own standard error allowed for
+    adjusted: float  # the same, by Holm's correction for all the claims judged together
     test: str
     verdict: str     # consistent, rejected or undecided
 
     def summary(self) -> str:
         return (f"{self.claim.source:34s} {self.claim.quantity:5s} {self.claim.value:6.3f}   ours {self.estimate}   "
-                f"p = {self.p_value:.2g}   {self.verdict}")
+                f"p = {self.p_value:.2g}, {self.adjusted:.2g} by Holm   {self.verdict}")
 
 
 def judge(fit: ParametricFit, claims: tuple[Claim, ...] = CLAIMS, *, beside: ParametricFit | None = None) -> tuple[Verdict, ...]:
     """Every claim against a fit; `beside` it another law's, where the table does not settle which of the two holds.
 
-    rejected: p below 1 - level, under both laws. consistent: not rejected, inside the interval, and the interval is narrow
+    rejected: p by Holm's correction below 1 - level, under both laws. consistent: not rejected, inside the interval, and the interval is narrow
     enough to reject values RIVAL away on either side (for L_N, L_D and L_C: half the claim).
     undecided: all else.
     """
     laws = [law for law in (fit, beside) if law is not None]
     effective = [law.effective_exponents() for law in laws]
-    return tuple(_joined([_verdict(law, claim, slopes) for law, slopes in zip(laws, effective, strict=True)], fit.level)
-                 for claim in claims)
+    found = [_joined([_verdict(law, claim, slopes) for law, slopes in zip(laws, effective, strict=True)]) for claim in claims]
+    adjusted = holm(np.array([v.p_value for v in found]))
+    return tuple(replace(v, adjusted=float(p), verdict=_said(v.claim, v.estimate, p, fit.level))
+                 for v, p in zip(found, adjusted, strict=True))
 
 
-def _joined(verdicts: list[Verdict], level: float) -> Verdict:
+def holm(p: np.ndarray) -> np.ndarray:
+    """Holm's step-down adjustment of p-values (m,): the i-th smallest by m - i + 1, never below a smaller one's."""
+    order = np.argsort(p)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
+    return adjusted
+
+
+def _joined(verdicts: list[Verdict]) -> Verdict:
     """The claim holds if it holds under either law: the larger p-value, and the interval that spans both."""
     first = verdicts[0]
     estimate = spanning(first.estimate, verdicts[1].estimate if len(verdicts) > 1 else None)
-    p = max(v.p_value for v in verdicts)
-    return Verdict(first.claim, estimate, p, first.test, _said(first.claim, estimate, p, level))
+    return replace(first, estimate=estimate, p_value=max(v.p_value for v in verdicts))
 
 
 def _said(claim: Claim, estimate: Estimate, p: float, level: float) -> str:
@@ -100,7 +114,7 @@ def _verdict(fit: ParametricFit, claim: Claim, effective: EffectiveExponents) ->
         test = "Wald, bootstrap standard error"
     else:
         p, test = _likelihood_ratio(fit, claim, name, estimate), "likelihood ratio, scaled by bootstrap"
-    return Verdict(claim, estimate, p, test, _said(claim, estimate, p, fit.level))
+    return Verdict(claim, estimate, p, p, test, "")
 
 
 def _likelihood_ratio(fit: ParametricFit, claim: Claim, name: str, estimate: Estimate) -> float:
@@ -114,4 +128,4 @@ def _likelihood_ratio(fit: ParametricFit, claim: Claim, name: str, estimate: Est
     ours, theirs = estimate.se**2, claim.se**2
     if theirs > 0:
         statistic = statistic * ours / (ours + theirs) if ours > 0 else (estimate.value - claim.value) ** 2 / theirs
-    return float(stats.f.sf(statistic, 1, fit.freedom))
+    return float(stats.f.sf(statistic, 1, fit.freedom_of(name)))

@@ -4,9 +4,10 @@ Groups that share their (N, D) cells are resampled together: what a cell has in 
 both groups then cancels, and the interval is of the difference, not of two fits.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from types import MappingProxyType
 
 import numpy as np
 from scipy import stats
@@ -14,6 +15,7 @@ from scipy import stats
 from analysis.approaches.cost import LANGUAGE, fit_cost
 from analysis.approaches.laws.objective import Objective
 from analysis.approaches.parametric import ParametricFit, fit_parametric
+from analysis.errors.model import ErrorModel
 from analysis.estimates import intervals
 from analysis.estimates.estimate import Estimate
 
@@ -46,10 +48,11 @@ class Difference:
 def compare_groups(N, D, L, group, *, fit_law: Callable = fit_parametric, C=None, weight=None, cell=None,
                    seed=None, cluster: str = "cell",
                    objective: Objective | None = None, level: float = 0.95, resamples: int = 1000,
-                   rng=0) -> tuple[Difference, ...]:
+                   rng=0, errors: Mapping[str, ErrorModel] = MappingProxyType({})) -> tuple[Difference, ...]:
     """Every pair of labels in group (n,), every quantity of QUANTITIES; sizes and costs pooled for p.
 
-    fit_law: fit_parametric or fit_generalised; objective: None leaves it to that.
+    fit_law: fit_parametric or fit_generalised; objective: None leaves it to that. errors: of the groups whose errors go together, by
+    label; such a group is compared as independent of the others, which is conservative where they have errors in common.
     Raises Refusal where a group is too small for a fit of its own.
     """
     N, D, L = (np.asarray(v, float) for v in (N, D, L))
@@ -63,7 +66,7 @@ def compare_groups(N, D, L, group, *, fit_law: Callable = fit_parametric, C=None
     seed = None if seed is None else np.asarray(seed)
     cost = LANGUAGE if C is None else fit_cost(N, D, C, level=level)
     pooled = intervals.clusters(cluster, N, D, cell=cell, seed=seed)
-    paired = {(a, b): _shared(pooled.member[group == a], pooled.member[group == b]) >= SHARED
+    paired = {(a, b): not {str(a), str(b)} & set(errors) and _shared(pooled.member[group == a], pooled.member[group == b]) >= SHARED
               for a, b in combinations(names, 2)}
     together = intervals.resample(pooled, resamples, rng) if any(paired.values()) else None
     chosen = {} if objective is None else {"objective": objective}
@@ -72,11 +75,12 @@ def compare_groups(N, D, L, group, *, fit_law: Callable = fit_parametric, C=None
         at = group == name
         own = intervals.clusters(cluster, N[at], D[at], cell=pooled.member[at], seed=None if seed is None else seed[at])
         # a resample that misses every cluster of a group says nothing; a pooled draw seldom does
-        draw = together[:, at] if together is not None else intervals.resample(own, resamples, rng)
+        draw = None if str(name) in errors else together[:, at] if together is not None else intervals.resample(own, resamples, rng)
         fits[name] = fit_law(N[at], D[at], L[at], C=None if C is None else np.asarray(C, float)[at], cost=cost,
                                     **chosen, weight=None if weight is None else np.asarray(weight)[at],
                                     cell=pooled.member[at], seed=None if seed is None else seed[at],
-                                    cluster=cluster, level=level, multiplicity=draw, rng=0)
+                                    cluster=cluster, level=level, multiplicity=draw, rng=0 if draw is not None else rng,
+                                    errors=errors.get(str(name)), resamples=resamples)
     return tuple(difference(q, str(a), str(b), fits[a], fits[b], paired[a, b])
                  for a, b in combinations(names, 2) for q in QUANTITIES)
 
@@ -95,10 +99,10 @@ def difference(quantity: str, first: str, second: str, one: ParametricFit, other
     """
     (v, draws), (w, others) = one.quantity(quantity), other.quantity(quantity)
     gap = others - draws
-    left = min(one.freedom, other.freedom)
-    se = float(np.std(gap, ddof=1) * np.sqrt((left + one.parameters) / left))
+    left = min(one.freedom_of(quantity), other.freedom_of(quantity))
+    se = float(np.std(gap, ddof=1) * np.sqrt(max(one.shortfall, other.shortfall)))
     reach = stats.t.ppf((1 + one.level) / 2, left) * se
-    kind = f"{'paired ' if paired else ''}bootstrap {one.clusters.label}, Student's t"
+    kind = f"{'paired ' if paired else ''}bootstrap {one.resampling}, Student's t"
     estimate = Estimate(w - v, w - v - reach, w - v + reach, se, kind, one.n + other.n, one.level)
     p = float(2 * stats.t.sf(abs(w - v) / max(se, 1e-300), left))
     return Difference(quantity, first, second, (v, w), estimate, p, paired)

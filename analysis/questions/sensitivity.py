@@ -4,7 +4,7 @@ On Hoffmann's points the loss function and the outlier rule move a by 1.5 to 5 o
 bootstrap standard errors: the reader should see that beside the interval.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -119,7 +119,10 @@ def _row(choice: _Choice, table, fit: ParametricFit, se: float) -> Row:
     N, D, L, weight = (v[choice.keep] for v in table)
     used = int(choice.keep.sum())
     try:
-        point = fit_surface(N, D, L, weight=weight, objective=choice.objective, hold=choice.hold, law=fit.law)
+        # the covariance of the runs used, where the objective has one
+        objective = choice.objective if choice.objective.precision is None else replace(
+            choice.objective, precision=fit.errors.kept(choice.keep).precision)
+        point = fit_surface(N, D, L, weight=weight, objective=objective, hold=choice.hold, law=fit.law)
     except Refusal as why:
         return Row(choice.name, used, None, np.nan, np.nan, np.nan, str(why))
     value = float(point.surface.a(fit.cost))

@@ -8,6 +8,8 @@ from analysis.approaches.envelope import EnvelopeFit
 from analysis.approaches.frontier import OptimumEstimate
 from analysis.approaches.isoflop import IsoflopFit
 from analysis.approaches.parametric import ParametricFit
+from analysis.errors.innovation import ORDER
+from analysis.errors.model import ErrorModel, sentence
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.refusal import Doubt
 from analysis.fitted import GroupFit, Study
@@ -85,6 +87,8 @@ def _group(g: GroupFit, budgets: tuple[float, ...]) -> dict:
         "local_exponents": [{"flops": e.C, "inside": e.inside, "L_C": _estimate(e.L_C), "L_N": _estimate(e.L_N),
                              "L_D": _estimate(e.L_D)} for e in g.answers.local],
         "agreement": g.approaches.agreement.text if g.approaches.agreement else None,
+        "levels": [{"flops": v.C, "params_ratio": _estimate(v.ratio), "samples_per_param_ratio": v.data_ratio, "p_value": v.p_value}
+                   for v in (g.approaches.agreement.levels if g.approaches.agreement else ())],
         "frontier": _or_refusal(g.approaches.law, _frontier, g.refused, "approach3"),
         "accuracy": _or_refusal(g.answers.accuracy, _accuracy, g.refused, "accuracy"),
         "sensitivity": [_sensitivity(r) for r in g.answers.sensitivity],
@@ -121,7 +125,18 @@ def _law(law: LawChoice) -> dict:
             "range": {"low": reach.low, "high": reach.high, "decades": reach.decades}} | {
         name: _estimate(getattr(law, name)) for name in ("a", "b", "alpha", "beta", "E", "gamma")} | {
         "tests": [{"case": t.case, "F": t.F, "freedom": t.freedom, "p_value": t.p_value, "a": t.a} for t in law.tests],
-        "lack_of_fit": _lack(law.misfit), "lack_of_fit_additive": _lack(law.additive_misfit)}
+        "lack_of_fit": _lack(law.misfit), "lack_of_fit_additive": _lack(law.additive_misfit), "errors": _errors(law.quoted.errors)}
+
+
+def _errors(model: ErrorModel | None) -> dict | None:
+    """What runs share of their errors; null where nothing was asked."""
+    if model is None:
+        return None
+    found = model.found
+    return {"correlated": found.correlated, "text": sentence(found), "checkpoints": found.structure.checkpoints or None,
+            "shared": [{"by": c.shared.name, "share": model.shares[c.shared.name], "p_value": c.p_value} for c in found.found],
+            "neighbours": {"correlation": found.base.value, "p_value": found.order_p} if found.base.kind == ORDER else None,
+            "tests": [{"by": t.name, "p_value": t.p_value} for t in found.tests]}
 
 
 def _lack(misfit: LackOfFit | None) -> dict | None:
@@ -136,7 +151,7 @@ def _parametric(fit: ParametricFit) -> dict:
     return {name: _estimate(getattr(fit, name)) for name in fit.names} | {
         "percentile": {name: _estimate(fit.interval(name, "percentile")) for name in ("E", "alpha", "beta", "a", "b")},
         "objective": fit.point.value, "loss_function": str(fit.point.objective), "n": fit.n, "cells": fit.cells,
-        "cluster": fit.clusters.label, "converged": bool(fit.point.converged), "at_bound": list(fit.point.at_bound),
+        "cluster": fit.resampling, "converged": bool(fit.point.converged), "at_bound": list(fit.point.at_bound),
         "E_identified": bool(fit.E_identified),
         "scatter": fit.scatter,
         "cost": {"k": fit.cost.k, "p": _estimate(fit.cost.p_estimate) if fit.cost.p_estimate else
@@ -171,7 +186,7 @@ def _sensitivity(row: Row) -> dict:
 
 def _claim(v: Verdict) -> dict:
     return {"source": v.claim.source, "quantity": v.claim.quantity, "claimed": v.claim.value, "claimed_se": v.claim.se or None,
-            "note": v.claim.note, "estimate": _estimate(v.estimate), "p_value": v.p_value, "test": v.test,
+            "note": v.claim.note, "estimate": _estimate(v.estimate), "p_value": v.p_value, "p_holm": v.adjusted, "test": v.test,
             "verdict": v.verdict}
 
 

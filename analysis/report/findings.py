@@ -94,6 +94,8 @@ def _exponents_finding(g: GroupFit) -> Finding:
     name, a, b = quoted
     law = g.approaches.law
     how = [name if law is None else f"{name}, {law.name}{_bracket(law)}", f"{a.level:.0%} intervals", f"{len(g.group.runs):,} runs"]
+    if law is not None and law.quoted.correlated:
+        how.insert(1, "errors that go together allowed for")
     if law is not None and law.speaks == GENERALISED and law.additive is not None:
         how.insert(1, f"the additive law, which does not hold here, would say {shown(law.additive.a)}")
     doubts = "".join(f", {'and' if i else 'but'} {doubt}" for i, doubt in enumerate(_doubts(g)))
@@ -153,6 +155,7 @@ def _law_doubts(law: LawChoice | None) -> list[str]:
 def _group_findings(g: GroupFit) -> list[str]:
     where = f"{g.group.label}: " if g.group.label else ""
     said = [where + _claims_finding(g.answers.claims)] if g.answers.claims else []
+    said += [f"{where}{g.errors}."] if g.errors else []
     if g.approaches.law is not None:
         reach = g.approaches.quoted.range
         said.append(f"{where}N* and D* lie inside the sampled sizes and data from {reach.low:.2g} to {reach.high:.2g} FLOPs "
@@ -177,10 +180,11 @@ def _claims_finding(claims: tuple[Verdict, ...]) -> str:
     about_a = [v for v in claims if v.claim.quantity == "a"]
     parts = []
     for verdict in ("consistent", "rejected", "undecided"):
-        mine = [f"{v.claim.source} ({v.claim.value:g}, {p_text(v.p_value)})" for v in about_a if v.verdict == verdict]
+        mine = [f"{v.claim.source} ({v.claim.value:g}, {p_text(v.adjusted)})" for v in about_a if v.verdict == verdict]
         if mine:
             parts.append(f"{verdict} {'is' if len(mine) == 1 else 'are'} {', '.join(mine)}")
-    return "of the published values of a, " + "; ".join(parts) + "."
+    return (f"of the published values of a, {'; '.join(parts)} ({claims[0].test if not about_a else about_a[0].test}; p-values by Holm's "
+            f"correction for {len(claims)} claims).")
 
 
 def _difference_finding(d: Difference) -> str:

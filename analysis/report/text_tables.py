@@ -46,7 +46,8 @@ EXPONENTS_NOTE = (
     "cells' means in units of what repeats explain. Design ratio: the slope that approach 1 would find in the grid's own corners if the "
     "losses said nothing.")
 CLAIMS_NOTE = (
-    "Rejected: the claim is too far from this table at the 5% level, its own error allowed for. Consistent: not rejected, and the "
+    "Rejected: the claim is too far from this table at the 5% level, its own error allowed for, by likelihood ratio (L_N, L_D and L_C: by "
+    "Wald's test), p-values by Holm's correction for all the claims. Consistent: not rejected, inside the interval, and the "
     f"interval is narrow enough that a value {RIVAL:g} away would have been. Undecided: not rejected, but neither would such a value "
     "be. L_N, L_D and L_C are the slopes of the loss against N, D and C alone with no irreducible loss, over the range sampled.")
 NESTED_NOTE = (
@@ -216,7 +217,7 @@ def _claimed(v: Verdict) -> tuple[str, ...]:
 
 
 def _judged(v: Verdict) -> tuple[str, ...]:
-    return shown(v.estimate), f"{v.verdict} ({p_text(v.p_value)})"
+    return shown(v.estimate), f"{v.verdict} ({p_text(v.adjusted)})"
 
 
 def differences(study: Study) -> Lines:

@@ -148,7 +148,7 @@ def fit_schedules(points: Points, *, chance: float, resamples: int = 1000, level
 
 def _law_of(points: Points, cost: CostLaw, **drawn) -> tuple[Callable, str]:
     """The fit that the reference's points ask for, and the law in words. Raises Refusal where not even the additive law fits."""
-    shared = dict(C=points.C, cost=cost, cell=cells(points), **drawn)
+    shared = dict(C=points.C, cost=cost, cell=cells(points), cluster="cell", **drawn)   # as the protocols are resampled below
     additive = fit_parametric(points.N, points.D, points.L, objective=OBJECTIVE, **shared)
     try:
         generalised = fit_generalised(points.N, points.D, points.L, **shared)

@@ -50,6 +50,8 @@ PARTS = {part.name: part for part in (
 # Of different examples, and of how often each was seen: where data were repeated, D says only how many were processed.
 UNIQUE = ("uniquetokens", "uniquesamples", "uniquedata", "uniqueexamples", "uniquetrainingtokens",
           "numuniquetokens", "nuniquetokens")
+# Of the run that a row is a checkpoint of.
+RUNS = ("run", "runid", "runname", "runkey", "runhash", "experimentid", "expid", "trialid", "jobid", "modelid", "modelname")
 EPOCHS = ("epochs", "numepochs", "nepochs", "trainepochs", "trainingepochs", "datarepeats", "repetitions")
 
 # Units that a column's name may carry: of FLOPs ahead of the word, of sizes behind it.

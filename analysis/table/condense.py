@@ -23,11 +23,12 @@ class Condensed:
     budget: np.ndarray | None = field(repr=False)
     cell: np.ndarray = field(repr=False)           # cluster of each row
     seed: np.ndarray | None = field(repr=False)    # None once runs are merged
+    run: np.ndarray | None = field(repr=False)     # the same: code of the run that a row is of, where the table says it
     rows: int
     note: str                                      # to print; "" where nothing was merged
 
 
-def condense(N, D, L, C, *, budget=None, cell=None, seed=None, limit: int = LIMIT) -> Condensed:
+def condense(N, D, L, C, *, budget=None, cell=None, seed=None, run=None, limit: int = LIMIT) -> Condensed:
     """The table itself up to `limit` rows; beyond, medians of log L by cell or, with too many cells, by bin.
 
     Bins are squares of log N and log D, as many as BINS and `limit` allow; N, D and C become geometric means, and what a cubic
@@ -39,7 +40,7 @@ def condense(N, D, L, C, *, budget=None, cell=None, seed=None, limit: int = LIMI
     given = (np.zeros(n) if budget is None else np.asarray(budget, float))
     key = distinct(N, D) if cell is None else np.asarray(cell)
     if n <= limit:
-        return Condensed(N, D, L, C, np.ones(n), budget, key, seed, n, "")
+        return Condensed(N, D, L, C, np.ones(n), budget, key, seed, run, n, "")
     label, kind = distinct(key, given), "distinct cells"
     if label.max() + 1 > limit:
         label, kind = _bins(N, D, given, min(limit, BINS)), "bins of log N and log D"
@@ -55,7 +56,7 @@ def condense(N, D, L, C, *, budget=None, cell=None, seed=None, limit: int = LIMI
         mean[:2] = [v[order[first]] for v in (N, D)]  # exact: a size must stay one size
     clusters = key[order[first]] if kind == "distinct cells" else np.arange(len(first))
     return Condensed(mean[0], mean[1], np.exp(median), mean[2], count.astype(float),
-                     None if budget is None else given[order[first]], clusters, None, n,
+                     None if budget is None else given[order[first]], clusters, None, None, n,
                      f"{n:,} runs summarised as {len(first):,} {kind}: median loss, weighted by count")
 
 

@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 
 from analysis.estimates.intervals import distinct
 from analysis.estimates.refusal import Doubt
-from analysis.table.columns import EPOCHS, PARTS, UNIQUE, candidates, chosen, listed, named_as, parts_of
+from analysis.table.columns import EPOCHS, PARTS, RUNS, UNIQUE, candidates, chosen, listed, named_as, parts_of
 from analysis.table.files import BadTable, read_columns
 from analysis.table.formats.sheet import Block, Sheet, printable
 from analysis.table.quantities import Quantities, completed
-from analysis.table.roles import DATASET, FINGERPRINT, MNIST, Description, is_mnist
+from analysis.table.roles import DATASET, FINGERPRINT, MNIST, RUN, Description, is_mnist
 from analysis.table.settings import NAMED
 from analysis.table.spelling import decimal_of, may_have_comma
 from analysis.table.values import Labels, Numbers, distinct_text, labels, numbers
@@ -49,6 +49,7 @@ class Wanted:
     labelled: Mapping[str, str]            # what Rows calls it -> column
     unique: str | None = None              # of different examples
     epochs: str | None = None              # of how often each was seen
+    run: str | None = None                 # of the run that a row is a checkpoint of
 
     @property
     def as_numbers(self) -> tuple[str, ...]:
@@ -58,7 +59,8 @@ class Wanted:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys([*self.as_numbers, *self.parts.get("seed", ()), *self.labelled.values()]))
+        return tuple(dict.fromkeys([*self.as_numbers, *self.parts.get("seed", ()), *self.labelled.values(),
+                                   *((self.run,) if self.run else ())]))
 
 
 def rows_of(sheet: Sheet, flags: Mapping[str, str], by: Sequence[str], description: Description) -> Rows:
@@ -77,13 +79,14 @@ def rows_of(sheet: Sheet, flags: Mapping[str, str], by: Sequence[str], descripti
     whole = completed(read, sheet.source)
     doubts = (*sheet.doubts, *whole.doubts, *differ, *_doubts_of_loss(column_of["L"], sheet, flags, description),
               *_doubts_of_spelling(column_of, cells, decimal))
-    others = {} if description else _others(sheet, set(wanted.columns), block.rows)
+    used = {name for name in wanted.columns if name != wanted.run}   # a few runs may be kinds of run
+    others = {} if description else _others(sheet, used, block.rows)
     return Rows({**whole.values, **_unique(wanted, cells, whole.values["D"])},
                 {name: cells[name].values for name in wanted.numeric},
                 {part: cells[column_of[part]].text for part in "NDCL" if part in column_of},
                 {part: cells[column_of[part]].first_text for part in "NDCL" if part in column_of},
                 _seed(wanted.parts.get("seed", ()), block, sheet.source),
-                {name: _labelled(block, column, sheet.source) for name, column in wanted.labelled.items()}, others,
+                {**{name: _labelled(block, column, sheet.source) for name, column in wanted.labelled.items()}, **_runs(wanted, block)}, others,
                 {part: printable(name) for part, name in whole.columns.items()}, doubts, block.rows, block.ragged)
 
 
@@ -97,7 +100,8 @@ def wanted_of(sheet: Sheet, flags: Mapping[str, str], by: Sequence[str], descrip
     grouping = {name: chosen(sheet.flat, name, "--by", sheet.source) for name in by}
     taken = {c for columns in parts.values() for c in columns}
     free = [n for n in sheet.flat if n not in taken]
-    return Wanted(parts, numeric, {**{n: n for n in text}, **grouping}, named_as(free, UNIQUE), named_as(free, EPOCHS))
+    return Wanted(parts, numeric, {**{n: n for n in text}, **grouping}, named_as(free, UNIQUE), named_as(free, EPOCHS),
+                  None if description else named_as(free, RUNS))   # of ours a row is a run
 
 
 def _unique(wanted: Wanted, cells: Mapping[str, Numbers], D: np.ndarray) -> dict[str, np.ndarray]:
@@ -108,6 +112,14 @@ def _unique(wanted: Wanted, cells: Mapping[str, Numbers], D: np.ndarray) -> dict
         return {}
     with np.errstate(invalid="ignore"):
         return {"unique": D / np.maximum(cells[wanted.epochs].values, 1.0)}
+
+
+def _runs(wanted: Wanted, block: Block) -> dict[str, Labels]:
+    """Which run each row is a checkpoint of; a column that can't be read as names tells nothing."""
+    if wanted.run is not None:
+        with suppress(pa.ArrowException, ValueError):
+            return {RUN: labels(block.columns[wanted.run])}
+    return {}
 
 
 def _decimal(cells: Mapping[str, Numbers], block: Block, source: str) -> str:

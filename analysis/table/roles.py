@@ -15,6 +15,7 @@ ROLES = ("axis", "choice", "repeat", "measured", "clock")
 LETTERS = ("N", "D", "C", "L", "accuracy")
 # Measured text that tells experiments apart, and text that tells versions of a trainer apart.
 DATASET, FINGERPRINT = "dataset", "fingerprint"
+RUN = "run of a row"   # what we call the column that says which run a row is a checkpoint of
 MOST_SAID = 200   # characters of a unit or a meaning
 
 

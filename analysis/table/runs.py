@@ -14,7 +14,7 @@ from analysis.table.formats.sheet import Dialect, Sheet, printable
 from analysis.table.groups import MAX_GROUPS, Split, split
 from analysis.table.parts import Rows, rows_of, stacked
 from analysis.table.pooled import FILES, may_group
-from analysis.table.roles import FINGERPRINT, Description, common_description
+from analysis.table.roles import FINGERPRINT, RUN, Description, common_description
 from analysis.table.settings import best_of_cells, may_be_settings, setting_doubts, settings
 from analysis.table.units import unit_doubts
 from analysis.table.values import Labels, values_as_labels
@@ -35,6 +35,7 @@ class Runs:
     cell: np.ndarray              # (n,) int, index of the distinct (N, D)
     budget: np.ndarray | None     # (n,) float64, the isoFLOP budget that a row belongs to
     unique: np.ndarray | None = None   # (n,) float64, different examples among the D; None where the table doesn't say
+    run: np.ndarray | None = None      # (n,) int, code of the run that a row is of, -1 where a row has none; None where no column says it
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)  # axes and choices of our own tables
     tags: Mapping[str, np.ndarray] = field(default_factory=dict)   # (n,) codes of columns that may name kinds of run
 
@@ -49,6 +50,7 @@ class Runs:
             accuracy=None if self.accuracy is None else self.accuracy[rows],
             budget=None if self.budget is None else self.budget[rows],
             unique=None if self.unique is None else self.unique[rows],
+            run=None if self.run is None else self.run[rows],
             extra={name: column[rows] for name, column in self.extra.items()},
             tags={name: code[rows] for name, code in self.tags.items()})
 
@@ -210,7 +212,8 @@ def _runs(rows: Rows) -> Runs:
     if "lr_rule" in rows.labels:
         extra["lr_rule"] = np.array([*rows.labels["lr_rule"].values, ""], object)[rows.labels["lr_rule"].code]
     return Runs(get["N"], get["D"], get["C"], get["L"], get.get("accuracy"), seed,
-                np.zeros(rows.read, np.int64), get.get("budget"), get.get("unique"), extra)
+                np.zeros(rows.read, np.int64), get.get("budget"), get.get("unique"),
+                rows.labels[RUN].code if RUN in rows.labels else None, extra)
 
 
 def _groups(runs: Runs, tags: dict[str, Labels], *, explicit: bool) -> tuple[Group, ...]:

@@ -1,4 +1,4 @@
-"""Benchmarks of a cell, a sweep, its start, packs and memory: ratios within one run.
+"""Benchmarks of a cell, a sweep, its start, packs, memory and the language model: ratios within one run.
 
     python -m sweeps.bench                    all of it, about 25 minutes
     python -m sweeps.bench --quick            all of it at small sizes, about a minute
@@ -14,12 +14,13 @@ if __package__ in (None, ""):
 
 from sweeps.running.exit import exit_status, leave
 
-SECTIONS = ("cell", "sweep", "overhead", "growth", "start", "packs", "memory")
+SECTIONS = ("cell", "sweep", "overhead", "growth", "start", "packs", "memory", "language")
 KINDS = ("empty", "spun", "trained")
 SIZES = {  # thorough, quick
     "seconds": (1.0, 0.1), "repeats": (5, 3), "cells": (1000, 30), "tune_cells": (24, 4), "empty_cells": (500, 20),
     "sizes": ([100, 500, 1000, 5000], [50, 150]), "widths": ([0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 2**3.5], [0.25, 2.0, 2**3.5]),
     "packs": ([1, 2, 5, 10], [1, 4]), "pack_widths": ([0.25, 0.5, 1.0, 2.0, 4.0], [0.25, 1.0]),
+    "text_widths": ([8, 16, 32, 64, 96], [8, 32]), "text_bytes": (250_000, 16_384),
     "memory_width": (2**3.5, 2.0),  # 2^3.5 is the widest that is meant for a CPU, in the preset `standard`
 }
 
@@ -44,6 +45,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--sizes", type=int, nargs="+", metavar="N", help="cells, from small to large sweeps")
     add("--packs", type=int, nargs="+", metavar="K", help="cells a pack")
     add("--pack-widths", type=float, nargs="+", metavar="W")
+    add("--text-widths", type=int, nargs="+", metavar="W", help="of the language model, ascending")
+    add("--text-batch", type=int, default=512, metavar="B", help="bytes a step (default 512)")
+    add("--text-bytes", type=int, metavar="N", help="that it and its peer are trained on for their losses; 0 leaves that out")
     add("--memory-width", type=float, metavar="W", help="the widest in the sweep whose memory is looked at")
     args = parser.parse_args(argv)
     if unknown := set(args.sections) - set(SECTIONS):
@@ -63,8 +67,9 @@ def run(args: argparse.Namespace) -> int:
     """Print the sections asked for, each as soon as it is done."""
     from rich.console import Console
 
-    from sweeps.bench import cells, orchestration, overhead, packs, processes
+    from sweeps.bench import cells, language, orchestration, overhead, packs, processes
     from sweeps.bench.tables import machine, show
+    from trainers.language.corpus import load_corpus
     from trainers.mnist.images import load_images
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
     console.print(machine(), markup=False)
@@ -80,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
         "packs": lambda: packs.section(args.pack_widths, args.packs, batch_size=args.batch_size, seconds=args.seconds,
                                        repeats=args.repeats, images=images, device=args.device),
         "memory": lambda: processes.memory_section(cpus=args.cpus, width=args.memory_width, data_bytes=data_bytes),
+        "language": lambda: language.section(args.text_widths, batch_tokens=args.text_batch, seconds=args.seconds, repeats=args.repeats,
+                                             trained=args.text_bytes, corpus=load_corpus()),
     }
     for name in args.sections or SECTIONS:
         show(made[name](), console)

@@ -45,14 +45,20 @@ def pairs(flag: str, texts: list[str]) -> dict[str, str]:
     return made
 
 
-def own_options(parser: argparse.ArgumentParser, rest: list[str]) -> dict[str, str]:
-    """The options that are the task's own: --data-root DIR or --data-root=DIR. Ends with status 2 for anything else."""
+def own_options(parser: argparse.ArgumentParser, rest: list[str]) -> dict[str, str | tuple[str, ...]]:
+    """The options that are the task's own: --data-root DIR or --data-root=DIR; of --data FILE FILE a tuple.
+
+    Ends with status 2 for anything else.
+    """
     made, left = {}, list(rest)
     while left:
         flag, equals, value = left.pop(0).partition("=")
-        if not flag.startswith("--") or (not equals and (not left or left[0].startswith("--"))):
+        values = [value] if equals else []
+        while left and not equals and not left[0].startswith("--"):
+            values.append(left.pop(0))
+        if not flag.startswith("--") or not values:
             parser.error(f"unrecognized argument {flag}: options are --NAME VALUE")
-        made[flag[2:].replace("-", "_")] = value if equals else left.pop(0)
+        made[flag[2:].replace("-", "_")] = values[0] if len(values) == 1 else tuple(values)
     return made
 
 

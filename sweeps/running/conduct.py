@@ -4,6 +4,7 @@ import math
 import platform
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -113,12 +114,15 @@ def refuse_other_choices(task: Task, store: Store, wanted: Mapping[object, bool]
 
     Raises StoreError where the store holds one of their places trained with other choices.
     """
-    plan = {place_of(cell): (cell, settled) for cell, settled in wanted.items()}
+    plan = defaultdict(list)   # a choice that is on the grid puts several cells at a place
+    for cell, settled in wanted.items():
+        plan[place_of(cell)].append((cell, settled))
     choices = names(task.cell, "choice")
     for row in store.results.values():
-        want, settled = plan.get(place_of(row), (None, True))
-        if want is None or (settled and identity_of(row) == identity_of(want)):
+        wants = plan.get(place_of(row), [])
+        if not wants or any(settled and identity_of(row) == identity_of(want) for want, settled in wants):
             continue
+        want, settled = wants[0]
         differing = [name for name in choices if getattr(row, name) != getattr(want, name)]
         # Before the tuned choice is settled it differs by chance: any other tells more.
         name = next((other for other in differing if settled or other != tuned), tuned)

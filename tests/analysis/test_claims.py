@@ -1,16 +1,21 @@
 """Claims and differences: true ones stand, false ones fall, vague tables decide nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 from worlds.coverage import within_92_and_98
 from worlds.simulated_grids import grid
 
+from analysis.approaches.calibration import calibrated
 from analysis.approaches.envelope import fit_envelope
 from analysis.approaches.isoflop import fit_isoflop
 from analysis.approaches.parametric import fit_parametric
+from analysis.approaches.surface_fit import LOG_SQUARES
 from analysis.estimates.refusal import Refusal
 from analysis.questions.agreement import agreement
-from analysis.questions.claims import CLAIMS, Claim, judge
+from analysis.questions.claims import CLAIMS, Claim, holm, judge
 from analysis.questions.differences import compare_groups
 
 
@@ -28,6 +33,30 @@ def test_truth_stands_and_kaplan_falls(study, fitted):
     verdicts = judge(fitted, (Claim("the truth", "a", study.a), Claim("the truth", "b", 1 - 0.85 * study.a),
                               Claim("Kaplan", "a", 0.73), Claim("impossible", "a", 4.0)))
     assert [v.verdict for v in verdicts] == ["consistent", "consistent", "rejected", "rejected"]
+
+
+def test_a_claim_that_only_one_of_many_tests_would_reject_is_not_rejected_and_not_called_consistent(fitted):
+    # a little outside the interval: alone it falls, among six its p-value means little
+    edge = fitted.a.high + 0.1 * (fitted.a.high - fitted.a.value)
+    alone, = judge(fitted, (Claim("edge", "a", edge),))
+    among = judge(fitted, (Claim("edge", "a", edge), *(Claim(f"truth {i}", "a", fitted.a.value) for i in range(5))))
+    assert alone.verdict == "rejected" and alone.adjusted == alone.p_value
+    assert among[0].verdict == "undecided" and among[0].adjusted == pytest.approx(6 * among[0].p_value)
+    assert_allclose(holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02])   # Holm 1979, by hand
+
+
+def test_equal_slopes_at_different_levels_are_no_agreement():
+    g = grid(noise=0.02, seeds=1, widths=9, fractions=7)
+    isoflop = fit_isoflop(g.N, g.D, g.L, g.C, resamples=100)
+    parametric = fit_parametric(g.N, g.D, g.L, C=g.C, objective=LOG_SQUARES, resamples=100)
+    moved = replace(isoflop, N_line=(isoflop.N_line[0] + np.log(2), isoflop.N_line[1]))
+    known = {"approach 2": calibrated(isoflop.a, lambda L, resamples: fit_isoflop(g.N, g.D, L, g.C, resamples=resamples), parametric,
+                                      places=isoflop.places)}
+    one, other = (agreement(None, fit, parametric, calibrations=known) for fit in (isoflop, moved))
+    assert one.agree and not other.agree and [d.code for d in other.warnings] == ["approaches_disagree"]
+    assert [p.agree for p in one.pairs] == [p.agree for p in other.pairs] == [True]
+    assert all(b.ratio.value == pytest.approx(2 * a.ratio.value) for a, b in zip(one.levels, other.levels, strict=True))
+    assert all(m.C <= v.C * (1 + 1e-9) for m, v in zip(isoflop.minima[:1], one.levels[:1]))
 
 
 def test_a_vague_table_leaves_near_claims_undecided():

@@ -23,7 +23,7 @@ def study():
 
 @pytest.fixture(scope="module")
 def fitted(study):
-    return fit_parametric(study.N, study.D, study.L, C=study.C, resamples=400)
+    return fit_parametric(study.N, study.D, study.L, C=study.C, resamples=400, cluster="cell")
 
 
 def test_cells_are_drawn_whole(study):

@@ -171,7 +171,7 @@ def test_agreement_that_could_not_have_failed_is_no_evidence(bent, choice):
         a = sharp
 
     class Second:
-        a = near
+        a, places = near, ()
 
     for estimate, bias, evidence in ((near, 0.001, True), (near, 0.3, False), (wide, 0.001, False)):
         known = {"approach 2": Calibrated(near, bias, 0.01, 0.3, estimate, 0)}

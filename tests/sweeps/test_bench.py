@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from sweeps.bench import cells, packs
+from sweeps.bench import cells, language, packs
 from sweeps.bench.processes import memory_below, private_bytes
 from sweeps.bench.tables import Target
 from sweeps.bench.usual import DEVIATION, MEAN, UsualDataset, UsualScript, pixels_of
 from sweeps.bench.work import core_seconds, run_alone, spun, trained, untrained
 from trainers.columns import identity_of
+from trainers.language.corpus import text_corpus
 from trainers.mnist.images import _torchvision_datasets, load_images, normalised
 from trainers.mnist.network import ConvNet
 
@@ -66,6 +67,16 @@ def test_cells_and_packs_are_measured_at_the_smallest_sizes(images):
         assert all(np.isfinite(target.value) and target.value > 0 for target in section.targets)
 
 
+def test_the_language_model_and_its_peer_are_measured_on_the_same_bytes_and_both_learn():
+    """Catches a peer that goes through the motions, and losses of other texts or contexts."""
+    corpus = text_corpus("verse", b"Shall I compare thee to a summer's day? " * 2000)
+    section = language.section([8], batch_tokens=256, seconds=0.01, repeats=1, trained=65_536, corpus=corpus)
+    row = dict(zip(section.columns[:-1], section.rows[0]))   # the peer's loss bears the name of its speed
+    ours, peers = float(row["loss"]), float(section.rows[0][-1])
+    assert len(section.rows[0]) == len(section.columns) and ours < 1.0 and peers < np.log(256) - 1.0
+    assert all(np.isfinite(target.value) for target in section.targets)
+
+
 def test_a_target_knows_which_way_is_good():
     assert Target("speed", 4.0, 4.0, "x", True).line().startswith("reached")
     assert Target("speed", 3.9, 4.0, "x", True).line().startswith("MISSED")
@@ -112,6 +123,6 @@ def test_the_command_runs_every_section():
     """Catches a section that breaks as engine, store or connect go on."""
     ran = subprocess.run([sys.executable, "-m", "sweeps.bench", "--quick", "--cells", "6", "--tune-cells", "2", "--sizes", "5", "10",
                           "--widths", "0.25", "--pack-widths", "0.25", "--seconds", "0.02", "--memory-width", "0.5",
-                          "--cell-seconds", "0.05"], capture_output=True, text=True, check=False)
+                          "--cell-seconds", "0.05", "--text-widths", "8", "--text-bytes", "8192"], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    assert all(f"\n{number}  " in ran.stdout for number in range(1, 6))
+    assert all(f"\n{number}  " in ran.stdout for number in range(1, 7))

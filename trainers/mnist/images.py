@@ -60,7 +60,7 @@ def load_images(name: str = "mnist", root: str | Path | None = None) -> Images:
     that fails.
     """
     if name == "mnist" and root is None:
-        raw = tuple(_carried(file) for file in MNIST_FILES)
+        raw = tuple(carried(file) for file in MNIST_FILES)
     elif name == "mnist":
         raw = _through_torchvision(name, "MNIST", {}, Path(root))
     elif name in TORCHVISION:
@@ -88,7 +88,8 @@ def normalised(name: str, train_images: np.ndarray, train_labels: np.ndarray,
     return Images(name=name, **arrays, classes=len(classes), digest=digest.hexdigest())
 
 
-def _carried(file: str) -> np.ndarray:
+def carried(file: str) -> np.ndarray:
+    """The array in one of MNIST_FILES, which the package carries. Raises DatasetError where it is damaged."""
     data = gzip.decompress((resources.files("trainers.mnist") / "data" / f"{file}.gz").read_bytes())
     if hashlib.sha256(data).hexdigest() != MNIST_FILES[file]:
         raise DatasetError(f"trainers/mnist/data/{file}.gz is damaged (its checksum is wrong): install the project again")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.approaches.laws import additive_grid
-from analysis.approaches.laws.objective import Coordinates, Derivatives, Objective, huber, row_dot
+from analysis.approaches.laws.objective import Coordinates, Derivatives, Objective, huber, quadratic, row_dot
 
 EXPONENTS = (0.01, 6.0)  # of alpha and beta; a fit that ends on either is reported as at a bound
 BUFFERS = 9
@@ -67,8 +67,19 @@ class Additive:
     def workshop(self, points: Coordinates, rows: int) -> Workshop:
         return Workshop.of(points, rows, BUFFERS)
 
-    def derivatives(self, points: Coordinates, weight, theta, objective: Objective, work: Workshop) -> Derivatives:
+    def slopes(self, points: Coordinates, theta) -> np.ndarray:
+        """Derivatives (M, 5, n) of log F in theta (M, 5)."""
+        x, y = points.x, points.y
+        sizes, data = np.exp(theta[:, 1:2] - theta[:, 3:4] * x), np.exp(theta[:, 2:3] - theta[:, 4:5] * y)
+        whole = theta[:, :1] + sizes + data
+        sizes, data = sizes / whole, data / whole
+        return np.stack([1 / whole, sizes, data, -x * sizes, -y * data], 1)
+
+    def derivatives(self, points: Coordinates, weight, theta, objective: Objective, work: Workshop, noise=None) -> Derivatives:
         """Of sum_i w_i huber(r_i), r = log(F / L) or F - L, F = E + X + Y, at theta (M, 5) under weight (M, n).
+
+        noise (M, n): each fit is to a table of its own, L e^noise. With a precision P the objective is r' P r / 2, whose gradient has
+        P r for psi and whose Hessian J' P J for the sum of c r' r'^T.
 
         In log space with psi, c the weighted first and second derivatives of huber, and the shares g = 1/F, X g, Y g:
         gradient = sum psi (g, X g, Y g, -x X g, -y Y g), Hessian = sum (c - psi) r' r'^T + psi F''/F,
@@ -85,14 +96,15 @@ class Additive:
         if objective.space == "log":
             np.divide(1.0, predicted, out=g)
             np.log(predicted, out=residual)
-            residual -= work.log_loss
+            residual -= work.log_loss if noise is None else work.log_loss + noise
             sizes *= g
             data *= g
         else:
             g.fill(1.0)
-            residual -= points.loss
+            residual -= points.loss if noise is None else points.loss * np.exp(noise)
         weight = objective.tilted(weight, residual)
-        value = huber(weight, residual, objective.delta, psi, curve, softened, term)
+        value = (huber(weight, residual, objective.delta, psi, curve, softened, term) if objective.precision is None else
+                 quadratic(objective.precision, residual, psi, curve, softened))
         if objective.space == "log":
             curve -= psi
 
@@ -116,6 +128,8 @@ class Additive:
         H[:, 2, 2], H[:, 2, 4], H[:, 4, 4] = yy.T
         H[:, 1, 2], H[:, 2, 3], H[:, 1, 4], H[:, 3, 4] = xy.T
         H[:, LOWER[0], LOWER[1]] = H[:, LOWER[1], LOWER[0]]
+        if objective.precision is not None:
+            H += objective.precision.between(self.slopes(points, theta))
 
         from_E = row_dot(np.multiply(softened, g, out=term), g)
         for part in (sizes, data):

@@ -11,7 +11,7 @@ import numpy as np
 
 from analysis.approaches.laws import generalised_grid
 from analysis.approaches.laws.additive import EXPONENTS, Workshop
-from analysis.approaches.laws.objective import Coordinates, Derivatives, Objective, huber, row_dot
+from analysis.approaches.laws.objective import Coordinates, Derivatives, Objective, huber, quadratic, row_dot
 
 # of g: at either end the law is the maximum, or the product, to within any table's noise
 BRACKET = (0.1, 50.0)
@@ -64,8 +64,21 @@ class Generalised:
     def workshop(self, points: Coordinates, rows: int) -> Workshop:
         return Workshop.of(points, rows, BUFFERS)
 
-    def derivatives(self, points: Coordinates, weight, theta, objective: Objective, work: Workshop) -> Derivatives:
+    def slopes(self, points: Coordinates, theta) -> np.ndarray:
+        """Derivatives (M, 6, n) of log(E + R) in theta (M, 6): (k, m f') of `derivatives`."""
+        x, y, g = points.x, points.y, theta[:, 5:]
+        size, data = theta[:, 1:2] - theta[:, 3:4] * x, theta[:, 2:3] - theta[:, 4:5] * y
+        share = 1 / (1 + np.exp(np.clip((data - size) / g, -FAR, FAR)))
+        mean = np.logaddexp(size / g, data / g) - LOG2
+        reducible = np.exp(g * mean)
+        k = 1 / (theta[:, :1] + reducible)
+        m = reducible * k
+        along_g = m * (mean - (share * size + (1 - share) * data) / g)
+        return np.stack([k, m * share, m * (1 - share), -x * m * share, -y * m * (1 - share), along_g], 1)
+
+    def derivatives(self, points: Coordinates, weight, theta, objective: Objective, work: Workshop, noise=None) -> Derivatives:
         """Of sum_i w_i huber(r_i), r = log((E + R) / L) or E + R - L, R = e^f, at theta (M, 6) under weight (M, n).
+        noise (M, n): each fit is to a table of its own, L e^noise. With a precision P: as of the additive law.
 
         f = g log((e^(U/g) + e^(V/g)) / 2). With d = (U - V)/g, the share s = 1/(1 + e^-d) of the N term,
         h = H(s) - log 2 and H its entropy,
@@ -103,13 +116,14 @@ class Generalised:
         if log:
             np.divide(1.0, residual, out=k)
             np.log(residual, out=residual)
-            residual -= work.log_loss
+            residual -= work.log_loss if noise is None else work.log_loss + noise
             m *= k
         else:
             k.fill(1.0)
-            residual -= points.loss
+            residual -= points.loss if noise is None else points.loss * np.exp(noise)
         weight = objective.tilted(weight, residual)
-        value = huber(weight, residual, objective.delta, psi, curve, softened, term)
+        value = (huber(weight, residual, objective.delta, psi, curve, softened, term) if objective.precision is None else
+                 quadratic(objective.precision, residual, psi, curve, softened))
 
         # the scale of each coordinate: squares of r' under softened weights
         from_E = row_dot(np.multiply(softened, k, out=term), k)
@@ -162,6 +176,8 @@ class Generalised:
         H[:, 2, 5], H[:, 4, 5] = (other @ powers_y[:, :2]).T
         H[:, 5, 5] = row_dot(K, h) + row_dot(term, d)
         H[:, LOWER[0], LOWER[1]] = H[:, LOWER[1], LOWER[0]]
+        if objective.precision is not None:
+            H += objective.precision.between(self.slopes(points, theta))
         return Derivatives(value, gradient, H, diagonal)
 
 

@@ -1,17 +1,23 @@
-"""What a fit minimises: a sum of Huber losses of log L or of L, and the points it is summed over."""
+"""What a fit minimises: a sum of Huber losses of log L or of L, or a quadratic form of log L, and the points it is of."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+
+from analysis.errors.precision import Precision
 
 
 @dataclass(frozen=True)
 class Objective:
-    """Sum of Huber losses of log L or of L; delta = infinity is least squares (half the sum)."""
+    """Sum of Huber losses of log L or of L; delta = infinity is least squares (half the sum).
+
+    With a precision P it is generalised least squares, half of r' P r, r the residuals of log L (Aitken 1936).
+    """
 
     space: str    # log or raw
     delta: float  # where the loss turns from square to absolute, in units of the residual
     over: float = 1.0  # weight of runs whose loss the law overstates, relative to the others
+    precision: Precision | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self):
         if self.space not in ("log", "raw"):
@@ -20,8 +26,12 @@ class Objective:
             raise ValueError(f"Huber's delta is positive, got {self.delta}")
         if not self.over > 0:
             raise ValueError(f"the weight of overstated runs is positive, got {self.over}")
+        if self.precision is not None and (self.space, self.delta, self.over) != ("log", np.inf, 1.0):
+            raise ValueError("generalised least squares is of log L, without Huber's delta and without a tilt")
 
     def __str__(self) -> str:
+        if self.precision is not None:
+            return "generalised least squares on log L"
         where = "log L" if self.space == "log" else "L"
         tilt = "" if self.over == 1 else f", overstated runs x{self.over:g}"
         name = f"least squares on {where}" if np.isinf(self.delta) else f"Huber, delta {self.delta:.3g}, on {where}"
@@ -93,6 +103,15 @@ def huber(weight, residual, delta, psi, curve, softened, term):
     term *= -0.5
     term += residual
     return row_dot(psi, term)
+
+
+def quadratic(precision: Precision, residual, psi, curve, softened):
+    """Half of r' P r (M,) of residuals (M, n); fills psi with P r, softened with P's diagonal, and curve with zeros: what
+    J' P J adds to the Hessian is added whole."""
+    np.copyto(psi, precision.times(residual))
+    np.copyto(softened, precision.diagonal)
+    curve.fill(0.0)
+    return row_dot(psi, residual) / 2
 
 
 def row_dot(one, other):
