@@ -52,6 +52,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--cluster", choices=("cell", "two-stage", "run", "params", "seed"),
                         help="what the bootstrap draws: (N, D) cells, seeds within them, ... (default: cells, or the errors' covariance "
                         "where a test shows that errors go together)")
+    parser.add_argument("--full", action="store_true", help="print every table and every doubt, not a screen of them")
+    parser.add_argument("--quick", action="store_true", help="the exponents and predictions alone: no accuracy, claims, "
+                        "profiles, sensitivity, differences, figures")
+    parser.add_argument("--static", action="store_true", help="a report without script, 2 MB smaller")
+    parser.add_argument("--no-figures", action="store_true", help="everything but figures")
     add_columns(parser)
     add_text(parser)
     return parser.parse_args(argv)
@@ -69,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         warnings.simplefilter("ignore")
     from analysis.carbs.found import is_tuned
     from analysis.report.output import default_folder, prepared
-    from analysis.report.terminal import Progress, terminal_text
+    from analysis.report.terminal import LINES, Progress, brief_text, full_text, opening_text, said
     from analysis.table.files import BadTable
     from analysis.table.formats.sheet import Dialect, printable
     from analysis.table.runs import read_table
@@ -91,25 +96,21 @@ def main(argv: list[str] | None = None) -> int:
         progress.close()
         return fail(f"cannot write to {printable(out)}: {why.strerror or why}")
 
-    from analysis.fitted import Request, study
+    from analysis.fitted import Request, completed, headlined
 
-    request = Request(tuple(args.predict_flops), args.resamples, cluster=args.cluster)
-    fitted = study(table, request, trials=tuning_trials(args.files), tell=progress)
-    if not fitted.estimated:
-        progress.close()
-        reasons = dict.fromkeys(f"{name}: {why}" for g in fitted.groups for name, why in g.refused.items())
-        return fail(f"{printable(args.files[0])}: nothing can be estimated ({'; '.join(list(reasons)[:3])})")
+    fitted = headlined(table, Request(tuple(args.predict_flops), args.resamples, cluster=args.cluster), tell=progress)
+    printed = said(opening_text(fitted), progress)
+    if not args.quick:
+        fitted = completed(fitted, trials=tuning_trials(args.files), tell=progress)
     try:
-        paths = write(fitted, out, command=shlex.join(["python", "analysis/fit.py", *(argv or sys.argv[1:])]), tell=progress)
+        paths = write(fitted, out, figures=not (args.quick or args.no_figures), static=args.static, tell=progress,
+                      command=shlex.join(["python", "analysis/fit.py", *(argv or sys.argv[1:])]))
         paths += saved(paths[1], args.save)
     except OSError as why:
         progress.close()
         return fail(f"cannot write to {printable(why.filename or out)}: {why.strerror or why}")
-    progress.close()
-    print(terminal_text(fitted))
-    print()
-    for path in paths:
-        print(printable(path, 400))
+    said("\n" + (full_text(fitted) if args.full else brief_text(fitted, room=LINES - printed - len(paths) - 2)), progress)
+    print("", *(printable(path, 400) for path in paths), sep="\n")
     return 0
 
 
@@ -151,7 +152,7 @@ def write_figures(plates, out: Path, *, tell) -> tuple[list, set[str]]:
         tell(f"figure {plate.name}")
         drawn = {kind: rendered(plate, kind) for kind in KINDS}
         written |= {write_whole(out / f"{plate.name}.{kind}", content).name for kind, content in drawn.items()}
-        pictures.append(Picture(plate.title, plate.caption, drawn["svg"], plate.figure.get_figwidth()))
+        pictures.append(Picture(plate.name, plate.title, plate.caption, drawn["svg"], plate.figure.get_figwidth()))
     return pictures, written
 
 
@@ -171,25 +172,37 @@ def tuning_trials(files: list[str]):
     return trials if trials.ours else None
 
 
-def write(fitted, out: Path, *, command: str, tell) -> list[Path]:
+def write(fitted, out: Path, *, figures: bool, static: bool, command: str, tell) -> list[Path]:
     """All files of a study into the folder; returns what a reader opens first."""
-    from analysis.figures.sheets import FIGURES, plates
     from analysis.report.export import study_json
     from analysis.report.keeping import provenance
-    from analysis.report.output import cleared, write_whole
+    from analysis.report.live import live_scripts, plotly_source
+    from analysis.report.output import write_whole
     from analysis.report.page import report_html
-    from analysis.table.formats.sheet import printable
 
     # The numbers first: whatever befalls the pictures, they are on disk.
     numbers = write_whole(out / "fit.json", study_json(fitted, provenance(fitted.table.sources, command)).encode())
-    lost: list[str] = []
-    pictures, written = write_figures(plates(fitted, lost=lost), out, tell=tell)
-    cleared(out, {f"{name}.{kind}" for name in FIGURES for kind in KINDS} - written)
+    pictures = write_plates(fitted if figures else None, out, tell=tell)
     tell("report")
+    library = plotly_source() if pictures and not static else None
+    live = "" if library is None else live_scripts(fitted, library)
+    page = write_whole(out / "report.html", report_html(fitted, pictures, command=command, live=live).encode())
+    return [page, numbers]
+
+
+def write_plates(fitted, out: Path, *, tell) -> list:
+    """A study's figures, none of None; those of an earlier run that this one does not draw go."""
+    from analysis.figures.sheets import FIGURES, plates
+    from analysis.report.output import cleared
+    from analysis.table.formats.sheet import printable
+
+    lost: list[str] = []
+    pictures, written = write_figures(plates(fitted, lost=lost) if fitted else (), out, tell=tell)
+    cleared(out, {f"{name}.{kind}" for name in FIGURES for kind in KINDS} - written)
     for name in lost:
+        tell.close()
         print(f"fit.py: figure not drawn: {printable(name, 200)}", file=sys.stderr)
-    page = write_whole(out / "report.html", report_html(fitted, pictures, command=command).encode())
-    return [page, numbers, out]
+    return pictures
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Everything that can be said of a table: each group's fits, their differences, what was refused."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from analysis.across import differences_of, learning_rate_of
 from analysis.approaches.calibration import Calibrated, calibrated
 from analysis.approaches.cost import LANGUAGE
 from analysis.approaches.envelope import EnvelopeFit, fit_envelope
@@ -23,18 +24,16 @@ from analysis.questions.accuracy import AccuracyFit, fit_accuracy
 from analysis.questions.agreement import Agreement, agreement
 from analysis.questions.both_laws import fit_both
 from analysis.questions.claims import Verdict, judge
-from analysis.questions.differences import Difference, compare_groups
+from analysis.questions.differences import Difference
 from analysis.questions.law_choice import ADDITIVE, LawChoice
-from analysis.questions.learning_rate import LearningRateFit, best_rates, fit_learning_rate, rates_of_study
+from analysis.questions.learning_rate import LearningRateFit
 from analysis.questions.repeated_data import RepeatedFit, repeated_data
 from analysis.questions.sensitivity import Row
 from analysis.table.condense import Condensed, condense
 from analysis.table.pooled import pooled_doubts
 from analysis.table.runs import Group, Runs, Table
-from analysis.table.tuning import given_rates, tuning_of
 
 PROFILED = ("E", "A", "B", "alpha", "beta", "g", "a")
-MAX_COMPARED = 6      # groups: 15 pairs of them; more differences are noise to a reader
 CURVES = {             # of approach 2, beside the chosen one: what other people draw through a budget
     "parabola, within a factor of 10 of the lowest": dict(curve="parabola"),
     "parabola, through all of a budget": dict(curve="parabola", reach=np.inf),
@@ -62,10 +61,10 @@ class Approaches:
 
     envelope: EnvelopeFit | None              # approach 1
     isoflop: IsoflopFit | None                # approach 2
-    curves: Mapping[str, IsoflopFit]          # approach 2 by CURVES, those that bracket enough
     law: LawChoice | None                     # approach 3: both laws, and which of them is quoted
-    calibrations: Mapping[str, Calibrated]    # "approach 1", "approach 2" -> its bias on this grid under the quoted law
-    agreement: Agreement | None
+    curves: Mapping[str, IsoflopFit] = field(default_factory=dict)         # approach 2 by CURVES, those that bracket enough
+    calibrations: Mapping[str, Calibrated] = field(default_factory=dict)   # "approach 1", "approach 2" -> bias on this grid
+    agreement: Agreement | None = None
 
     @property
     def additive(self) -> ParametricFit | None:
@@ -82,12 +81,12 @@ class Approaches:
 class Answers:
     """What else is asked of a group; empty or None where refused."""
 
-    accuracy: AccuracyFit | None
-    profiles: tuple[Profile, ...]             # of the quoted law, as all below
-    claims: tuple[Verdict, ...]
-    sensitivity: tuple[Row, ...]
-    optima: tuple[OptimumEstimate, ...]
-    local: tuple[LocalExponent, ...]
+    accuracy: AccuracyFit | None = None
+    profiles: tuple[Profile, ...] = ()        # of the quoted law, as all below
+    claims: tuple[Verdict, ...] = ()
+    sensitivity: tuple[Row, ...] = ()
+    optima: tuple[OptimumEstimate, ...] = ()
+    local: tuple[LocalExponent, ...] = ()
 
     def optimum(self, C: float) -> OptimumEstimate | None:
         """Of the budgets that were asked for; None where it was refused."""
@@ -100,14 +99,16 @@ class GroupFit:
 
     group: Group
     seen: Runs                          # at most SAMPLE rows, for figures
-    note: str                           # how the rows were condensed, or ""
+    few: Condensed                      # the rows that are fitted
     approaches: Approaches
     answers: Answers
-    choices: ChoiceLaws | None          # best settings against N, D and C; None where none was varied, or refused
-    repeated: RepeatedFit | None        # what data seen again are worth; None where none were, or refused
     pooled: tuple[Doubt, ...]           # of kinds of run that nobody told apart
     errors: str                         # which errors were found to go together, or that none were; "" where nothing was asked
     refused: Mapping[str, str]          # name of an analysis -> why
+    choices: ChoiceLaws | None = None   # best settings against N, D and C; None where none was varied, or refused
+    repeated: RepeatedFit | None = None # what data seen again are worth; None where none were, or refused
+
+    note = property(lambda self: self.few.note)   # how the rows were condensed, or ""
 
     @property
     def doubts(self) -> tuple[Doubt, ...]:
@@ -126,8 +127,8 @@ class Study:
     groups: tuple[GroupFit, ...]
     differences: tuple[Difference, ...]
     learning_rate: LearningRateFit | None
-    trial_choices: ChoiceLaws | None    # best settings by the trials of tuning
     refused: Mapping[str, str]          # analyses across groups
+    trial_choices: ChoiceLaws | None = None   # best settings by the trials of tuning
 
     @property
     def estimated(self) -> bool:
@@ -137,21 +138,35 @@ class Study:
 
 def study(table: Table, request: Request, *, trials: Table | None = None,
           tell: Callable[[str], None] = lambda step: None) -> Study:
-    """Fits every group; `tell` hears the name of each step as it begins.
+    """Everything; `tell` hears the name of each step as it begins.
 
     trials: tuning trials of the same study, for the law of the learning rate.
     """
-    groups = tuple(_fit_group(group, table, request, tell) for group in table.groups)
+    return completed(headlined(table, request, tell=tell), trials=trials, tell=tell)
+
+
+def headlined(table: Table, request: Request, *, tell: Callable[[str], None] = lambda step: None) -> Study:
+    """The three approaches to every group and what is predicted: what there is to say first, and its doubts."""
+    return Study(table, request, tuple(_approached(group, table, request, tell) for group in table.groups), (), None, {})
+
+
+def completed(begun: Study, *, trials: Table | None = None, tell: Callable[[str], None] = lambda step: None) -> Study:
+    """A study that has its headline, and all else that can be asked."""
+    table, request = begun.table, begun.request
+    groups = tuple(_answered(g, table, request, tell) for g in begun.groups)
     refused: dict[str, str] = {}
     differences = ()
     if len(groups) > 1:
         tell("differences between groups")
-        differences = attempt("differences", refused, lambda: _differences(table, groups, request)) or ()
+        laws = {_fitter(g.approaches.law) for g in groups}
+        differences = attempt("differences", refused, lambda: differences_of(
+            [(g.group.label, g.seen, g.approaches.quoted) for g in groups], fit_law=fit_parametric if fit_parametric in laws else fit_generalised,
+            seeds_known="seed" in table.columns, level=request.level, resamples=request.resamples, rng=request.rng)) or ()
     rates = None
     if table.ours:
-        rates = attempt("learning rate", refused, lambda: _learning_rate(table, trials, request))
+        rates = attempt("learning rate", refused, lambda: learning_rate_of(table, trials, request.level))
     tried = trials and attempt("best settings of tuning", refused, lambda: choice_laws(trials.groups[0].runs, trials.description))
-    return Study(table, request, groups, differences, rates, tried, refused)
+    return Study(table, request, groups, differences, rates, refused, tried)
 
 
 def _with_intervals(fit):
@@ -161,21 +176,36 @@ def _with_intervals(fit):
     return fit
 
 
-def _fit_group(group: Group, table: Table, request: Request, tell: Callable[[str], None]) -> GroupFit:
+def _approached(group: Group, table: Table, request: Request, tell: Callable[[str], None]) -> GroupFit:
     refused: dict[str, str] = {}
     runs = group.runs
     name = f"{group.label}: " if group.label else ""
-    seen = _sample(runs, request.rng)
     tell(name + "approach 3")
     few, law = _condensed(runs, table, request, refused)
-    approaches = _approaches(few, law, request, refused, lambda step: tell(name + step))
-    tell(name + "accuracy, claims, profiles, sensitivity")
-    answers = _answers(few, seen, law, _cost(table), request, refused)
+    tell(name + "approaches 1 and 2")
+    isoflop = attempt("approach2", refused, lambda: _with_intervals(_isoflop(few, few.L, request, request.resamples)))
+    envelope = attempt("approach1", refused, lambda: _with_intervals(_envelope(few, few.L, request, request.resamples)))
+    optima = () if law is None else tuple(o for C in request.budgets if (o := attempt(
+        f"prediction at {C:.3g} FLOPs", refused, lambda C=C: law.optimum(C))))
     pooled = pooled_doubts(law.quoted.residuals, runs.tags) if law and not few.note else ()
-    choices = attempt("best settings", refused, lambda: choice_laws(seen, table.description, law=law, level=request.level))
-    again = attempt("repeated data", refused, lambda: repeated_data(seen, law, level=request.level, rng=request.rng))
     found = law.quoted.errors if law else None
-    return GroupFit(group, seen, few.note, approaches, answers, choices, again, pooled, sentence(found.found) if found else "", refused)
+    return GroupFit(group, _sample(runs, request.rng), few, Approaches(envelope, isoflop, law), Answers(optima=optima), pooled,
+                    sentence(found.found) if found else "", refused)
+
+
+def _answered(g: GroupFit, table: Table, request: Request, tell: Callable[[str], None]) -> GroupFit:
+    refused, law, of = dict(g.refused), g.approaches.law, g.approaches
+    name = f"{g.group.label}: " if g.group.label else ""
+    tell(name + "bias of approaches 1 and 2 under the law")
+    calibrations = _calibrations(g, law, request, refused)
+    agreed = attempt("agreement", refused, lambda: agreement(of.envelope, of.isoflop, law, calibrations=calibrations))
+    tell(name + "accuracy, claims, profiles, sensitivity")
+    answers = _answers(g, _cost(table), request, refused)
+    tell(name + "best settings, repeated data")
+    choices = attempt("best settings", refused, lambda: choice_laws(g.seen, table.description, law=law, level=request.level))
+    again = attempt("repeated data", refused, lambda: repeated_data(g.seen, law, level=request.level, rng=request.rng))
+    of = replace(of, curves=_curves(g.few, request) if of.isoflop else {}, calibrations=calibrations, agreement=agreed)
+    return replace(g, approaches=of, answers=answers, choices=choices, repeated=again, refused=refused)
 
 
 def _condensed(runs: Runs, table: Table, request: Request, refused: dict[str, str]) -> tuple[Condensed, LawChoice | None]:
@@ -195,49 +225,49 @@ def _condensed(runs: Runs, table: Table, request: Request, refused: dict[str, st
                          rng=request.rng)
 
 
-def _approaches(few: Condensed, law: LawChoice | None, request: Request, refused: dict[str, str], tell) -> Approaches:
-    def second(L, resamples: int, **choice):
-        return fit_isoflop(few.N, few.D, L, few.C, budget=few.budget, weight=few.weight, cell=few.cell, level=request.level,
-                           rng=request.rng, resamples=resamples, **choice)
-
-    def first(L, resamples: int):
-        return fit_envelope(few.N, few.D, L, few.C, weight=few.weight, cell=few.cell, level=request.level, rng=request.rng,
-                            resamples=resamples)
-
-    tell("approach 2")
-    isoflop = attempt("approach2", refused, lambda: _with_intervals(second(few.L, request.resamples)))
-    curves = {} if isoflop is None else {kind: fit for kind, choice in CURVES.items() if (fit := attempt(
-        f"approach 2, {kind}", {}, lambda choice=choice: _with_intervals(
-            second(few.L, min(CURVE_RESAMPLES, request.resamples), **choice))))}
-    tell("approach 1")
-    envelope = attempt("approach1", refused, lambda: _with_intervals(first(few.L, request.resamples)))
-    tell("bias of approaches 1 and 2 under the law")
-    calibrations = {} if law is None else {name: found for name, fit, approach in (
-        ("approach 1", envelope, first), ("approach 2", isoflop, second)) if fit and (found := attempt(
-            f"bias of {name}", refused, lambda fit=fit, approach=approach: calibrated(
-                fit.a, approach, law.quoted, places=getattr(fit, "places", ()), rng=request.rng)))}
-    return Approaches(envelope, isoflop, curves, law, calibrations,
-                      attempt("agreement", refused, lambda: agreement(envelope, isoflop, law, calibrations=calibrations)))
+def _isoflop(few: Condensed, L, request: Request, resamples: int, **choice) -> IsoflopFit:
+    return fit_isoflop(few.N, few.D, L, few.C, budget=few.budget, weight=few.weight, cell=few.cell, level=request.level,
+                       rng=request.rng, resamples=resamples, **choice)
 
 
-def _answers(few: Condensed, seen: Runs, law: LawChoice | None, cost, request: Request, refused: dict[str, str]) -> Answers:
-    accuracy = None
+def _envelope(few: Condensed, L, request: Request, resamples: int) -> EnvelopeFit:
+    return fit_envelope(few.N, few.D, L, few.C, weight=few.weight, cell=few.cell, level=request.level, rng=request.rng,
+                        resamples=resamples)
+
+
+def _calibrations(g: GroupFit, law: LawChoice | None, request: Request, refused: dict[str, str]) -> dict[str, Calibrated]:
+    """What approaches 1 and 2 find too much on this grid."""
+    made = (("approach 1", g.approaches.envelope, _envelope), ("approach 2", g.approaches.isoflop, _isoflop))
+    found = {name: attempt(f"bias of {name}", refused, lambda fit=fit, approach=approach: calibrated(
+        fit.a, lambda L, resamples: approach(g.few, L, request, resamples), law.quoted, places=getattr(fit, "places", ()),
+        rng=request.rng))
+        for name, fit, approach in made if law and fit}
+    return {name: calibration for name, calibration in found.items() if calibration}
+
+
+def _curves(few: Condensed, request: Request) -> dict[str, IsoflopFit]:
+    """Approach 2 by CURVES, those that bracket enough."""
+    return {kind: fit for kind, choice in CURVES.items() if (fit := attempt(f"approach 2, {kind}", {}, lambda: _with_intervals(
+        _isoflop(few, few.L, request, min(CURVE_RESAMPLES, request.resamples), **choice))))}
+
+
+def _answers(g: GroupFit, cost, request: Request, refused: dict[str, str]) -> Answers:
+    few, seen, law, accuracy = g.few, g.seen, g.approaches.law, None
     if seen.accuracy is not None:
         accuracy = attempt("accuracy", refused, lambda: fit_accuracy(
             seen.N, seen.D, seen.L, seen.C, seen.accuracy, cell=seen.cell, level=request.level,
             fit_law=_fitter(law), resamples=request.resamples, rng=request.rng))
     if law is None:
-        return Answers(accuracy, (), (), (), (), ())
+        return replace(g.answers, accuracy=accuracy)
     fit = law.quoted
-    return Answers(
-        accuracy,
-        tuple(p for q in PROFILED if q in fit.names and (p := attempt(f"profile of {q}", refused, lambda q=q: fit.profile(q)))),
-        attempt("claims", refused, lambda: judge(fit, beside=law.other)) or (),
-        attempt("sensitivity", refused, lambda: sensitivity.sensitivity(
+    return replace(
+        g.answers, accuracy=accuracy,
+        profiles=tuple(p for q in PROFILED if q in fit.names and (
+            p := attempt(f"profile of {q}", refused, lambda q=q: fit.profile(q)))),
+        claims=attempt("claims", refused, lambda: judge(fit, beside=law.other)) or (),
+        sensitivity=attempt("sensitivity", refused, lambda: sensitivity.sensitivity(
             few.N, few.D, few.L, C=few.C, cost=cost, fit=fit, weight=few.weight)) or (),
-        tuple(o for C in request.budgets if (o := attempt(
-            f"prediction at {C:.3g} FLOPs", refused, lambda C=C: law.optimum(C)))),
-        attempt("local exponents", refused, lambda: local_exponents(fit)) or ())
+        local=attempt("local exponents", refused, lambda: local_exponents(fit)) or ())
 
 
 def _fitter(law: LawChoice | None) -> Callable:
@@ -258,32 +288,3 @@ def _sample(runs: Runs, rng: int) -> Runs:
     if len(runs) <= SAMPLE:
         return runs
     return runs.take(np.sort(np.random.default_rng(rng).choice(len(runs), SAMPLE, replace=False)))
-
-
-def _differences(table: Table, groups: tuple[GroupFit, ...], request: Request) -> tuple[Difference, ...]:
-    """By the generalised law, unless the additive speaks alone in some group."""
-    if len(table.groups) > MAX_COMPARED:
-        raise ValueError(f"{len(table.groups)} groups make {len(table.groups) * (len(table.groups) - 1) // 2} "
-                         f"differences; at most {MAX_COMPARED} groups are compared")
-    errors = {g.group.label: g.approaches.quoted.errors for g in groups if g.approaches.law and g.approaches.quoted.correlated}
-    # a covariance is of the rows that it was found on
-    runs = [g.approaches.quoted.sample if g.group.label in errors else _sample(g.group.runs, request.rng) for g in groups]
-    label = np.repeat([group.label for group in table.groups], [len(r.N) for r in runs])
-    N, D, L, C = (np.concatenate([getattr(r, name) for r in runs]) for name in "NDLC")
-    seed = np.concatenate([np.zeros(len(r.N), int) if g.group.label in errors else r.seed for g, r in zip(groups, runs, strict=True)])
-    fitters = {_fitter(g.approaches.law) for g in groups}
-    return compare_groups(N, D, L, label, fit_law=fit_parametric if fit_parametric in fitters else fit_generalised, C=C,
-                          seed=seed if "seed" in table.columns else None, level=request.level, resamples=request.resamples,
-                          rng=request.rng, errors=errors)
-
-
-def _learning_rate(table: Table, trials: Table | None, request: Request) -> LearningRateFit | None:
-    tuning = given_rates(table) if trials is None else tuning_of(trials)
-    if tuning is None:
-        return None
-    if len(tuning.rules) > 1:
-        raise ValueError(f"the rates follow several rules: {', '.join(tuning.rules)}")
-    rates = (rates_of_study(tuning.size, tuning.value) if trials is None
-             else best_rates(tuning.size, tuning.place, tuning.value, tuning.loss))
-    return fit_learning_rate(rates, choice=tuning.choice, against=tuning.against,
-                             lr_rule=tuning.rules[0] if tuning.rules else None, level=request.level)

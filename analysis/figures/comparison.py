@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from analysis.estimates.estimate import Estimate
+from analysis.estimates.words import shown
 from analysis.figures.diagnosis import letter
 from analysis.figures.theme import APPROACH, BLUE, GREY, GROUPS, INK, MARKER, PALE, heading, log_axes, plain, tidy_log_ticks
 from analysis.questions.claims import Verdict
@@ -22,7 +23,7 @@ def plot_learning_rate(fit: LearningRateFit, ax: Axes) -> Axes:
         ax.plot(rates.width[~inside], rates.lr[~inside], "o", color=BLUE, mfc="white", label="tuned, at an end of the search")
     x = np.geomspace(rates.width.min(), rates.width.max(), 50)
     e = fit.exponent
-    ax.plot(x, fit(x), color=BLUE, label=f"{plain(fit.against)}$^m$, $m$ = {e.value:.2f} [{e.low:.2f}, {e.high:.2f}]")
+    ax.plot(x, fit(x), color=BLUE, label=f"{plain(fit.against)}$^m$, $m$ = {shown(e)}")
     if fit.rule is not None:
         middle = np.exp(np.log(rates.width).mean())
         ax.plot(x, fit(middle) * (x / middle) ** fit.rule, color=GREY, ls="--",

@@ -14,6 +14,7 @@ from analysis.figures import comparison, compute, diagnosis
 from analysis.figures.theme import COLUMN, HEIGHT, colour_bar, heading, log_norm, settle, sheet, themed, tidy_log_ticks
 from analysis.fitted import GroupFit, Study
 
+BELOW = 0.1       # share of the compute over which a frontier may lie below every run unsaid
 MOST_GROUPS = 3   # panels side by side; the numbers of further groups are in the tables
 
 
@@ -76,8 +77,9 @@ def _sizes(groups: Sequence[GroupFit]) -> LogNorm:
 
 
 def _of(groups: Sequence[GroupFit], text: Callable[[GroupFit], str]) -> str:
-    """The text of each group, named where there are several."""
-    return "; ".join((f"{g.group.label}: " if g.group.label else "") + text(g) for g in groups[:MOST_GROUPS])
+    """The text of each group, named where there are several; nothing of those that have none."""
+    told = [(g.group.label if len(groups) > 1 else "", text(g)) for g in groups[:MOST_GROUPS]]
+    return "; ".join((f"{label}: " if label else "") + said for label, said in told if said)
 
 
 def _loss(study: Study) -> Plate:
@@ -85,11 +87,20 @@ def _loss(study: Study) -> Plate:
     figure = _panels(study.groups, lambda g, ax: compute.plot_loss_against_compute(g.seen, g.approaches.law, ax, norm=norm))
     colour_bar(figure, norm, "parameters $N$")
     fitted = [g for g in study.groups if g.approaches.law is not None]
-    law = _of(fitted, lambda g: f"gamma {shown(g.approaches.law.gamma)}, E {shown(g.approaches.law.E)}")
+    below = _of(fitted, _below)
     return Plate("loss", "Loss against compute",
-                 "A line a model size, a point a run; the black line is the lowest loss that compute can buy, "
-                 f"L* = E + K C^-gamma, with its interval ({law})." if fitted else
-                 "A line a model size, a point a run; no frontier could be fitted.", figure)
+                 "A point a run, a thin line a model size; the thick line is the lowest loss that compute can buy, "
+                 "L* = E + K C^-gamma, with its interval, dotted where the best N or D was not trained"
+                 f"{'; ' + below if below else ''}." if fitted else
+                 "A point a run, a thin line a model size; no frontier could be fitted.", figure)
+
+
+def _below(g: GroupFit) -> str:
+    """A word where the line lies below every run."""
+    found = compute.below_every_run(g.approaches.law, g.seen.C, g.seen.L)
+    return (f"over {found.share:.0%} of the compute it lies below every run, by {found.gap:.0%} in the middle: "
+            "none had the best N and D"
+            if found.share > BELOW else "")
 
 
 def _optima(study: Study) -> Plate | None:
@@ -104,7 +115,8 @@ def _optima(study: Study) -> Plate | None:
         compute.plot_optimal_samples(g.approaches.envelope, g.approaches.isoflop, g.approaches.law, g.answers.claims, row)
     return Plate("optimum", "The best model and the best amount of data",
                  "The compute-optimal N* and D* by each approach: the steeper the line, the larger the share of new "
-                 "compute that should go into it; dashed lines are published exponents through the same middle.", figure)
+                 "compute that should go into it" + ("; dashed lines are published exponents through the same middle." if any(
+                     g.answers.claims for g in groups) else "."), figure)
 
 
 def _exponents(study: Study) -> Plate | None:
@@ -138,10 +150,9 @@ def _isoflops(study: Study) -> Plate | None:
     counts = _of(groups, lambda g: f"{len(g.approaches.isoflop.minima)} budgets over {g.approaches.isoflop.decades:.1f} decades")
     norm = log_norm([m.C for g in groups[:MOST_GROUPS] for m in g.approaches.isoflop.minima])
     figure = _panels(groups, lambda g, ax: compute.plot_isoflops(g.approaches.isoflop, ax, norm=norm))
-    colour_bar(figure, norm, "budget $C$ (FLOPs)")
     return Plate("isoflop", "IsoFLOP curves",
-                 "Along equal compute, loss against size: each curve's minimum (star) is the best size for that budget, "
-                 f"and only budgets with larger and smaller losing sizes count ({counts}).", figure)
+                 "Along equal compute (the number at each curve), loss against size: the star is the best size for that budget, "
+                 f"and the dashed path through all stars is approach 2 ({counts}).", figure)
 
 
 def _errors(study: Study) -> Plate | None:
@@ -218,7 +229,7 @@ def _residuals(study: Study) -> Plate | None:
     if not groups:
         return None
     return Plate("residuals", "What the surface misses",
-                 "Residuals of log loss against compute, coloured by size (pale is large): a trend or a fan here is a "
+                 "Residuals of log loss against compute: a trend or a fan here is a "
                  "misfit that no interval shows.",
                  _panels(groups, lambda g, ax: diagnosis.plot_residuals(g.approaches.quoted, ax), height=2.2))
 

@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from analysis.carbs.found import Tuned, TunedLaw
-from analysis.figures.compute import RASTER, interval
+from analysis.estimates.words import shown
+from analysis.figures.compute import RASTER
 from analysis.figures.sheets import Plate
 from analysis.figures.theme import BLUE, COLUMN, HEIGHT, INK, RED, log_axes, plain, settle, sheet, themed, tidy_log_ticks
 
@@ -35,8 +36,8 @@ def plates_of_search(found: Tuned) -> Iterator[Plate]:
 def plot_front(found: Tuned, ax: Axes) -> Axes:
     """Loss against cost: runs, front, and the loss along the laws."""
     best = found.front[-1].loss
-    shown = found.val_loss < WORSE * max(best, 1e-300)
-    ax.scatter(found.flops[shown], found.val_loss[shown], s=5, color=BLUE, alpha=0.4, lw=0, rasterized=len(found.flops) > RASTER,
+    kept = found.val_loss < WORSE * max(best, 1e-300)
+    ax.scatter(found.flops[kept], found.val_loss[kept], s=5, color=BLUE, alpha=0.4, lw=0, rasterized=len(found.flops) > RASTER,
                label=f"{len(found.flops):,} runs")
     cost, loss = (np.array([getattr(p, name) for p in found.front]) for name in ("cost", "loss"))
     ax.step(cost, loss, where="post", color=BLUE, lw=1.0, label="front")
@@ -59,7 +60,7 @@ def plot_law(found: Tuned, law: TunedLaw, ax: Axes) -> Axes:
             ax.scatter(*zip(*near, strict=True), s=14, facecolors="none", edgecolors=BLUE, lw=0.8)
     curve = _columns(law.curve)
     ax.fill_between(curve["cost"], curve["low"], curve["high"], color=RED, alpha=0.2, lw=0)
-    ax.plot(curve["cost"], curve["value"], color=RED, lw=1.4, label=f"exponent {interval(law.exponent)}")
+    ax.plot(curve["cost"], curve["value"], color=RED, lw=1.4, label=f"exponent {shown(law.exponent)}")
     label = plain(law.name) + (" (exponent: of the odds)" if law.kind == ODDS else "")
     log_axes(ax, "cost of a run", None if law.kind == LINEAR else label)
     if law.kind == ODDS:

@@ -20,6 +20,7 @@ from analysis.questions.rival_laws import LAWS, Law, Start
 
 FOLDS = (0.5, 0.65, 0.8)  # rollout: fit the cheapest share of cells, foretell the next
 STARTS = 4
+FOLD_STARTS = 2           # of a fold, beside the optimum of all cells
 CLEAR = 10.0              # difference in AICc beyond which the worse law has no support (Burnham and Anderson 2002, 2.6)
 STEP = 1.5e-8             # of numerical slopes: the square root of the last digit
 ISO = 4001                # sizes at which a law is read along equal compute
@@ -76,13 +77,13 @@ def compare_laws(N, D, L, *, C=None, cost: CostLaw | None = None, weight=None, c
     x, y = (np.log(v[order]) - np.log(v).mean() for v in (cells.N, cells.D))
     points = _Points(x, y, cells.log_L[order], float(1.05 * np.exp(cells.log_L.max())))
     seed = int(np.random.default_rng(rng).integers(2**31))
-    folds = [(_start(points.head(known)), known, ahead)
-             for known, ahead in ((int(s * m), round(u * m)) for s, u in zip(FOLDS, (*FOLDS[1:], 1.0))) if ahead > known]
+    folds = [(int(s * m), round(u * m)) for s, u in zip(FOLDS, (*FOLDS[1:], 1.0)) if round(u * m) > int(s * m)]
     start = _start(points)
     scores = []
     for law in LAWS:
-        t, error = _fit(law, start, points, seed)
-        foretold, n, note = _rollout(law, folds, points, seed)
+        starts = _starts(law, start, seed)
+        t, error = _fit(law, starts, points)
+        foretold, n, note = _rollout(law, [t, *starts[:FOLD_STARTS]], folds, points)
         k = len(law.names) + 1
         scores.append(LawScore(
             law=law.name, parameters=dict(zip(law.names, map(float, t))), k=k, rms=float(np.sqrt(error / m)),
@@ -134,7 +135,13 @@ def _start(points: _Points) -> Start:
     return Start(additive, joint)
 
 
-def _fit(law: Law, start: Start, points: _Points, seed):
+def _starts(law: Law, start: Start, seed: int) -> list[np.ndarray]:
+    """Parameters to descend from: the main laws' optimum itself, then jittered."""
+    rng = np.random.default_rng(seed)
+    return [law.starts(start, rng.normal(0, 0.5 * min(i, 1), 6)) for i in range(STARTS)]
+
+
+def _fit(law: Law, starts, points: _Points):
     """Parameters and sum of squares of log L at the lowest of several local minima."""
     def residual(t):
         return np.nan_to_num(law.log_loss(t, points.x, points.y, points.top) - points.z, nan=1e3, posinf=1e3, neginf=-1e3)
@@ -144,9 +151,8 @@ def _fit(law: Law, start: Start, points: _Points, seed):
         step = STEP * np.maximum(np.abs(t), 1)
         return ((residual((t + np.diag(step)).T[:, :, None]) - residual(t)) / step[:, None]).T
 
-    rng, best = np.random.default_rng(seed), None
-    for i in range(STARTS):
-        at = law.starts(start, rng.normal(0, 0.5 * min(i, 1), 6))
+    best = None
+    for at in starts:
         with np.errstate(all="ignore"):
             try:
                 found = least_squares(residual, at, jac=slopes, method="lm", max_nfev=200)
@@ -159,13 +165,16 @@ def _fit(law: Law, start: Start, points: _Points, seed):
     return best.x, 2 * best.cost
 
 
-def _rollout(law: Law, folds, points: _Points, seed):
-    """Root mean square error on the cells next dearer than each fold's, their number, a note."""
+def _rollout(law: Law, starts, folds, points: _Points):
+    """Root mean square error on the cells next dearer than each fold's, their number, a note.
+
+    A fold descends from where all cells' fit ended and from starts of that fit: the law is the same, its optimum near.
+    """
     errors = []
-    for start, known, ahead in folds:
+    for known, ahead in folds:
         if known < len(law.names) + 3:
             continue
-        p, _ = _fit(law, start, points.head(known), seed)
+        p, _ = _fit(law, starts, points.head(known))
         with np.errstate(all="ignore"):
             errors.append(law.log_loss(p, points.x[known:ahead], points.y[known:ahead], points.top) - points.z[known:ahead])
     if not errors:

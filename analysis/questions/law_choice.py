@@ -81,6 +81,7 @@ class LawChoice:
             *(spanning(getattr(one, k), getattr(self.other.frontier, k)) for k in ("E", "K", "gamma")))
 
     C = property(lambda self: self.quoted.C)
+    range = property(lambda self: self.quoted.range)
     cost = property(lambda self: self.quoted.cost)
     a = cached_property(lambda self: self.estimate("a"))
     b = cached_property(lambda self: self.estimate("b"))

@@ -63,15 +63,19 @@ def sensitivity(N, D, L, *, C=None, cost=None, weight=None, fit: ParametricFit |
     return tuple(rows + [_row(_Choice(name, keep, o, hold), (N, D, L, weight), fit, se) for name, keep, o, hold in variants])
 
 
-def doubts(rows: tuple[Row, ...]) -> tuple[Doubt, ...]:
-    """Of the choices that keep the law, the one that moves a farthest, if that is beyond FAR standard errors and LEAST."""
+def most_moved(rows: tuple[Row, ...]) -> Row | None:
+    """Of the choices that keep the law, the one that moves a farthest; None within FAR standard errors or LEAST."""
     kept = [r for r in rows if r.surface is not None and r.name not in RESTRICTIONS]
-    if not kept:
+    most = max(kept, key=lambda r: abs(r.shift), default=None)
+    return None if most is None or abs(most.shift) <= FAR or abs(most.a - rows[0].a) <= LEAST else most
+
+
+def doubts(rows: tuple[Row, ...]) -> tuple[Doubt, ...]:
+    """Whether a reader must hear of another choice."""
+    most = most_moved(rows)
+    if most is None:
         return ()
-    most = max(kept, key=lambda r: abs(r.shift))
-    if abs(most.shift) <= FAR or abs(most.a - rows[0].a) <= LEAST:
-        return ()
-    return (Doubt("sensitive", f"a moves from {rows[0].a:.3f} to {most.a:.3f} ({most.shift:+.1f} standard errors) under "
+    return (Doubt("sensitive", f"a moves from {rows[0].a:.2f} to {most.a:.2f} ({most.shift:+.1f} standard errors) under "
                   f"another choice ({most.name}): no interval shows that"),)
 
 

@@ -1,21 +1,24 @@
 """What a study found, in words: the same sentences on the terminal and in the report."""
 
 import math
+from dataclasses import dataclass
 
 from analysis.choices.laws import ChoiceLaw
 from analysis.estimates.estimate import Estimate
-from analysis.estimates.words import p_text, shown
+from analysis.estimates.words import number, p_text, shown
 from analysis.fitted import GroupFit, Study
 from analysis.questions.claims import Verdict
 from analysis.questions.differences import Difference
 from analysis.questions.law_choice import ADDITIVE, EITHER, GENERALISED, LawChoice
 from analysis.questions.repeated_data import RepeatedFit
+from analysis.questions.sensitivity import most_moved
+from analysis.table.runs import short_names
 
 NAMES = {"a": "the exponent a of the best model size", "b": "the exponent b of the best amount of data",
          "alpha": "alpha, the loss exponent of N,", "beta": "beta, the loss exponent of D,",
          "gamma": "gamma, the loss exponent of compute,", "E": "the irreducible loss E"}
 
-GRAVE = ("sensitive", "lack_of_fit")   # doubts about the law itself: no interval holds them, so the reader hears of them at once
+GRAVE = ("lack_of_fit",)   # doubts about the law itself: no interval holds them, so the reader hears of them at once
 MOST_SENTENCES = 4   # groups that a sentence each stays readable
 
 
@@ -27,10 +30,36 @@ def preferred(g: GroupFit) -> tuple[str, Estimate, Estimate] | None:
     return None
 
 
+@dataclass(frozen=True)
+class Finding:
+    """A sentence with its doubts, and how it was come by."""
+
+    text: str      # without the full stop
+    how: str       # approach, law, level of the intervals, runs; may be empty
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.how})." if self.how else f"{self.text}."
+
+
+def opening(study: Study) -> tuple[Finding, ...]:
+    """The exponents, the first thing to say: a sentence a group or, of many groups, the ends of the range."""
+    if not study.estimated:
+        why = next((why for g in study.groups for why in g.refused.values()), "")
+        runs = sum(len(g.group.runs) for g in study.groups)
+        return (Finding(f"The exponents of compute-optimal training cannot be estimated from these {runs:,} runs: {why}", ""),)
+    if len(study.groups) > MOST_SENTENCES:
+        return (_range_finding(study),)
+    return tuple(_exponents_finding(g) for g in study.groups)
+
+
 def headlines(study: Study) -> tuple[str, ...]:
     """The findings that need no table beside them: the exponents, what differs, the learning rate."""
-    said = [_exponents_finding(g) for g in study.groups] if len(study.groups) <= MOST_SENTENCES else [_range_finding(study)]
-    said += [f"{g.group.label + ': a' if g.group.label else 'A'} doubt: {d.text}." for g in study.groups for d in g.pooled]
+    return (*map(str, opening(study)), *followups(study))
+
+
+def followups(study: Study) -> tuple[str, ...]:
+    """What comes after the opening and needs the whole study."""
+    said = [f"{g.group.label + ': a' if g.group.label else 'A'} doubt: {d.text}." for g in study.groups for d in g.pooled]
     said += [_difference_finding(d) for d in study.differences if d.quantity == "a"]
     if study.learning_rate is not None:
         fit = study.learning_rate
@@ -56,15 +85,15 @@ def _choice_finding(label: str, law: ChoiceLaw) -> str:
     return f"{label + ': the' if label else 'The'} best {law.name} goes as {powers}{along}."
 
 
-def _range_finding(study: Study) -> str:
+def _range_finding(study: Study) -> Finding:
     """Of many groups, the ends: the table has the rest."""
-    quoted = sorted(((q[1], g.group.label) for g in study.groups if (q := preferred(g)) is not None),
-                    key=lambda pair: pair[0].value)
-    if not quoted:
-        return f"In none of the {len(study.groups)} groups can the exponents of compute-optimal training be estimated."
-    (low, where_low), (high, where_high) = quoted[0], quoted[-1]
-    return (f"Over {len(quoted)} of {len(study.groups)} groups the exponent a of the best model size runs from {shown(low)} "
-            f"({where_low}) to {shown(high)} ({where_high}).")
+    quoted = sorted(((q[1], g) for g in study.groups if (q := preferred(g)) is not None), key=lambda pair: pair[0].value)
+    (low, least), (high, most) = quoted[0], quoted[-1]
+    where_low, where_high = short_names([least.group, most.group])
+    doubted = sum(1 for _, g in quoted if _doubts(g))
+    return Finding(f"Over {len(quoted)} of {len(study.groups)} groups the exponent a of the best model size runs "
+                   f"from {shown(low)} ({where_low}) to {shown(high)} ({where_high})"
+                   + (f", but in {doubted} of them there are doubts" if doubted else ""), f"{low.level:.0%} intervals")
 
 
 def findings(study: Study) -> tuple[str, ...]:
@@ -73,11 +102,12 @@ def findings(study: Study) -> tuple[str, ...]:
             *(_difference_finding(d) for d in study.differences if d.quantity == "gamma"))
 
 
-def _exponents_finding(g: GroupFit) -> str:
+def _exponents_finding(g: GroupFit) -> Finding:
     where = f"At {g.group.label}: the" if g.group.label else "The"
     quoted = preferred(g)
     if quoted is None:
-        return f"{where} exponents of compute-optimal training cannot be estimated from these {len(g.group.runs):,} runs."
+        return Finding(f"{where} exponents of compute-optimal training cannot be estimated from these "
+                       f"{len(g.group.runs):,} runs: {next(iter(g.refused.values()), 'nothing was asked')}", "")
     name, a, b = quoted
     law = g.approaches.law
     how = [name if law is None else f"{name}, {law.name}{_bracket(law)}", f"{a.level:.0%} intervals", f"{len(g.group.runs):,} runs"]
@@ -85,8 +115,36 @@ def _exponents_finding(g: GroupFit) -> str:
         how.insert(1, "errors that go together allowed for")
     if law is not None and law.speaks == GENERALISED and law.additive is not None:
         how.insert(1, f"the additive law, which does not hold here, would say {shown(law.additive.a)}")
-    return (f"{where} best model size grows as C^{shown(a)} and the best amount of data as C^{shown(b)} ({'; '.join(how)})"
-            f"{''.join(f', but {doubt}' if i == 0 else f', and {doubt}' for i, doubt in enumerate(_law_doubts(law)))}.")
+    doubts = "".join(f", {'and' if i else 'but'} {doubt}" for i, doubt in enumerate(_doubts(g)))
+    return Finding(f"{where} best model size grows as C^{shown(a)} and the best amount of data as C^{shown(b)}{doubts}",
+                   "; ".join(how))
+
+
+def _doubts(g: GroupFit) -> list[str]:
+    """What the reader must know before quoting the exponent."""
+    return _law_doubts(g.approaches.law) + late_doubts(g)
+
+
+def late_doubts(g: GroupFit) -> list[str]:
+    """Those that take longer to find than the exponent: other approaches and other choices."""
+    most = most_moved(g.answers.sensitivity)
+    moved = [f"another choice ({most.name}) would say {number(most.a, g.approaches.law.a)}"] if most else []
+    return _disagreements(g) + moved
+
+
+def _disagreements(g: GroupFit) -> list[str]:
+    """Approaches that contradict the one that is quoted."""
+    of, name = g.approaches, (preferred(g) or ("",))[0]
+    if of.agreement is None:
+        return []
+    apart = {p.first if p.second == name else p.second: p.p_value for p in of.agreement.pairs
+             if name in (p.first, p.second) and not p.agree}
+    if of.envelope is not None and of.envelope.indistinct:   # what the grid's corners say contradicts nothing
+        apart.pop("approach 1", None)
+    found = {"approach 1": of.envelope, "approach 2": of.isoflop, "approach 3": of.law}
+    a = {name: fit and fit.a for name, fit in found.items()} | {name: c.corrected for name, c in of.calibrations.items()}
+    return [f"{other} disagrees ({shown(a[other])}, {p_text(p)})"
+            for other, p in sorted(apart.items())]
 
 
 def _bracket(law: LawChoice) -> str:

@@ -5,8 +5,10 @@ import os
 import re
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from analysis.figures.sheets import Plate
+if TYPE_CHECKING:   # matplotlib takes half a second to import, and the first numbers need none of it
+    from analysis.figures.sheets import Plate
 
 
 def default_folder(source: str) -> Path:
@@ -45,7 +47,7 @@ def cleared(folder: Path, names: set[str]) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def rendered(plate: Plate, kind: str) -> bytes:
+def rendered(plate: "Plate", kind: str) -> bytes:
     """A figure as svg or png, the same bytes for the same figure."""
     buffer = io.BytesIO()
     plate.figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})

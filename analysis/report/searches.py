@@ -9,8 +9,9 @@ from statistics import median
 from analysis.carbs.equal_compute import EqualCompute
 from analysis.carbs.found import Tuned
 from analysis.estimates.words import shown
+from analysis.report.findings import Finding
+from analysis.report.lines import Lines
 from analysis.report.page import Picture, environment
-from analysis.report.text_tables import Lines
 from analysis.table.formats.sheet import printable
 
 VERSION = 1   # of the layout; fields are only ever added under one version
@@ -54,7 +55,9 @@ def search_html(found: Tuned, pictures: Sequence[Picture], *, command: str) -> s
     """The page. command: how it was made, for the last line."""
     law = found.laws[0].exponent
     return environment().get_template("tuned.html.j2").render(
-        title=printable(Path(found.source).name), findings=findings_of_search(found), tables=[laws_table(found)],
+        title=printable(Path(found.source).name), numbers=[],
+        opening=[Finding(findings_of_search(found)[0].removesuffix("."), "")],
+        findings=findings_of_search(found)[1:], tables=[laws_table(found)], live="", open_refused=False,
         pictures=pictures, doubts=[], refused=[], appendix=[], excluded=[], rows=len(found.flops), columns={},
         method=Lines("Method", ("", ""), (("intervals", law.method), ("runs behind them", f"{law.n:,}"))),
         command=printable(command, 400))

@@ -1,38 +1,43 @@
 """The numbers of a study as rows of text, for the terminal and for the report."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
 
 from analysis.choices.laws import ChoiceLaws
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.words import number, p_text, shown
 from analysis.fitted import GroupFit, Study
-from analysis.questions.claims import RIVAL
+from analysis.questions.claims import RIVAL, Verdict
 from analysis.questions.law_choice import LawChoice
 from analysis.questions.sensitivity import Row
+from analysis.report.lines import Lines
+from analysis.table.runs import short_names
 
 
-@dataclass(frozen=True)
-class Lines:
-    """A table of text: the first column names the rows."""
+def trained(study: Study) -> Lines:
+    """What the table holds, whatever can be fitted to it."""
+    def rows(g: GroupFit) -> list[tuple[str, ...]]:
+        runs = g.group.runs
+        best = int(np.argmin(runs.L))
+        return [("runs", f"{len(runs):,}, of {len(np.unique(runs.cell)):,} different (N, D)"),
+                ("model sizes N", _span(runs.N)), ("data D", _span(runs.D)), ("compute C (FLOPs)", _span(runs.C)),
+                ("loss L", f"{runs.L.min():.4g} to {runs.L.max():.4g}, median {np.median(runs.L):.4g}"),
+                ("lowest at", f"N = {runs.N[best]:.3g}, D = {runs.D[best]:.3g}, C = {runs.C[best]:.3g}")]
 
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""   # what its words mean, for the report
+    return _by_group(study, "What was trained", ("", "in the table"), rows)
 
-    def __str__(self) -> str:
-        """Aligned for a terminal."""
-        cells = [self.header, *self.rows]
-        widths = [max(len(row[i]) for row in cells) for i in range(len(self.header))]
-        return "\n".join("  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip()
-                         for row in cells)
+
+def _span(values: np.ndarray) -> str:
+    count = len(np.unique(values))
+    return f"{values.min():.3g}, one value" if count == 1 else f"{values.min():.3g} to {values.max():.3g}, {count:,} values"
 
 
 def tables(study: Study) -> tuple[Lines, ...]:
     """Every table that has rows, in the order of the story."""
-    made = (exponents(study), predictions(study), choices(study), claims(study), differences(study), accuracy(study),
+    first = exponents(study) if study.estimated else trained(study)
+    made = (first, predictions(study), choices(study), claims(study), differences(study), accuracy(study),
             nested(study), local(study), minima(study), curves(study), alternatives(study), sensitivity(study))
     return tuple(t for t in made if t.rows)
 
@@ -62,17 +67,13 @@ CHOICES_NOTE = (
     "at once; along the frontier it goes as a power of C.")
 
 
-def _names(groups: Sequence[GroupFit]) -> tuple[str, ...]:
-    return tuple(g.group.label or "all runs" for g in groups)
-
-
 def exponents(study: Study) -> Lines:
     """A column a group; with many groups, a row a group."""
     told = EXPONENTS if len(study.groups) <= 3 else {name: EXPONENTS[name] for name in BRIEF}
     rows = [(name, *(cell(g) for g in study.groups)) for name, cell in told.items()]
     if len(study.groups) <= 3:
-        return Lines("Exponents", ("", *_names(study.groups)), tuple(rows), EXPONENTS_NOTE)
-    across = zip(_names(study.groups), *(row[1:] for row in rows), strict=True)
+        return Lines("Exponents", ("", *short_names([g.group for g in study.groups])), tuple(rows), EXPONENTS_NOTE)
+    across = zip(short_names([g.group for g in study.groups]), *(row[1:] for row in rows), strict=True)
     return Lines("Exponents", ("group", *told), tuple(across), EXPONENTS_NOTE)
 
 
@@ -148,7 +149,8 @@ def _by_group(study: Study, title: str, header: tuple[str, ...], rows_of: Callab
               note: str = "") -> Lines:
     """The rows of every group, named where there are several."""
     several = len(study.groups) > 1
-    rows = tuple((*((g.group.label,) if several else ()), *row) for g in study.groups for row in rows_of(g))
+    names = short_names([g.group for g in study.groups])
+    rows = tuple((*((name,) if several else ()), *row) for name, g in zip(names, study.groups, strict=True) for row in rows_of(g))
     return Lines(title, (*(("group",) if several else ()), *header), rows, note)
 
 
@@ -167,7 +169,7 @@ def predictions(study: Study) -> Lines:
 
 
 def _prediction(C: float, how: str, N: Estimate, D: Estimate, loss: str, inside: bool) -> tuple[str, ...]:
-    return (f"{C:.3g}", how, _big(N), _big(D), f"{D.value / N.value:.3g}", loss, "inside the table" if inside else "extrapolated")
+    return (f"{C:.3g}", how, big(N), big(D), f"{D.value / N.value:.3g}", loss, "inside the table" if inside else "extrapolated")
 
 
 def minima(study: Study) -> Lines:
@@ -197,7 +199,7 @@ def curves(study: Study) -> Lines:
                      "Wide parabolas are biased where alpha and beta differ or the sizes lie off centre.")
 
 
-def _big(e: Estimate) -> str:
+def big(e: Estimate) -> str:
     return f"{e.value:.3g} [{e.low:.3g}, {e.high:.3g}]"
 
 
@@ -205,8 +207,8 @@ def choices(study: Study) -> Lines:
     """Laws of the best settings, and what they are at the budgets that were asked for."""
     def rows(name: str, found: ChoiceLaws | None, law: LawChoice | None) -> Iterator[tuple[str, ...]]:
         for one in found.laws if found else ():
-            at = [f"{C:.3g} FLOPs: {_big(found.at(one.name, law.optimum(C), law.cost))}" for C in study.request.budgets] if law else []
-            yield (name, one.name, *(shown(e) for e in (one.of_N, one.of_D, one.of_C)), _big(one.middle),
+            at = [f"{C:.3g} FLOPs: {big(found.at(one.name, law.optimum(C), law.cost))}" for C in study.request.budgets] if law else []
+            yield (name, one.name, *(shown(e) for e in (one.of_N, one.of_D, one.of_C)), big(one.middle),
                    f"{found.N:.3g}, {found.D:.3g}", "; ".join(at) or "-")
 
     made = [row for g in study.groups for row in rows(g.group.label or "all runs", g.choices, g.approaches.law)]
@@ -215,17 +217,27 @@ def choices(study: Study) -> Lines:
 
 
 def claims(study: Study) -> Lines:
-    """A row a claim, our estimate and a verdict a group."""
+    """A row a claim, our estimate and a verdict a group; of many groups, a row a claim and group."""
     judged = [g for g in study.groups if g.answers.claims]
-    if not judged:
-        return Lines("Published claims", (), ())
-    rows = []
-    for verdicts in zip(*(g.answers.claims for g in judged), strict=True):
-        claim = verdicts[0].claim
-        rows.append((claim.quantity, f"{claim.value:g}", claim.source, *(
-            text for v in verdicts for text in (shown(v.estimate), f"{v.verdict} ({p_text(v.adjusted)})"))))
-    heads = ["this table", "verdict"] if len(judged) == 1 else [text for name in _names(judged) for text in (name, "verdict")]
-    return Lines("Published claims", ("of", "says", "claim", *heads), tuple(rows), CLAIMS_NOTE)
+    if len(judged) > 2:
+        return _by_group(study, "Published claims", (*CLAIM_HEADER, "this table", "verdict"),
+                         lambda g: [(*_claimed(v), *_judged(v)) for v in g.answers.claims], CLAIMS_NOTE)
+    heads = ["this table", "verdict"] if len(judged) == 1 else [
+        text for name in short_names([g.group for g in judged]) for text in (name, "verdict")] if judged else []
+    rows = tuple((*_claimed(verdicts[0]), *(text for v in verdicts for text in _judged(v)))
+                 for verdicts in zip(*(g.answers.claims for g in judged), strict=True))
+    return Lines("Published claims", (*CLAIM_HEADER, *heads), rows, CLAIMS_NOTE)
+
+
+CLAIM_HEADER = ("of", "says", "claim")
+
+
+def _claimed(v: Verdict) -> tuple[str, ...]:
+    return v.claim.quantity, f"{v.claim.value:g}", v.claim.source
+
+
+def _judged(v: Verdict) -> tuple[str, ...]:
+    return shown(v.estimate), f"{v.verdict} ({p_text(v.adjusted)})"
 
 
 def differences(study: Study) -> Lines:
@@ -236,7 +248,7 @@ def differences(study: Study) -> Lines:
 
 def accuracy(study: Study) -> Lines:
     rows = []
-    for g, name in zip(study.groups, _names(study.groups), strict=True):
+    for g, name in zip(study.groups, short_names([g.group for g in study.groups]), strict=True):
         if g.answers.accuracy is None:
             continue
         f, compute, loss = g.answers.accuracy, g.answers.accuracy.of_compute, g.answers.accuracy.of_loss
@@ -251,7 +263,8 @@ def nested(study: Study) -> Lines:
     """The special cases of the generalised law."""
     def rows(g: GroupFit) -> list[tuple[str, ...]]:
         tests = g.approaches.law.tests if g.approaches.law else ()
-        return [(t.case, f"{t.F:.3g}", str(t.freedom), p_text(t.p_value), f"{t.a:.3f}" if math.isfinite(t.a) else "no best size")
+        return [(t.case, f"{t.F:.3g}", str(t.freedom), p_text(t.p_value),
+                 number(t.a, g.approaches.law.a) if math.isfinite(t.a) else "no best size")
                 for t in tests]
 
     return _by_group(study, "Special cases of the generalised law", ("case", "F", "freedom", "that it holds", "a under it"), rows,
@@ -273,7 +286,7 @@ def alternatives(study: Study) -> Lines:
     def rows(g: GroupFit) -> list[tuple[str, ...]]:
         return [(s.law, str(s.k), f"{s.rms:.2%}", f"{s.delta_aicc:.1f}",
                  f"{s.rollout_error:.2%}" if s.rollout_error is not None and s.rollout_error == s.rollout_error else "-",
-                 f"{s.a:.3f}" if math.isfinite(s.a) else "-", s.note) for s in (g.approaches.law.scores if g.approaches.law else ())]
+                 number(s.a, g.approaches.law.a), s.note) for s in (g.approaches.law.scores if g.approaches.law else ())]
 
     return _by_group(study, "Other laws", ("law", "parameters", "rms", "AICc above the best", "error on the dearest runs, held out",
                                            "a", "note"), rows, LAWS_NOTE)

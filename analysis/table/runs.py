@@ -1,7 +1,7 @@
 """Runs of anybody's table: read, named, cleaned by stated rules, and split into groups."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -64,7 +64,17 @@ class Group:
 
     @property
     def label(self) -> str:
-        return ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in self.key.items())
+        return self.named(self.key)
+
+    def named(self, columns: Container[str]) -> str:
+        """By some of its columns."""
+        return ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in self.key.items() if k in columns)
+
+
+def short_names(groups: Sequence[Group]) -> tuple[str, ...]:
+    """Of each group, what tells it from the others."""
+    tells = [k for k in groups[0].key if len({g.key.get(k) for g in groups}) > 1]
+    return tuple(g.named(tells or g.key) or "all runs" for g in groups)
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,9 @@ def finished(tmp_path_factory) -> tuple[subprocess.CompletedProcess, Path]:
 def test_a_study_ends_well_and_prints_where_its_files_are(finished):
     done, folder = finished
     assert done.returncode == 0 and not done.stderr
-    printed = [Path(line).name for line in done.stdout.splitlines()[-3:]]
-    assert printed == ["report.html", "fit.json", "results-fit"]
+    printed = [Path(line).name for line in done.stdout.splitlines()[-2:]]
+    assert printed == ["report.html", "fit.json"]
+    assert len(done.stdout.splitlines()) <= 25
     assert not [p for p in folder.iterdir() if p.name.startswith(".")]
 
 
@@ -76,8 +77,14 @@ def test_every_figure_is_a_picture_in_both_kinds(finished):
 
 def test_the_report_stands_alone(finished):
     page = (finished[1] / "report.html").read_text()
-    assert "<script" not in page and "src=\"http" not in page and "href=" not in page and "url(" not in page
+    assert "src=\"http" not in page and "href=\"http" not in page and "url(http" not in page and "<script src" not in page
     assert page.count("data:image/svg+xml;base64,") == len(list(finished[1].glob("*.svg")))
+
+
+def test_a_static_report_has_no_script(finished):
+    done = fit("results.parquet", "--resamples", "60", "--static", "--out", "static", cwd=finished[1].parent)
+    page = (finished[1].parent / "static" / "report.html").read_text()
+    assert done.returncode == 0 and "<script" not in page and "href=" not in page and "url(" not in page
 
 
 def test_figures_of_an_earlier_run_are_cleared_and_strangers_files_are_not(tmp_path):
@@ -116,7 +123,6 @@ def test_help_and_reading_need_neither_torch_nor_ray_and_help_not_even_numpy(tmp
     (SURE, ("--loss", "lss"), "did you mean 'loss'"),
     (SURE, ("--predict-flops", "-3"), "positive"),
     (SURE, ("--out", "table.csv"), "cannot write"),
-    ("N,D,loss\n" + "\n".join(f"1e7,{d},{2 + 500 * d ** -0.3}" for d in (1e9, 3e9, 1e10, 3e10)), (), "nothing can be estimated"),
 ])
 def test_bad_input_gives_one_line_and_status_2_and_leaves_no_file(tmp_path, content, arguments, said):
     if content is not None:
@@ -127,6 +133,26 @@ def test_bad_input_gives_one_line_and_status_2_and_leaves_no_file(tmp_path, cont
     assert said in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
     assert before is None or (tmp_path / "table.csv").read_bytes() == before
     assert not list(tmp_path.rglob("*.json")) + list(tmp_path.rglob("*.html"))
+
+
+def test_a_table_too_small_to_fit_is_told_of_all_the_same(tmp_path):
+    pq.write_table(simulated_study(widths=2, fractions=2, seeds=1), tmp_path / "smoke.parquet")
+    done = fit("smoke.parquet", "--predict-flops", "1e12", cwd=tmp_path)
+    assert done.returncode == 0 and not done.stderr and len(done.stdout.splitlines()) <= 25
+    document = json.loads((tmp_path / "smoke-fit" / "fit.json").read_text())
+    assert all(g["law"].keys() == {"refused"} and g["n"] == 4 for g in document["groups"])
+    page = (tmp_path / "smoke-fit" / "report.html").read_text()
+    lowest = min(pq.read_table(tmp_path / "smoke.parquet")["val_loss"].to_pylist())
+    assert all(reason in page for reason in document["groups"][0]["refused"].values()) and f"{lowest:.4g}" in page
+    assert (tmp_path / "smoke-fit" / "loss.svg").exists()
+
+
+def test_quick_gives_the_same_exponents_and_neither_figures_nor_what_takes_time(finished):
+    folder = finished[1].parent
+    done = fit("results.parquet", "--resamples", "100", "--quick", "--out", "quick", cwd=folder)
+    assert done.returncode == 0 and {p.name for p in (folder / "quick").iterdir()} == {"fit.json", "report.html"}
+    quick, whole = (json.loads((at / "fit.json").read_text())["groups"] for at in (folder / "quick", finished[1]))
+    assert [g["law"]["a"] for g in quick] == [g["law"]["a"] for g in whole] and not quick[0]["sensitivity"]
 
 
 def test_a_text_whose_signs_cannot_be_told_is_read_by_flags(tmp_path):

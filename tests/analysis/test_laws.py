@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from worlds.simulated_grids import grid
 
-from analysis.approaches.cost import fit_cost
+from analysis.approaches.cost import LANGUAGE, fit_cost
 from analysis.approaches.parametric import fit_parametric
+from analysis.approaches.surface import Surface
 from analysis.approaches.surface_fit import LOG_SQUARES, fit_surface
 from analysis.approaches.wild_bootstrap import reduce_to_cells
 from analysis.estimates.refusal import NotIdentified, TooFewPoints
@@ -13,6 +14,7 @@ from analysis.questions import alternatives
 from analysis.questions import sensitivity as choices
 from analysis.questions.alternatives import compare_laws
 from analysis.questions.sensitivity import sensitivity
+from analysis.table import condense as condensing
 from analysis.table.condense import condense
 
 
@@ -137,6 +139,20 @@ def test_long_tables_keep_their_law(scattered):
     assert len(short.L) == 80 if not scattered else len(short.L) > 500
     fit = fit_surface(short.N, short.D, short.L, weight=short.weight, objective=LOG_SQUARES)
     assert float(fit.surface.a(g.cost)) == pytest.approx(g.a, abs=0.01)
+
+
+def test_squares_of_a_long_table_cost_nothing_however_wide(monkeypatch):
+    # 12,000 runs without noise: what the squares' width does to the law is all there is
+    random = np.random.default_rng(1)
+    N, D = np.exp(random.uniform(18, 23, 12_000)), np.exp(random.uniform(20, 26, 12_000))
+    surface = Surface(1.8, 480.0, 2100.0, 0.35, 0.37)
+    off = []
+    for bins in (300, 1200):
+        monkeypatch.setattr(condensing, "BINS", bins)
+        short = condense(N, D, surface.loss(N, D), 6 * N * D)
+        found = fit_surface(short.N, short.D, short.L, weight=short.weight).surface
+        off.append(abs(float(found.a(LANGUAGE)) - 0.37 / 0.72))
+    assert max(off) < 1e-4
 
 
 def test_merged_and_unmerged_replicates_tell_the_same_story():

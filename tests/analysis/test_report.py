@@ -14,12 +14,13 @@ from worlds.simulated_study import simulated_study
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.words import shown
 from analysis.figures import comparison, diagnosis
-from analysis.figures.compute import plot_loss_against_compute
+from analysis.figures.compute import below_every_run, plot_loss_against_compute
 from analysis.figures.theme import log_axes, log_norm, plain, tidy_log_ticks
 from analysis.fitted import Request, Study, study
 from analysis.report.export import study_json
 from analysis.report.page import Picture, report_html
-from analysis.report.terminal import terminal_text
+from analysis.report.symbols import typeset
+from analysis.report.terminal import LINES, brief_text, full_text, opening_text
 from analysis.table.runs import read_table
 
 HOSTILE = "<i>$\\frac{1}{0}$ {{ 7*7 }}</i>"
@@ -40,21 +41,34 @@ def test_what_cannot_be_estimated_is_refused_by_name_and_the_rest_is_given(mixed
     few, whole = (g for _, g in sorted(groups.items()))
     assert all(few[name].keys() == {"refused"} and few[name]["refused"] for name in ("approach1", "approach2", "approach3"))
     assert whole["approach3"]["a"]["low"] < whole["approach3"]["a"]["value"] < whole["approach3"]["a"]["high"]
-    assert "refused" in terminal_text(mixed)
+    assert "refused" in full_text(mixed)
 
 
 def test_terminal_page_and_json_carry_one_number(mixed):
     estimate = next(g for g in mixed.groups if g.approaches.law is not None).approaches.law.a
     page = report_html(mixed, (), command="fit.py")
-    assert shown(estimate) in terminal_text(mixed) and shown(estimate) in page
+    assert all(shown(estimate) in text for text in (opening_text(mixed), brief_text(mixed, room=LINES), full_text(mixed), page))
     value, low, high = map(float, re.findall(r"-?\d+\.\d+", shown(estimate)))
     np.testing.assert_allclose([value, low, high], [estimate.value, estimate.low, estimate.high],
                                atol=0.06 * (estimate.high - estimate.low))
 
 
+@pytest.mark.parametrize("groups", [1, 2, 3, 7])
+def test_what_is_printed_is_a_screen_of_lines_that_fit_it(groups, tmp_path):
+    grids = [simulated_study(widths=5, fractions=5, seeds=1, dropouts=(0.0,), rng=g).append_column(
+        "a_long_name_of_a_column", pa.array([f"value number {g}"] * 25)) for g in range(groups)]
+    pq.write_table(pa.concat_tables(grids), tmp_path / "runs.parquet")
+    table = read_table([str(tmp_path / "runs.parquet")], by=["a_long_name_of_a_column"])
+    found = study(table, Request((1e10, 1e15, 1e20), resamples=60))
+    first = opening_text(found).splitlines()
+    rest = brief_text(found, room=LINES - len(first)).splitlines()
+    assert len(first) + len(rest) <= LINES
+    assert max(map(len, [*first, *rest, *full_text(found).splitlines()])) <= 100
+
+
 def test_names_from_the_table_are_text_on_the_page(mixed):
-    page = report_html(mixed, [Picture("t", HOSTILE, b"<svg/>", 3.4)], command=f"fit.py {HOSTILE}")
-    assert "<i>" not in page and "&lt;i&gt;" in page and ">49<" not in page
+    page = report_html(mixed, [Picture("loss", "t", HOSTILE, b"<svg/>", 3.4)], command=f"fit.py {HOSTILE}")
+    assert HOSTILE not in page and "<i>$" not in page and "&lt;i&gt;" in page and ">49<" not in page
 
     class Balanced(HTMLParser):
         depth: list[str] = []
@@ -102,3 +116,21 @@ def test_no_two_ticks_of_an_axis_read_alike(low, high):
     (0.5, 0.5, 0.5, "0.5 [0.5, 0.5]"), (477.8, 300.0, 750.0, "478 [300, 750]")])
 def test_estimates_are_shown_to_the_digits_their_intervals_carry(value, low, high, text):
     assert shown(Estimate(value, low, high, 0.0)) == text
+
+
+def test_where_the_frontier_lies_below_every_run_the_caption_says_so(mixed):
+    group = next(g for g in mixed.groups if g.approaches.law is not None)
+    law, C = group.approaches.law, group.seen.C
+    on_it = law.frontier.loss(C)
+    assert below_every_run(law, C, on_it * 1.2).share == 1.0
+    assert below_every_run(law, C, on_it * 1.2).gap >= np.log(1.2)
+    assert below_every_run(law, C, on_it * 0.9).share < 0.9
+
+
+@pytest.mark.parametrize("text, html", [
+    ("grows as C^0.49 [0.41, 0.56] and", "grows as <i>C</i><sup>0.49 [0.41, 0.56]</sup> and"),
+    ("L* = E + K C^-gamma", "<i>L</i>* = <i>E</i> + <i>K</i> <i>C</i><sup>-<i>γ</i></sup>"), ("1.2e+09", "1.2×10<sup>9</sup>"),
+    ("A/N^(alpha/g)", "A/<i>N</i><sup><i>α</i>/g</sup>"), ("a, approach 3", "<i>a</i>, approach 3"), ("a table", "a table"),
+    ("<b>x^2</b>", "&lt;b&gt;x<sup>2</sup>&lt;/b&gt;"), ("run 0xe+12", "run 0xe+12")])
+def test_formulas_are_set_as_in_a_paper(text, html):
+    assert typeset(text) == html

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import pytest
 from worlds.store_cases import PROVENANCE, TASK, failure, result, sweep, tables
 
 from sweeps.store.rows import TableKind
