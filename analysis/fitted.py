@@ -22,7 +22,7 @@ from analysis.estimates.refusal import Doubt, attempt
 from analysis.questions import sensitivity
 from analysis.questions.accuracy import AccuracyFit, fit_accuracy
 from analysis.questions.agreement import Agreement, agreement
-from analysis.questions.both_laws import fit_both
+from analysis.questions.both_laws import fit_both, with_every_test
 from analysis.questions.claims import Verdict, judge
 from analysis.questions.differences import Difference
 from analysis.questions.law_choice import ADDITIVE, LawChoice
@@ -200,11 +200,12 @@ def _answered(g: GroupFit, table: Table, request: Request, tell: Callable[[str],
     calibrations = _calibrations(g, law, request, refused)
     agreed = attempt("agreement", refused, lambda: agreement(of.envelope, of.isoflop, law, calibrations=calibrations))
     tell(name + "accuracy, claims, profiles, sensitivity")
+    law = with_every_test(law, refused)
     answers = _answers(g, _cost(table), request, refused)
     tell(name + "best settings, repeated data")
     choices = attempt("best settings", refused, lambda: choice_laws(g.seen, table.description, law=law, level=request.level))
     again = attempt("repeated data", refused, lambda: repeated_data(g.seen, law, level=request.level, rng=request.rng))
-    of = replace(of, curves=_curves(g.few, request) if of.isoflop else {}, calibrations=calibrations, agreement=agreed)
+    of = replace(of, law=law, curves=_curves(g.few, request) if of.isoflop else {}, calibrations=calibrations, agreement=agreed)
     return replace(g, approaches=of, answers=answers, choices=choices, repeated=again, refused=refused)
 
 

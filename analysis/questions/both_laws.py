@@ -1,13 +1,15 @@
 """Both laws fitted to a group's rows, the tests between them, and which of them speaks."""
 
+from dataclasses import replace
+
 from analysis.approaches.cost import CostLaw
 from analysis.approaches.parametric import ParametricFit, fit_generalised, fit_parametric
 from analysis.approaches.surface_fit import HUBER
 from analysis.estimates.refusal import attempt
 from analysis.questions.alternatives import compare_laws
 from analysis.questions.lack_of_fit import LackOfFit, lack_of_fit
-from analysis.questions.law_choice import LawChoice, choose_law
-from analysis.questions.nested import nested_tests
+from analysis.questions.law_choice import EITHER, LawChoice, choose_law
+from analysis.questions.nested import ADDITIVE_CASE, nested_tests
 from analysis.table.condense import Condensed
 
 
@@ -26,15 +28,25 @@ def fit_both(few: Condensed, cost: CostLaw | None, refused: dict[str, str], *, c
     additive = attempt("approach3", refused, lambda: fit_parametric(few.N, few.D, few.L, objective=HUBER, **drawn))
     if additive is None and generalised is None:
         return None
-    plain = generalised and attempt("additive law by the same objective", {}, lambda: fit_parametric(
-        few.N, few.D, few.L, objective=generalised.point.objective, **drawn))
-    tests = () if generalised is None else attempt("nested laws", refused, lambda: nested_tests(generalised)) or ()
+    tests = () if generalised is None else attempt("nested laws", refused, lambda: nested_tests(generalised, [ADDITIVE_CASE])) or ()
     scores = attempt("alternatives", refused, lambda: compare_laws(
         few.N, few.D, few.L, C=few.C, cost=(additive or generalised).cost, weight=few.weight, cell=few.cell, rng=rng)) or ()
     misfits = tuple(attempt("lack of fit", refused, lambda fit=fit: _misfit(fit, few)) if fit else None
                     for fit in (additive, generalised))
-    return choose_law(additive, generalised, plain=plain, tests=tests, scores=scores, misfits=misfits,
-                      untested=refused.get("generalised law", ""))
+    made = dict(tests=tests, scores=scores, misfits=misfits, untested=refused.get("generalised law", ""))
+    law = choose_law(additive, generalised, **made)
+    if law.speaks != EITHER:
+        return law
+    plain = attempt("additive law by the same objective", {}, lambda: fit_parametric(
+        few.N, few.D, few.L, objective=generalised.point.objective, **drawn))
+    return choose_law(additive, generalised, plain=plain, **made)
+
+
+def with_every_test(law: LawChoice | None, refused: dict[str, str]) -> LawChoice | None:
+    """The choice with the tests of all special cases, of which it needed one."""
+    if law is None or law.generalised is None:
+        return law
+    return replace(law, tests=attempt("nested laws", refused, lambda: nested_tests(law.generalised)) or law.tests)
 
 
 def _misfit(fit: ParametricFit, few: Condensed) -> LackOfFit:
