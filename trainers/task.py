@@ -114,6 +114,10 @@ class Task:
         """Choices that follow from the axes (a batch size that grows with the data, say), where nobody said otherwise."""
         return {}
 
+    def carried(self, choice: str, value: float, at: Mapping[str, object], axes: Mapping[str, object]) -> float:
+        """The value at `axes` of a choice that was tuned to `value` at the axes `at`, where a law of it is known."""
+        return value
+
     def remarks(self, cells: Sequence[Any]) -> list[str]:
         """What a person should know before these are trained, a line each."""
         return []

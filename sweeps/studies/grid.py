@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
@@ -82,8 +82,9 @@ def plan_cells(task: Task, data: object, cells: Sequence[object], *, name: str) 
 def plan_grid(task: Task, data: object, grid: Grid, *, tuning: Tuning | None = None, name: str = "",
               make_cell: MakeCell | None = None) -> GridPlan:
     """Raises ValueError, one line, for whatever no sweep can do: before anything is trained or written."""
-    made = GridPlan(task, data, name, grid, plan_of(task, tuning, grid) if tuning else None,
-                    make_cell or partial(cell_of, task, **grid.choices))
+    plan = plan_of(task, tuning, grid) if tuning else None
+    make_cell = make_cell or partial(cell_of, task, **grid.choices)
+    made = GridPlan(task, data, name, grid, plan, _carrying(task, plan, make_cell) if plan else make_cell)
     given = {*grid.axes, *grid.choices, *names(task.cell, "repeat"), *([tuning.choice] if tuning else ())}
     if (absent := missing(task, given)):
         raise ValueError(f"{task.name} needs {', '.join(absent)}, which the grid does not name: add --grid {absent[0]}=..., "
@@ -91,6 +92,17 @@ def plan_grid(task: Task, data: object, grid: Grid, *, tuning: Tuning | None = N
     for cell in {replace_seed(task, cell) for cell in made.cells()}:
         task.check(cell, data)
     return made
+
+
+def _carrying(task: Task, plan: TuningPlan, make_cell: MakeCell) -> MakeCell:
+    """Makes cells whose tuned value is what the task carries it to from where it was tuned."""
+    choice = plan.tuning.choice
+
+    def make(axes: Mapping[str, object], **given: object) -> object:
+        at = plan.settings(plan.group_of(axes))
+        return make_cell(axes, **{**given, choice: task.carried(choice, given[choice], at, axes)})
+
+    return make
 
 
 def replace_seed(task: Task, cell: object) -> object:

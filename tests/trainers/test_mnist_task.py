@@ -9,15 +9,18 @@ from hypothesis import strategies as st
 from worlds.sweep_cases import attempt_at, few_images
 from worlds.templates import templates
 
+from sweeps.jobs.grid import grid_of
 from sweeps.store.rows import differing
 from sweeps.store.store import read_store
+from sweeps.studies.grid import plan_grid
 from trainers.columns import names
 from trainers.mnist.cell import Cell
 from trainers.mnist.packed import shape
-from trainers.mnist.presets import BatchRule
+from trainers.mnist.presets import BatchRule, rate
 from trainers.mnist.task import TASK
 from trainers.mnist.train import train
 from trainers.mnist.trunk import CONSTANT, SCHEDULES, SINGLE_RUN, WSD
+from trainers.task import Tuning
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "analysis" / "published"
 CELL = Cell(width=0.5, fraction=0.5, lr=0.01, batch_size=8)
@@ -104,3 +107,18 @@ def test_a_pack_is_one_run_only_where_a_device_gains_by_it():
     images, members = TASK.place(templates(), "cpu"), (CELL, replace(CELL, seed=1))
     packed = list(TASK.train(members, images, attempt_at(TASK, members)))
     assert [differing(row, train(cell, images)) for row, cell in zip(packed, members, strict=True)] == [[], []]
+
+
+def test_a_tuned_rate_is_carried_to_other_fractions_by_the_rule_and_stays_where_it_was_tuned():
+    at = {"width": 2.0, "fraction": 0.125, "dropout": 0.0}
+    assert TASK.carried("lr", 0.0123456789, at, {**at, "dropout": 0.2}) == 0.0123456789, "a trial's own rate, to the last bit"
+    assert TASK.carried("lr", 0.01, at, {**at, "fraction": 1.0}) == pytest.approx(0.01 * rate(2.0, 1.0) / rate(2.0, 0.125), rel=1e-3)
+    assert TASK.carried("weight_decay", 0.01, at, {**at, "fraction": 1.0}) == 0.01
+
+
+def test_a_sweep_tuned_by_width_trains_each_fraction_at_its_carried_rate():
+    grid = grid_of(TASK, {"width": (0.25, 2.0), "fraction": (0.125, 1.0), "dropout": (0.0,)}, 1, {})
+    plan = plan_grid(TASK, few_images(), grid, tuning=Tuning("lr", 1e-3, 1.0, by=("width",), start=0.01, trials=3, seeds=1, at={"fraction": 0.125}))
+    assert {cell.lr for cell in plan.trials()} == {0.01}
+    rates = {(cell.width, cell.fraction): cell.lr for cell in plan.cells()}
+    assert rates[2.0, 0.125] == 0.01 and rates[2.0, 1.0] == TASK.carried("lr", 0.01, {"width": 2.0, "fraction": 0.125}, {"width": 2.0, "fraction": 1.0})

@@ -59,6 +59,13 @@ class Mnist(Task):
         return {**({"batch_size": BatchRule()(axes["fraction"])} if "fraction" in axes else {}),
                 **({"lr": rate(axes["width"], axes["fraction"])} if {"width", "fraction"} <= axes.keys() else {})}
 
+    def carried(self, choice: str, value: float, at: Mapping[str, object], axes: Mapping[str, object]) -> float:
+        """A rate tuned at one fraction goes to the others by the rule; by itself it would rob the large ones (README)."""
+        named = {"width", "fraction"}
+        if choice != "lr" or not named <= at.keys() & axes.keys() or all(at[name] == axes[name] for name in named):
+            return value
+        return float(f"{value * rate(axes['width'], axes['fraction']) / rate(at['width'], at['fraction']):.4g}")
+
     def check(self, cell: Cell, data: Images) -> None:
         for name, low, high in (("width", 0, float("inf")), ("fraction", 0, 1.0000001)):
             if not low < getattr(cell, name) < high:
