@@ -85,7 +85,7 @@ def test_steps_shrink_as_the_square_root_of_the_data(k):
     assert images / batch(2.0**-k) == pytest.approx(1875 * 2 ** (-k / 2), rel=0.25)
 
 
-@pytest.mark.parametrize("table", ["mnist-standard.parquet", "mnist-carbs.parquet"])
+@pytest.mark.parametrize("table", ["mnist-thorough.parquet", "mnist-rule.parquet", "mnist-carbs.parquet"])
 def test_published_tables_go_on_with_this_code(table):
     """Catches a change of the trainer that gives other bits, or bars tables whose bits it would give."""
     images = TASK.load()
