@@ -26,3 +26,8 @@ def number(x: float, e: Estimate) -> str:
 
 def p_text(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def big(e: Estimate) -> str:
+    """A size or an amount with its interval, three digits each."""
+    return f"{e.value:.3g} [{e.low:.3g}, {e.high:.3g}]"

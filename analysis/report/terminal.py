@@ -4,11 +4,11 @@ import sys
 import time
 from textwrap import fill
 
-from analysis.estimates.words import shown
+from analysis.estimates.words import big, shown
 from analysis.fitted import GroupFit, Study
 from analysis.report.findings import followups, late_doubts, opening
 from analysis.report.lines import WIDTH, Lines
-from analysis.report.text_tables import big, tables, trained
+from analysis.report.text_tables import tables, trained
 from analysis.table.runs import short_names
 
 LINES = 25          # of a screen that nobody has to scroll, the paths of the files at its end included

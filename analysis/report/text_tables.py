@@ -5,13 +5,12 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from analysis.choices.laws import ChoiceLaws
 from analysis.estimates.estimate import Estimate
-from analysis.estimates.words import number, p_text, shown
+from analysis.estimates.words import big, number, p_text, shown
 from analysis.fitted import GroupFit, Study
 from analysis.questions.claims import RIVAL, Verdict
-from analysis.questions.law_choice import LawChoice
 from analysis.questions.sensitivity import Row
+from analysis.report.best_settings import best_settings
 from analysis.report.lines import Lines
 from analysis.table.runs import short_names
 
@@ -37,7 +36,7 @@ def _span(values: np.ndarray) -> str:
 def tables(study: Study) -> tuple[Lines, ...]:
     """Every table that has rows, in the order of the story."""
     first = exponents(study) if study.estimated else trained(study)
-    made = (first, predictions(study), choices(study), claims(study), differences(study), accuracy(study),
+    made = (first, predictions(study), best_settings(study), claims(study), differences(study), accuracy(study),
             nested(study), local(study), minima(study), curves(study), alternatives(study), sensitivity(study))
     return tuple(t for t in made if t.rows)
 
@@ -60,11 +59,6 @@ LAWS_NOTE = (
     "Kaplan's joint law: ((Nc/N)^(alpha_N/alpha_D) + Dc/D)^alpha_D (Kaplan et al. 2020, equation 1.5). Broken in D: the slope in D "
     "changes once (Caballero et al. 2023, equation 1). Saturating: (L - E)/(Lmax - L)^c is the reducible part (Alabdulmohsin et al. "
     "2022, M4). The scatter counts as a parameter. Held out: fitted to the cheaper runs, asked for the next dearer ones.")
-
-
-CHOICES_NOTE = (
-    "The choice that makes the loss lowest, as a product of powers of N and D, fitted with the curvature of log loss about it to all runs "
-    "at once; along the frontier it goes as a power of C.")
 
 
 def exponents(study: Study) -> Lines:
@@ -197,23 +191,6 @@ def curves(study: Study) -> Lines:
 
     return _by_group(study, "Approach 2 by other curves", ("curve through a budget", "budgets bracketed", "a", "b"), rows,
                      "Wide parabolas are biased where alpha and beta differ or the sizes lie off centre.")
-
-
-def big(e: Estimate) -> str:
-    return f"{e.value:.3g} [{e.low:.3g}, {e.high:.3g}]"
-
-
-def choices(study: Study) -> Lines:
-    """Laws of the best settings, and what they are at the budgets that were asked for."""
-    def rows(name: str, found: ChoiceLaws | None, law: LawChoice | None) -> Iterator[tuple[str, ...]]:
-        for one in found.laws if found else ():
-            at = [f"{C:.3g} FLOPs: {big(found.at(one.name, law.optimum(C), law.cost))}" for C in study.request.budgets] if law else []
-            yield (name, one.name, *(shown(e) for e in (one.of_N, one.of_D, one.of_C)), big(one.middle),
-                   f"{found.N:.3g}, {found.D:.3g}", "; ".join(at) or "-")
-
-    made = [row for g in study.groups for row in rows(g.group.label or "all runs", g.choices, g.approaches.law)]
-    made += rows("tuning", study.trial_choices, None)
-    return Lines("Best settings", ("of", "choice", "N^", "D^", "C^", "best", "at N, D", "at the best N, D of"), tuple(made), CHOICES_NOTE)
 
 
 def claims(study: Study) -> Lines:
