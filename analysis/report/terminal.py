@@ -25,12 +25,15 @@ def opening_text(study: Study) -> str:
 
 
 def brief_text(study: Study, *, room: int) -> str:
-    """What follows the opening, in `room` lines: what else was found, the exponents, the predictions, what the rest is about."""
+    """What follows the opening, in `room` lines: predictions that were asked for, all of them, then what else was found and the exponents."""
     found = [line for text in (*_late_doubts(study), *followups(study)) for line in _filled(text)]
-    blocks = [_indented(t) for t in (_exponents(study) if study.estimated else trained(study), _predictions(study)) if t.rows]
+    asked = _indented(predicted) if (predicted := _predictions(study)).rows else []
     last = _filled(_remainder(study))
-    kept = [*_cut(found, max(room // 3, 1)), *(line for block in blocks for line in ("", *block))]
-    return "\n".join([*_cut(kept[not found:], room - len(last) - 1), "", *last])
+    spare = max(room - len(last) - 1 - (len(asked) + 1 if asked else 0), 3)
+    held = _indented(_exponents(study) if study.estimated else trained(study))
+    first = _cut(found, max(spare - len(held) - 1, 1)) if found else []
+    rest = _cut([*first, *([""] if first else []), *held], spare)
+    return "\n".join([*asked, *([""] if asked else []), *rest, "", *last])
 
 
 def full_text(study: Study) -> str:
