@@ -76,7 +76,7 @@ def test_fit_reports_the_laws_that_the_search_found(table, tmp_path, capsys):
     for name in EXPONENTS:
         assert (tmp_path / "fit" / f"law_{name}.svg").stat().st_size > 2000
         assert name in said
-    assert "params* ~ C^0.50 [0.40, 0.60]" in (tmp_path / "fit" / "report.html").read_text()
+    assert "params* ~ <i>C</i><sup>0.50 [0.40, 0.60]</sup>" in (tmp_path / "fit" / "report.html").read_text()
 
 
 def broken():

@@ -165,8 +165,8 @@ def test_names_from_the_table_reach_neither_the_file_system_nor_the_page_as_code
     folder.mkdir()
     path = folder / "$x<img src=y onerror=z>.parquet"
     pq.write_table(table, path)
-    done = subprocess.run([sys.executable, str(ROOT / "analysis" / "fit.py"), str(path), "--by", "<b>who</b>", "--resamples",
-                           "50"], capture_output=True, text=True, cwd=folder)
+    done = subprocess.run([sys.executable, str(ROOT / "analysis" / "fit.py"), str(path), "--by", "<b>who</b>", "--static",
+                           "--resamples", "50"], capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stderr
     outside = {p.name for p in tmp_path.iterdir()}
     assert outside == {"in"}

@@ -59,9 +59,9 @@ def test_prediction_is_what_the_fit_said(fitted):
 def test_what_is_printed_is_what_the_fit_printed(fitted):
     folder, done = fitted
     rows = [line.split() for line in run(PREDICT, "t-fit", "--flops", "1e9", "1e13", cwd=folder).stdout.splitlines()]
-    printed = [line.split() for line in done.stdout.splitlines()]
-    predicted = [row for row in rows if row[:1] == ["who"]]
-    assert len(predicted) >= 4 and all(row in printed for row in predicted)
+    predicted = [row for row in rows if row[:1] == ["who"] and row[4:5] == ["3"]]   # who one 1e+09 approach 3 N* [low, high] ...
+    printed = done.stdout.split()
+    assert len(predicted) == 4 and all(word in printed for row in predicted for word in row[5:11])
 
 
 def test_the_kept_name_is_the_reports_own_file(fitted):

@@ -104,11 +104,15 @@ def test_the_smoke_preset_tunes_and_trains_end_to_end(tmp_path, head):
     assert main(["--preset", "smoke", "--address", head, "--out", str(out)]) == 0
     table = pq.read_table(out)
     assert table.num_rows == 8 and json.loads(table.schema.metadata[b"provenance"])[0]["tuning"]["tuning"]["trials"] == 3
-    # Each width's cells were trained with one rate, and that rate came out of its study.
-    rates = {(row["width"], row["lr"]) for row in table.to_pylist()}
-    assert len(rates) == 2
-    tuned = read_store(out, task=TASK).tuning
-    assert all(sum(row.width == width for row in tuned.values()) >= 3 for width, _ in rates)
+    # Each width's rate came out of its study at one fraction, and went to the other by the rule.
+    rates = {(row["width"], row["fraction"]): row["lr"] for row in table.to_pylist()}
+    tuned = read_store(out, task=TASK).tuning.values()
+    assert {row.fraction for row in tuned} == {1 / 64}
+    for width in (0.25, 0.5):
+        tried = [row.lr for row in tuned if row.width == width]
+        assert len(tried) >= 3 and min(tried) < rates[width, 1 / 64] < max(tried)
+        at = {"width": width, "fraction": 1 / 64}
+        assert rates[width, 1 / 128] == TASK.carried("lr", rates[width, 1 / 64], at, {"width": width, "fraction": 1 / 128})
 
 
 MY_MODEL = """

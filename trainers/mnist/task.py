@@ -56,8 +56,9 @@ class Mnist(Task):
         return (train(cell, data) for cell in cells)   # on a CPU a pack gains nothing but a trial's overhead
 
     def recipe(self, axes: Mapping[str, object]) -> dict[str, object]:
-        return {**({"batch_size": BatchRule()(axes["fraction"])} if "fraction" in axes else {}),
-                **({"lr": rate(axes["width"], axes["fraction"])} if {"width", "fraction"} <= axes.keys() else {})}
+        found = {"batch_size": BatchRule()(axes["fraction"])} if "fraction" in axes else {}
+        placed = min(axes.get("width", 0), axes.get("fraction", 0)) > 0   # what lies outside is for check() to refuse
+        return {**found, **({"lr": rate(axes["width"], axes["fraction"])} if placed else {})}
 
     def carried(self, choice: str, value: float, at: Mapping[str, object], axes: Mapping[str, object]) -> float:
         """A rate tuned at one fraction goes to the others by the rule; by itself it would rob the large ones (README)."""
