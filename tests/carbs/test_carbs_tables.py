@@ -72,6 +72,7 @@ def compared(tables, looks, seeds):
     return np.mean(pairs, axis=1).T
 
 
+@pytest.mark.slow
 def test_language_models_fronts_are_found_in_few_looks():
     # All 15 sweeps, two seeds: of three searches (sd .05 each) one unlucky one decides.
     ours, chance = compared(list(porian()), looks=20, seeds=2).mean(1)
