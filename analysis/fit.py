@@ -207,4 +207,6 @@ def write_plates(fitted, out: Path, *, tell) -> list:
 
 if __name__ == "__main__":
     gc.set_threshold(200_000, 50, 1_000)  # collecting figures' garbage in small pieces took a seventh of the time
-    sys.exit(main())
+    from analysis.leave import leave
+
+    leave(main())

@@ -110,4 +110,6 @@ def bounds(text: str) -> tuple[str, tuple[float, float]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from analysis.leave import leave
+
+    leave(main())

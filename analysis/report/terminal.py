@@ -25,11 +25,11 @@ def opening_text(study: Study) -> str:
 
 
 def brief_text(study: Study, *, room: int) -> str:
-    """What follows the opening, in `room` lines: predictions that were asked for, all of them, then what else was found and the exponents."""
+    """What follows the opening, in `room` lines: predictions that were asked for first, then what else was found and the exponents."""
     found = [line for text in (*_late_doubts(study), *followups(study)) for line in _filled(text)]
-    asked = _indented(predicted) if (predicted := _predictions(study)).rows else []
     last = _filled(_remainder(study))
-    spare = max(room - len(last) - 1 - (len(asked) + 1 if asked else 0), 3)
+    asked = _cut(_indented(predicted), max(room - len(last) - 5, 3)) if (predicted := _predictions(study)).rows else []
+    spare = max(room - len(last) - 1 - (len(asked) + 1 if asked else 0), 1)
     held = _indented(_exponents(study) if study.estimated else trained(study))
     first = _cut(found, max(spare - len(held) - 1, 1)) if found else []
     rest = _cut([*first, *([""] if first else []), *held], spare)

@@ -102,7 +102,7 @@ def test_figures_of_an_earlier_run_are_cleared_and_strangers_files_are_not(tmp_p
 
 def test_help_and_reading_need_neither_torch_nor_ray_and_help_not_even_numpy(tmp_path):
     code = ("import runpy, sys; sys.argv = sys.argv[1:]\n"
-            "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+            "try: runpy.run_path(sys.argv[0], run_name='fit')['main']()\n"
             "except SystemExit: pass\n"
             "print('LOADED', *sorted({m.split('.')[0] for m in sys.modules}))")
 
