@@ -1,9 +1,21 @@
-"""Which arithmetic a device does itself, and which it only imitates."""
+"""Which arithmetic a pass is computed in, and which a device only imitates."""
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 
+import torch
+
 PRECISIONS = ("float32", "tf32", "bfloat16")
+
+
+def arithmetic(precision: str, device: torch.device) -> AbstractContextManager:
+    """In which a forward pass is computed; tf32 is a switch of the whole process, set by the task. Raises ValueError."""
+    if precision == "bfloat16":
+        return torch.autocast(device.type, torch.bfloat16)
+    if precision in ("float32", "tf32"):
+        return nullcontext()
+    raise ValueError(f"unknown precision {precision!r}: choose float32, tf32 or bfloat16")
 
 
 @cache

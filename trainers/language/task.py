@@ -22,7 +22,7 @@ from trainers.task import Attempt, Task, grouped
 
 # The files whose code decides a row's numbers; what corpus.py does is in the data's own digest.
 CODE = ("adam.py", "language/by_hand.py", "language/head.py", "language/network.py", "language/shape.py", "language/train.py",
-        "language/trunk.py", "schedule.py")
+        "language/trunk.py", "precision.py", "schedule.py", "streams.py", "trunk.py")
 
 # Fitted to `python -m sweeps.bench language` (widths 8 to 96, 512 bytes a step) on one core of a busy 2-core server.
 CPU = Speed(step_s=1.2e-3, flops_per_s=5e10, eval_flops_per_s=5e10, eval_s=0.15)

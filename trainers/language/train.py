@@ -9,7 +9,6 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +22,8 @@ from trainers.language.by_hand import ByHand
 from trainers.language.corpus import Corpus, starts_of
 from trainers.language.network import Transformer
 from trainers.language.shape import Shape, context_of
+from trainers.precision import arithmetic
+from trainers.streams import generator, sequence
 from trainers.task import Diverged
 
 TRAIN_LOSS_SHARE = 0.1   # of the steps, at the end, over which train_loss is averaged
@@ -88,11 +89,11 @@ def order_of(cell: Cell, corpus: Corpus, context: int) -> np.ndarray:
     With several epochs a shorter prefix, shuffled anew each time.
     """
     starts = starts_of(corpus.train, context)
-    first = np.random.default_rng(np.random.SeedSequence(cell.seed, spawn_key=(STREAMS.index("order"),))).permutation(starts)
+    first = np.random.default_rng(sequence(cell.seed, "order")).permutation(starts)
     if cell.epochs == 1:
         return first[:cell.tokens // context]
     unique = first[:cell.tokens // cell.epochs // context]
-    shuffles = (np.random.default_rng(np.random.SeedSequence(cell.seed, spawn_key=(STREAMS.index("order"), epoch)))
+    shuffles = (np.random.default_rng(sequence(cell.seed, "order", epoch))
                 for epoch in range(1, cell.epochs))
     return np.concatenate([unique, *(shuffle.permutation(unique) for shuffle in shuffles)])
 
@@ -103,7 +104,7 @@ class Run:
     def __init__(self, cell: Cell, data: DeviceCorpus):
         self.cell, self.data, self.device = cell, data, data.device
         self.shape = shape_of(cell, data.corpus)
-        self.network = Transformer(self.shape, _generator(cell.seed), self.device)
+        self.network = Transformer(self.shape, generator(cell.seed, "weights"), self.device)
         self.optimiser = Adam([(1.0, self.network.parameters)], betas=(cell.beta1, cell.beta2), weight_decay=cell.weight_decay)
         self.sequences = sequences_a_step(cell, self.shape.context)
         self.order = torch.from_numpy(order_of(cell, data.corpus, self.shape.context)).to(self.device)
@@ -208,20 +209,3 @@ def passes_of(network: Transformer, device: torch.device, precision: str, flops:
 
     compiled = device.type == "cuda" and flops >= COMPILED_FROM
     return ByAutograd(network, torch.compile(loss, dynamic=False) if compiled else loss)
-
-
-STREAMS = ("weights", "order")  # independent random streams of one seed
-
-
-def _generator(seed: int) -> torch.Generator:
-    words = np.random.SeedSequence(seed, spawn_key=(STREAMS.index("weights"),)).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
-
-
-def arithmetic(precision: str, device: torch.device):
-    """In which the forward pass is computed; tf32 is a switch of the whole process, set by the task."""
-    if precision == "bfloat16":
-        return torch.autocast(device.type, torch.bfloat16)
-    if precision in ("float32", "tf32"):
-        return nullcontext()
-    raise ValueError(f"unknown precision {precision!r}: choose float32, tf32 or bfloat16")

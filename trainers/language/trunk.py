@@ -1,31 +1,21 @@
 """A training pass and its rows: of one data budget with its own schedule, or of many, read on the way or by short decays."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 
+from trainers import trunk
 from trainers.language.cell import Cell, Result
 from trainers.language.shape import Shape
 from trainers.language.train import DeviceCorpus, Evaluation, Run, sequences_a_step, shape_of, steps_of
 from trainers.schedule import decay_factors, rate_factors
 from trainers.task import Attempt, Diverged
+from trainers.trunk import CONSTANT, PROTOCOLS, SINGLE_RUN, WSD, Stop, advanced, payer_of, schedule_of, schedules
 
-SINGLE_RUN = "single-run"  # one cosine over the largest budget, read at every budget on its way
-CONSTANT = "constant"      # a constant rate after the warm-up, read likewise
-WSD = "wsd"                # that constant trunk, with a short decay of its own for every budget
-PROTOCOLS = (SINGLE_RUN, CONSTANT, WSD)
-SCHEDULES = {SINGLE_RUN: "cosine", CONSTANT: "constant", WSD: WSD}   # what a row of the protocol says of its schedule
-DECAY_SHARE = 0.2          # of a budget's steps; Hägele et al. 2024 (section 4) find 10 to 20% enough
+SINGLE = "cosine"            # the decay of a single run
+SCHEDULES = schedules(SINGLE)
 WARMUPS = ("run", "parameters", "tokens")   # what a warm-up may be a share or a multiple of
-
-
-@dataclass(frozen=True)
-class Stop:
-    """A step at which the pass halts for a row."""
-
-    step: int        # of the pass
-    decay: int       # steps of the branch that leaves it here; 0: the pass itself is read
-    cell: Cell
 
 
 def protocol_of(cell: Cell) -> str:
@@ -45,25 +35,17 @@ def trunk_of(cells: Sequence[Cell]) -> Cell:
     """
     if len(cells) == 1 and not on_trunk(cells[0]):
         return cells[0]
-    protocols = {protocol_of(cell) for cell in cells}
-    alike = {replace(cell, tokens=1, protocol="", schedule="") for cell in cells}
-    shape = "cosine" if protocols == {SINGLE_RUN} else "constant"
-    odd = [cell for cell in cells if cell.schedule != SCHEDULES.get(protocol_of(cell))]
-    if not cells or len(alike) > 1 or (shape == "constant" and protocols - {CONSTANT, WSD}) or odd or cells[0].epochs != 1:
-        raise ValueError(f"no one pass serves the protocols {', '.join(sorted(protocols))} with schedules "
+    shape = schedule_of(cells, protocol_of, single=SINGLE)
+    if shape is None or cells[0].epochs != 1 or len({replace(cell, tokens=1, protocol="", schedule="") for cell in cells}) > 1:
+        raise ValueError(f"no one pass serves the protocols {', '.join(sorted({protocol_of(cell) for cell in cells}))} with schedules "
                          f"{', '.join(sorted({cell.schedule for cell in cells}))}: a cosine serves {SINGLE_RUN}, a constant rate "
                          f"{CONSTANT} and {WSD}, in one epoch; all else must be equal but the tokens")
     return replace(cells[0], tokens=max(cell.tokens for cell in cells), schedule=shape)
 
 
 def stops_of(cells: Sequence[Cell], context: int) -> list[Stop]:
-    """In the pass's order. A branch for n steps in all leaves it early by its own decay."""
-    stops = []
-    for cell in cells:
-        steps = steps_of(cell, context)
-        decay = min(max(1, round(DECAY_SHARE * steps)), steps - 1) if protocol_of(cell) == WSD else 0
-        stops.append(Stop(steps - decay, decay, cell))
-    return sorted(stops, key=lambda stop: (stop.step, stop.cell))
+    """In the pass's order."""
+    return trunk.stops_of(cells, lambda cell: steps_of(cell, context), protocol_of)
 
 
 def warmup_share(cell: Cell, shape: Shape, steps: int) -> float:
@@ -84,21 +66,21 @@ def train(cells: Sequence[Cell], data: DeviceCorpus, attempt: Attempt) -> Iterat
     shared, shape = trunk_of(cells), shape_of(cells[0], data.corpus)
     steps = steps_of(shared, shape.context)
     factors = rate_factors(steps, shape=shared.schedule, warmup=warmup_share(shared, shape, steps))
-    payer = CONSTANT if any(protocol_of(cell) == CONSTANT for cell in cells) else protocol_of(cells[0])
-    trunk, rows, paid, diverged = Run(shared, data), [], 0, False
+    payer = payer_of([protocol_of(cell) for cell in cells])
+    shared_run, rows, paid, diverged = Run(shared, data), [], 0, False
     if saved := attempt.restored():
         rows, paid = saved["rows"], saved["paid"]
-        trunk.restore(saved["run"])
+        shared_run.restore(saved["run"])
 
     def keep() -> None:
         """In a branch, the trunk's state: the branch begins again."""
-        attempt.save(lambda: {"rows": rows, "paid": paid, "run": trunk.state()})
+        attempt.save(lambda: {"rows": rows, "paid": paid, "run": shared_run.state()})
 
     for number, stop in enumerate(stops_of(cells, shape.context)):
         if number == len(rows):
-            diverged = diverged or not _advanced(trunk, factors[trunk.step:stop.step], keep)
-            run = trunk.branch() if stop.decay and not diverged else trunk
-            diverged_here = diverged or not _advanced(run, decay_factors(stop.decay), keep)
+            diverged = diverged or not advanced(partial(shared_run.advance, keep=keep), factors[shared_run.step:stop.step])
+            run = shared_run.branch() if stop.decay and not diverged else shared_run
+            diverged_here = diverged or not advanced(partial(run.advance, keep=keep), decay_factors(stop.decay))
             billed = stop.decay
             if protocol_of(stop.cell) == payer and not diverged:
                 billed, paid = billed + stop.step - paid, stop.step
@@ -132,13 +114,3 @@ def planned_sizes(shape: Shape) -> dict[str, int]:
 def unique_tokens(cell: Cell, shape: Shape, samples: int) -> int:
     """Different tokens among those that the run processes."""
     return samples if cell.epochs == 1 else min(samples, cell.tokens // cell.epochs // shape.context * shape.context)
-
-
-def _advanced(run: Run, factors: Sequence[float], keep: Callable[[], None]) -> bool:
-    """Whether the run's loss is still a number after these steps."""
-    try:
-        if factors:
-            run.advance(factors, keep)
-    except Diverged:
-        return False
-    return True

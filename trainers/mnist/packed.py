@@ -18,7 +18,8 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
 from trainers.mnist.cell import Cell, Result
-from trainers.mnist.train import DeviceImages, Run, _arithmetic, steps_of
+from trainers.mnist.train import DeviceImages, Run, steps_of
+from trainers.precision import arithmetic
 from trainers.schedule import rate_factors
 
 # Steps taken before a CUDA graph is recorded: cuDNN and the allocator settle in them, as
@@ -111,7 +112,7 @@ class Pack:
         chosen = self._batch.flatten()
         images = self.images.train_images.index_select(0, chosen).unflatten(0, self._batch.shape)
         labels = self.images.train_labels.index_select(0, chosen).view_as(self._batch)
-        with _arithmetic(self.common.precision, self.device):
+        with arithmetic(self.common.precision, self.device):
             losses = vmap(self._loss)(self.weights, images, labels, self._keep)
         losses.sum().backward()
         self.optimiser.step()

@@ -15,14 +15,18 @@ from trainers.mnist.network import channels, count_params, flops_per_image
 from trainers.mnist.packed import shape, train_packed
 from trainers.mnist.presets import PRESETS, SEARCH, BatchRule, rate
 from trainers.mnist.train import DeviceImages, put_on, steps_of, train
-from trainers.mnist.trunk import PROTOCOLS, stops_of, train_trunk, trunk_of
+from trainers.mnist.trunk import stops_of, train_trunk, trunk_of
 from trainers.schedule import SHAPES
 from trainers.task import Attempt, Task, grouped
+from trainers.trunk import PROTOCOLS
 
 # The files whose code decides a row's numbers; what images.py does is in the data's own digest.
-CODE = ("adam.py", "mnist/narrow.py", "mnist/network.py", "schedule.py", "mnist/train.py")
+CODE = ("adam.py", "mnist/narrow.py", "mnist/network.py", "precision.py", "schedule.py", "streams.py", "mnist/train.py")
 # Code that gives the bits of older code goes by the older one's digest, so that its tables can be continued.
-SAME_BITS: Mapping[str, str] = {}
+SAME_BITS: Mapping[str, str] = {
+    "006f563245ddd9e492e24df5ff32899a6dbe489fc9e98eaa92fa4a3404c762b8":   # arithmetic and streams in files of their own
+        "fcec2e425cb05337c7d09f3c609f2d4b890db472bcbb4e512e21feed25f02243",
+}
 
 # Fitted to the published standard study, 2-core server, both busy with a trial of one thread; for a GPU a guess until rows say more.
 CPU = Speed(step_s=1.2e-3, flops_per_s=4.5e10, eval_flops_per_s=5e10, eval_s=0.1)

@@ -9,7 +9,6 @@ import math
 import time
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -22,7 +21,9 @@ from trainers.mnist import narrow
 from trainers.mnist.cell import Cell, Result
 from trainers.mnist.images import Images
 from trainers.mnist.network import SIDES, ConvNet, channels, count_params, fan_ins, flops_per_image
+from trainers.precision import arithmetic
 from trainers.schedule import rate_factors
+from trainers.streams import generator
 from trainers.task import Diverged
 
 # Numbers that the first layer puts out at once in evaluation: 3 MB stay in a core's share of the cache. From width 4
@@ -84,13 +85,13 @@ class Run:
     def __init__(self, cell: Cell, images: DeviceImages):
         self.cell, self.images = cell, images
         self.device = images.train_images.device
-        self.network = ConvNet(cell.width, cell.dropout, images.classes, _generator(cell.seed, "weights"))
+        self.network = ConvNet(cell.width, cell.dropout, images.classes, generator(cell.seed, "weights"))
         self._narrow = narrow.pays(cell.width, cell.precision, self.device)
         self.network.to(self.device, memory_format=torch.contiguous_format if self._narrow else torch.channels_last)
         self.optimiser = _adam(self.network, cell)
         # The subset at 1/4 is the first quarter of the same permutation, hence nested in that at 1/2.
-        self.order = torch.randperm(len(images.train_images), generator=_generator(cell.seed, "order")).to(self.device)
-        self.masks = _generator(cell.seed, "dropout", self.device)
+        self.order = torch.randperm(len(images.train_images), generator=generator(cell.seed, "order")).to(self.device)
+        self.masks = generator(cell.seed, "dropout", self.device)
         self.step = 0
         self.rate = cell.lr  # of the next step
         self.losses: list[Tensor] = []  # one a step, on the device: reading them would stall it
@@ -132,7 +133,7 @@ class Run:
         # On the device: reading them batch by batch would stall it.
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         right = torch.zeros((), dtype=torch.int64, device=self.device)
-        with torch.inference_mode(), _arithmetic(self.cell.precision, self.device):
+        with torch.inference_mode(), arithmetic(self.cell.precision, self.device):
             for images, labels in zip(self.images.val_images.split(batch), self.images.val_labels.split(batch)):
                 scores = self._scores(images).float()
                 total += F.cross_entropy(scores, labels, reduction="none").double().sum()
@@ -167,7 +168,7 @@ class Run:
         batch = self.order[self.step * self.cell.batch_size:(self.step + 1) * self.cell.batch_size]
         images = self.images.train_images.index_select(0, batch)
         labels = self.images.train_labels.index_select(0, batch)
-        with _arithmetic(self.cell.precision, self.device):
+        with arithmetic(self.cell.precision, self.device):
             loss = F.cross_entropy(self._scores(images, self._mask(len(batch))), labels)
         self.optimiser.step(torch.autograd.grad(loss, self.optimiser.parameters), self.rate)
         self.step += 1
@@ -219,22 +220,6 @@ def _adam(network: ConvNet, cell: Cell) -> Adam:
     else:
         raise ValueError(f"unknown lr_rule {cell.lr_rule!r}: choose fan_in or uniform")
     return Adam(groups, betas=(cell.beta1, cell.beta2), weight_decay=cell.weight_decay)
-
-
-STREAMS = ("weights", "order", "dropout")  # independent random streams of one seed
-
-
-def _generator(seed: int, stream: str, device: torch.device | str = "cpu") -> torch.Generator:
-    words = np.random.SeedSequence(seed, spawn_key=(STREAMS.index(stream),)).generate_state(1, np.uint64)
-    return torch.Generator(device).manual_seed(int(words[0] >> np.uint64(1)))
-
-
-def _arithmetic(precision: str, device: torch.device):
-    if precision == "bfloat16":
-        return torch.autocast(device.type, torch.bfloat16)
-    if precision in ("float32", "tf32"):
-        return nullcontext()
-    raise ValueError(f"unknown precision {precision!r}: choose float32, tf32 or bfloat16")
 
 
 def _or_infinite(loss: float) -> float:
