@@ -2,7 +2,6 @@
 
 import argparse
 import gc
-import math
 import shlex
 import sys
 import warnings
@@ -11,18 +10,10 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from analysis.table.arguments import add_columns, add_text, flags_of
+from analysis.table.arguments import add_columns, add_text, flags_of, flops
 
 # The rest is imported once the arguments are known to be good: --help answers at once.
 KINDS = ("svg", "png")   # of files that a figure is written as
-
-
-def budget(text: str) -> float:
-    """A number of FLOPs."""
-    flops = float(text)
-    if not (math.isfinite(flops) and flops > 0):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number of FLOPs")
-    return flops
 
 
 def resample_count(text: str) -> int:
@@ -43,7 +34,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--save", type=Path, metavar="FILE", help="the fit, for analysis/predict.py, here as well (it is DIR/fit.json)")
     parser.add_argument("--by", action="append", metavar="COL", help="fit each value of COL apart and compare them; "
                         "may be repeated (default for our own tables: dropout; none: no groups)")
-    parser.add_argument("--predict-flops", action="append", type=budget, default=[], metavar="C",
+    parser.add_argument("--predict-flops", action="append", type=flops, default=[], metavar="C",
                         help="best model size and data for C FLOPs; may be repeated")
     parser.add_argument("--max-loss", type=float, metavar="L", help="leave out runs with a loss of L or more as diverged "
                         "(default for our own tables: 0.95 ln(classes))")

@@ -14,17 +14,9 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from analysis.table.arguments import add_columns, add_text, flags_of
+from analysis.table.arguments import add_columns, add_text, flags_of, flops
 
 # The rest is imported once the arguments are known to be good: --help answers at once.
-
-
-def budget(text: str) -> float:
-    """A number of FLOPs."""
-    flops = float(text)
-    if not (math.isfinite(flops) and flops > 0):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number of FLOPs")
-    return flops
 
 
 def count(text: str) -> int:
@@ -38,7 +30,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="plan.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("file", metavar="FILE", help="the table so far")
-    add("--budget", type=budget, required=True, metavar="C", help="FLOPs of all new runs together")
+    add("--budget", type=flops, required=True, metavar="C", help="FLOPs of all new runs together")
     add("--for", default="a", dest="target", metavar="WHAT", help="a (default), b, gamma, alpha, beta, N*@C, D*@C or L@C with C in FLOPs")
     add("--out", type=Path, default=Path("plan.csv"), metavar="FILE", help="where the cells go (default plan.csv)")
     add("--runs", type=count, default=100, metavar="N", help="at most (default 100)")

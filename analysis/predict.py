@@ -6,20 +6,13 @@
 
 import argparse
 import json
-import math
 import sys
 from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-
-def positive(text: str) -> float:
-    """A positive number."""
-    number = float(text)
-    if not (math.isfinite(number) and number > 0):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return number
+from analysis.table.arguments import positive
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:

@@ -1,12 +1,12 @@
 """What a fitted law says of the best use of compute, with intervals from its cloud of resampled surfaces."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from analysis.approaches.cost import CostLaw
 from analysis.approaches.surface import Surface
-from analysis.estimates.estimate import Estimate
+from analysis.estimates.estimate import Estimate, spanning
 from analysis.estimates.refusal import Doubt
 
 PLACES = 5   # of compute at which local exponents are told
@@ -89,6 +89,42 @@ class LocalExponent:
     L_N: Estimate    # -dlog L/dlog N at (N*, D*)
     L_D: Estimate    # -dlog L/dlog D at (N*, D*)
     inside: bool     # N* and D* lie inside the sampled
+
+
+class Foretelling:
+    """What follows from a `surface`, its `cost` law, `draws` and `cost_draws` of both, and `percentile(value, draws)`."""
+
+    @property
+    def cloud(self) -> Surface:
+        """Draws as one surface with array fields (R,)."""
+        return Surface(*self.draws.T)
+
+    @property
+    def cost_cloud(self) -> CostLaw:
+        return CostLaw(*self.cost_draws.T)
+
+    def loss_draws(self, N, D) -> np.ndarray:
+        """Loss (R, ...) at N, D under every draw."""
+        shape = np.broadcast(np.asarray(N), np.asarray(D)).shape
+        columns = (c.reshape(-1, *[1] * len(shape)) for c in self.draws.T)
+        return Surface(*columns).loss(N, D)
+
+    def loss(self, N: float, D: float) -> Estimate:
+        """Loss of the law at N, D: its interval is of the law, not of one run's noise."""
+        return self.percentile(float(self.surface.loss(N, D)), self.loss_draws(N, D))
+
+    def optimum(self, C: float) -> OptimumEstimate:
+        """How big a model, on how much data, and how good, for C FLOPs. Raises ValueError for no positive number."""
+        return optimum_estimate(self, C)
+
+
+def spanning_optimum(C: float, one: Foretelling, other: Foretelling | None) -> OptimumEstimate:
+    """One's optimum, its intervals joined with the other's where there is another."""
+    best = one.optimum(C)
+    if other is None:
+        return best
+    second = other.optimum(C)
+    return replace(best, **{k: spanning(getattr(best, k), getattr(second, k)) for k in "NDL"})
 
 
 def optimum_estimate(fit, C: float) -> OptimumEstimate:

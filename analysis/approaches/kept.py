@@ -1,13 +1,12 @@
 """A fit kept: what it takes to predict from a fitted law, without the runs it was fitted to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.approaches import frontier
 from analysis.approaches.cost import CostLaw
-from analysis.approaches.frontier import OptimumEstimate
+from analysis.approaches.frontier import Foretelling, OptimumEstimate, spanning_optimum
 from analysis.approaches.optimal_path import OptimalPath
 from analysis.approaches.surface import Surface
 from analysis.estimates import intervals
@@ -15,7 +14,7 @@ from analysis.estimates.estimate import Estimate, spanning
 
 
 @dataclass(frozen=True, eq=False)
-class KeptLaw:
+class KeptLaw(Foretelling):
     """A fitted surface and its cost law, the cloud that resampling gave, and where the runs lay."""
 
     surface: Surface
@@ -31,24 +30,8 @@ class KeptLaw:
     cut: float               # share of the draws beyond each end of an interval
     level: float
 
-    @property
-    def cloud(self) -> Surface:
-        return Surface(*self.draws.T)
-
-    @property
-    def cost_cloud(self) -> CostLaw:
-        return CostLaw(*self.cost_draws.T)
-
     def percentile(self, value: float, draws) -> Estimate:
         return intervals.percentile(value, draws, label=self.label, count=self.cells, n=self.n, level=self.level, cut=self.cut)
-
-    def loss(self, N: float, D: float) -> Estimate:
-        """Loss of the law at N, D: its interval is of the law, not of one run's noise."""
-        return self.percentile(float(self.surface.loss(N, D)), self.cloud.loss(N, D))
-
-    def optimum(self, C: float) -> OptimumEstimate:
-        """How big a model, on how much data, and how good, for C FLOPs. Raises ValueError for no positive number."""
-        return frontier.optimum_estimate(self, C)
 
 
 @dataclass(frozen=True)
@@ -66,9 +49,7 @@ class KeptGroup:
 
     def optimum(self, C: float) -> OptimumEstimate:
         """By the quoted law, its intervals joined with the other's."""
-        one = self.law.optimum(C)
-        return one if self.other is None else replace(
-            one, **{k: spanning(getattr(one, k), getattr(self.other.optimum(C), k)) for k in "NDL"})
+        return spanning_optimum(C, self.law, self.other)
 
     def loss(self, N: float, D: float) -> Estimate:
         return spanning(self.law.loss(N, D), self.other and self.other.loss(N, D))

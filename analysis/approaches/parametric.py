@@ -16,7 +16,7 @@ import numpy as np
 from analysis.approaches import frontier
 from analysis.approaches.cost import LANGUAGE, CostLaw, fit_cost
 from analysis.approaches.doubts import doubts_about
-from analysis.approaches.frontier import EffectiveExponents, FrontierBand, FrontierLaw, OptimumEstimate, Range
+from analysis.approaches.frontier import EffectiveExponents, FrontierBand, FrontierLaw, Foretelling, Range
 from analysis.approaches.global_minimum import Optimum, global_minima, global_minimum
 from analysis.approaches.laws.additive import ADDITIVE
 from analysis.approaches.laws.generalised import GENERALISED
@@ -34,7 +34,7 @@ NAMES = ("E", "A", "B", "alpha", "beta", "a", "b", "gamma")   # and g, of the ge
 
 
 @dataclass(frozen=True, eq=False)
-class ParametricFit:
+class ParametricFit(Foretelling):
     """A fitted surface, its cost law, and the cloud of surfaces that resampling gives."""
 
     point: SurfaceFit
@@ -88,15 +88,6 @@ class ParametricFit:
     @cached_property
     def points(self) -> Coordinates:
         return Coordinates.of(self.N, self.D, self.L, self.sample.weight)
-
-    @property
-    def cloud(self) -> Surface:
-        """Draws as one surface with array fields (R,)."""
-        return Surface(*self.draws.T)
-
-    @property
-    def cost_cloud(self) -> CostLaw:
-        return CostLaw(*self.cost_draws.T)
 
     def quantity(self, name: str) -> tuple[float, np.ndarray]:
         """Value and draws (R,) of one of `names`."""
@@ -185,20 +176,6 @@ class ParametricFit:
     def scatter(self) -> float:
         """Root mean square of the residuals: what the law leaves of log L."""
         return float(np.sqrt(np.average(self.residuals**2, weights=self.sample.weight)))
-
-    def loss_draws(self, N, D) -> np.ndarray:
-        """Loss (R, ...) at N, D under every draw."""
-        shape = np.broadcast(np.asarray(N), np.asarray(D)).shape
-        columns = (c.reshape(-1, *[1] * len(shape)) for c in self.draws.T)
-        return Surface(*columns).loss(N, D)
-
-    def loss(self, N: float, D: float) -> Estimate:
-        """Loss of the law at N, D: its interval is of the law, not of one run's noise."""
-        return self.percentile(self.surface.loss(N, D), self.loss_draws(N, D))
-
-    def optimum(self, C: float) -> OptimumEstimate:
-        """How big a model, on how much data, and how good, for C FLOPs."""
-        return frontier.optimum_estimate(self, C)
 
     def frontier_band(self, C) -> FrontierBand:
         """Pointwise intervals of N*, D*, L* at C (m,)."""

@@ -18,7 +18,7 @@ from functools import cached_property
 
 import numpy as np
 
-from analysis.approaches.frontier import FrontierBand, FrontierLaw, OptimumEstimate
+from analysis.approaches.frontier import FrontierBand, FrontierLaw, OptimumEstimate, spanning_optimum
 from analysis.approaches.parametric import ParametricFit
 from analysis.estimates.estimate import Estimate, spanning
 from analysis.estimates.refusal import Doubt
@@ -61,9 +61,7 @@ class LawChoice:
 
     def optimum(self, C: float) -> OptimumEstimate:
         """The quoted law's, its intervals joined."""
-        one = self.quoted.optimum(C)
-        return one if self.other is None else replace(
-            one, **{k: spanning(getattr(one, k), getattr(self.other.optimum(C), k)) for k in "NDL"})
+        return spanning_optimum(C, self.quoted, self.other)
 
     def frontier_band(self, C) -> FrontierBand:
         """The quoted law's, its bands joined."""

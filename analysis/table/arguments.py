@@ -1,6 +1,7 @@
-"""The options by which every command reads a table: which column is what, and how text is written."""
+"""Options that several commands take: which column of a table is what, how its text is written, numbers in their ranges."""
 
 import argparse
+import math
 
 COLUMNS = {"N": ("--params", "model size N (params, Model Size, n, ...)"), "D": ("--samples", "training examples D (samples, tokens, ...)"),
            "C": ("--flops", "training FLOPs C (flops, ...); without it C = 6 N D"),
@@ -19,6 +20,19 @@ def add_text(parser: argparse.ArgumentParser) -> None:
     text = parser.add_argument_group("text, where it can't be told")
     text.add_argument("--delimiter", type=delimiter, metavar="CHAR", help="between columns: , ; | tab space")
     text.add_argument("--decimal", choices=(".", ","), help="between whole and fraction of a number")
+
+
+def positive(text: str, unit: str = "") -> float:
+    """A positive number."""
+    number = float(text)
+    if not (math.isfinite(number) and number > 0):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number{unit}")
+    return number
+
+
+def flops(text: str) -> float:
+    """A positive number of FLOPs."""
+    return positive(text, " of FLOPs")
 
 
 def flags_of(args: argparse.Namespace) -> dict[str, str]:
