@@ -27,15 +27,15 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     from analysis.figures.schedules import plates
     from analysis.report.output import default_folder, prepared, rendered, write_whole
-    from analysis.schedules.fits import fit_schedules
-    from analysis.schedules.text import read_points, schedule_json, terminal_text
+    from analysis.procedures.fits import fit_schedules
+    from analysis.procedures.text import read_points, schedule_json, terminal_text
 
     out = args.out or default_folder(args.table)
     try:
         if not 50 <= args.resamples <= 100_000:
             raise ValueError(f"--resamples {args.resamples}: give 50 to 100000")
         points, chance = read_points(args.table)
-        wanted = (points.fraction >= args.min_fraction) & (points.width >= args.min_width)
+        wanted = (points.budget >= args.min_fraction) & (points.width >= args.min_width)
         study = fit_schedules(points.take(wanted), chance=chance, resamples=args.resamples)
         prepared(out)
         for plate in plates(study):

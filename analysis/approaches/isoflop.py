@@ -60,6 +60,7 @@ class IsoflopFit:
     errors: np.ndarray = field(repr=False)    # (R, 4): of the intercepts at the middle budget and of the slopes
     middle: float                             # log C the intercepts' errors refer to
     cut: float
+    usable: np.ndarray = field(repr=False)    # (copies,) which of them gave the R draws: two fits of one grid are paired by it
 
     @property
     def decades(self) -> float:
@@ -217,7 +218,7 @@ def _described(kept, path: _Path, lines: list[_Line], choice: IsoflopChoice, ref
         for (s, v), e in zip(kept, _sds(path.log_N), strict=True))
     N_line, D_line = ((float(i.height.table - i.slope.table * i.middle), float(i.slope.table)) for i in lines)
     return IsoflopFit(a, b, N_line, D_line, choice.curve, choice.interpolated, minima, refused, errors[:, 2:], errors,
-                      lines[0].middle, cut)
+                      lines[0].middle, cut, usable)
 
 
 def _weighted_mean(v, weight):

@@ -104,6 +104,8 @@ def fit_bowl(trials: Trials, shape: Shape, reach: np.ndarray, *, start: Bowl | N
             break
         used = near
         part = _useful(trials, used, shape)
+        if not part.any():
+            raise NotIdentified("the best settings of the laws fitted lie outside all that was tried")
         bowl = _fitted(trials.take(part), shape, start=bowl, used=used)
     return bowl
 

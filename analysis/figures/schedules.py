@@ -9,7 +9,8 @@ from matplotlib.ticker import NullFormatter, PercentFormatter
 from analysis.estimates.words import shown
 from analysis.figures.sheets import Plate
 from analysis.figures.theme import BLUE, GREEN, GREY, INK, ORANGE, PINK, RED, SKY, log_axes, sheet, themed, tidy_log_ticks
-from analysis.schedules.fits import ONE_BATCH, REFERENCE, TRUNKS, Points, ScheduleFit
+from analysis.procedures.fits import ONE_BATCH, REFERENCE, TRUNKS, ScheduleFit
+from analysis.procedures.paired import Points
 
 COLOUR = {REFERENCE: BLUE, ONE_BATCH: SKY, "wsd": GREEN, "constant": ORANGE, "single-run": RED,
           "untuned-one-rate": PINK, "untuned-rule": GREY}
@@ -45,10 +46,10 @@ def plot_on_the_way(points: Points, width: float, ax: Axes) -> Axes:
 def plot_excess(points: Points, ax: Axes) -> Axes:
     """Each protocol's loss over per-budget's at the same budget, averaged over widths and seeds."""
     reference = points.of(REFERENCE)
-    budgets = np.unique(reference.fraction)
+    budgets = np.unique(reference.budget)
     for protocol in (p for p in COLOUR if p in points.protocol and p != REFERENCE):
         ratio = np.log(points.of(protocol).L / reference.L)
-        mean = [np.exp(ratio[reference.fraction == f].mean()) - 1 for f in budgets]
+        mean = [np.exp(ratio[reference.budget == f].mean()) - 1 for f in budgets]
         ax.plot(budgets, mean, "-", marker=MARKER[protocol], color=COLOUR[protocol], mfc="white", label=protocol, lw=1.0)
     ax.axhline(0, color=INK, lw=0.6)
     ax.set_xscale("log", base=2)

@@ -19,8 +19,8 @@ from analysis.estimates.refusal import TooFewPoints
 from analysis.figures.schedules import plates, plot_excess
 from analysis.figures.theme import sheet
 from analysis.report.output import rendered
-from analysis.schedules.fits import ORDER, TRUNKS, Points, fit_schedules, holm, spent_alone
-from analysis.schedules.text import read_points, schedule_json
+from analysis.procedures.fits import ORDER, TRUNKS, Points, fit_schedules, holm, spent_alone
+from analysis.procedures.text import read_points, schedule_json
 from sweeps.jobs.grid import Grid
 from sweeps.store.store import StoreError, open_store
 from sweeps.studies.schedules import PROTOCOLS, SchedulePlan, SchedulePreset, source_of
@@ -192,7 +192,7 @@ def test_wsd_alone_costs_what_a_run_without_its_neighbours_spends(arrays):
 
 
 def as_points(rows) -> Points:
-    names = {"protocol": "protocol", "width": "width", "fraction": "fraction", "seed": "seed", "N": "params",
+    names = {"protocol": "protocol", "width": "width", "budget": "fraction", "seed": "seed", "N": "params",
              "D": "samples", "C": "flops", "L": "val_loss", "spent": "spent_flops"}
     return Points(**{letter: np.array([getattr(row, name) for row in rows]) for letter, name in names.items()})
 
@@ -206,7 +206,7 @@ def test_figures_show_the_losses_of_the_table():
     ax = plot_excess(points, sheet().axes[0])
     [line] = [line for line in ax.get_lines() if line.get_label() == "single-run"]
     mine, reference = points.of("single-run"), points.of("per-budget")
-    at = reference.fraction == 0.25
+    at = reference.budget == 0.25
     assert_allclose(line.get_ydata()[list(line.get_xdata()).index(0.25)],
                     stats.gmean(mine.L[at]) / stats.gmean(reference.L[at]) - 1)
     study = fit_schedules(points, chance=CHANCE, resamples=60)
@@ -244,7 +244,7 @@ def test_the_smoke_study_through_ray_end_to_end(tmp_path):
     before = out.read_bytes()
     again = command(*sweep)
     assert "nothing to train" in again.stdout and out.read_bytes() == before
-    ends = {protocol: points.of(protocol).L[points.of(protocol).fraction == 1 / 32] for protocol in (SINGLE_RUN, "per-budget")}
+    ends = {protocol: points.of(protocol).L[points.of(protocol).budget == 1 / 32] for protocol in (SINGLE_RUN, "per-budget")}
     assert (ends[SINGLE_RUN] == ends["per-budget"]).all()
     refused = command("analysis/fit_schedules.py", out, "--out", tmp_path / "fit")
     assert refused.returncode == 2 and "at least 3" in refused.stderr   # two widths carry no law

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from analysis.approaches.surface import Surface
-from analysis.schedules.fits import Points
+from analysis.procedures.paired import Points
 
 BASE = Surface(E=0.02, A=0.15 * 3000**0.6, B=0.15 * 15_000**0.5, alpha=0.6, beta=0.5)
 

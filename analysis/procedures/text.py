@@ -9,10 +9,11 @@ import pyarrow.parquet as pq
 
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.refusal import TooFewPoints
-from analysis.schedules.fits import OBJECTIVE, ONE_BATCH, REFERENCE, PairedDifference, Points, ProtocolFit, ScheduleFit
+from analysis.procedures.fits import ONE_BATCH, REFERENCE, PairedDifference, ProtocolFit, ScheduleFit
+from analysis.procedures.paired import OBJECTIVE, Points
 from analysis.table.exclusions import CLASSES, DIVERGED
 
-COLUMN = {"protocol": "protocol", "width": "width", "fraction": "fraction", "seed": "seed", "N": "params", "D": "samples",
+COLUMN = {"protocol": "protocol", "width": "width", "budget": "fraction", "seed": "seed", "N": "params", "D": "samples",
           "C": "flops", "L": "val_loss", "spent": "spent_flops"}
 
 
@@ -47,12 +48,14 @@ def terminal_text(study: ScheduleFit) -> str:
     runs = len(study.common.of(REFERENCE))
     lines = [f"{len(study.points):,} points; {runs} (width, budget, seed) live under every protocol and are fitted",
              f"by {study.law}",
-             "", f"{'protocol':22s} {'a':22s} {'alpha':20s} {'beta':20s} {'E':22s} {'a, approach 2':22s} {'FLOPs':>8s} {'x':>5s} {'scatter':>7s} dead"]
+             "", f"{'protocol':22s} {'a':22s} {'alpha':20s} {'beta':20s} {'E':22s} {'a, approach 2':22s} {'FLOPs':>8s} {'x':>5s} "
+             f"{'scatter':>7s} dead"]
     base = next(fit.spent for fit in study.fits if fit.protocol == REFERENCE)
     for fit in study.fits:
         law = fit.fit
         lines.append(f"{fit.protocol:22s} {law.a!s:22s} {law.alpha!s:20s} {law.beta!s:20s} {law.E!s:22s} "
-                     f"{fit.isoflop_a or 'not bracketed'!s:22s} {fit.spent:8.2g} {fit.spent / base:5.2f} {fit.scatter:7.1%} {fit.dead:4d}")
+                     f"{fit.isoflop_a or 'not bracketed'!s:22s} {fit.spent:8.2g} {fit.spent / base:5.2f} {fit.scatter:7.1%} "
+                     f"{fit.dead:4d}")
     lines += [f"{name}: no fit: {why}" for name, why in study.refused.items()]
     for reference in (REFERENCE, ONE_BATCH):
         some = [d for d in study.differences if d.reference == reference and d.quantity in ("a", "loss")]
@@ -74,7 +77,8 @@ def _difference_line(d: PairedDifference) -> str:
 def schedule_json(study: ScheduleFit) -> str:
     """Strict JSON, keys in a fixed order; what is not finite is null."""
     document = {
-        "version": 1, "level": study.level, "objective": str(OBJECTIVE), "law": study.law, "points": len(study.points), "common": len(study.common.of(REFERENCE)),
+        "version": 1, "level": study.level, "objective": str(OBJECTIVE), "law": study.law,
+        "points": len(study.points), "common": len(study.common.of(REFERENCE)),
         "protocols": [_protocol(fit) for fit in study.fits],
         "differences": [{"quantity": d.quantity, "protocol": d.protocol, "reference": d.reference,
                          "estimate": _estimate(d.estimate), "p_value": _number(d.p_value), "p_holm": _number(d.p_holm),

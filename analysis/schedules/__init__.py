@@ -1,1 +1,0 @@
-"""Exponents protocol by protocol, from a schedule study."""
