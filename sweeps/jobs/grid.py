@@ -106,13 +106,16 @@ class Spaced(tuple):
 def parsed_axis(text: str) -> tuple[str, tuple]:
     """depth=2,4,8 -> depth and its values; tokens=1e5:1e7:5 -> five values, evenly spaced in their logarithm.
 
+    A colon behind a word is the word's own: protocol=wsd:mine.
+
     Raises ValueError, one line, for anything else.
     """
     name, equals, values = text.partition("=")
     if not equals or not name.isidentifier() or not values:
         raise ValueError(f"{text}: give an axis and its values, as in depth=2,4,8 or tokens=1e5:1e7:5")
-    if ":" not in values:
-        return name, tuple(value.strip() for value in values.split(","))
+    listed = [value.strip() for value in values.split(",")]
+    if all(":" not in value or (value[:1].isalpha() and value.count(":") == 1) for value in listed):
+        return name, tuple(listed)
     try:
         low, high, count = values.split(":")
         low, high, count = float(low), float(high), int(count)

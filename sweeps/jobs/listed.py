@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeps.jobs.grid import missing, valued
-from trainers.columns import columns, names
+from trainers.columns import columns, names, place_of
 from trainers.task import Task
 
 MOST_BYTES = 50_000_000
@@ -66,8 +66,9 @@ def read_listing(file: str) -> Listing:
 def listed_cells(task: Task, listing: Listing, choices: Mapping[str, object]) -> tuple:
     """The cells of the rows, in order; `choices`: settings equal in all of them.
 
-    A choice that differs between rows is on the grid, as with --grid. Raises ValueError, one line, for a name that the task
-    does not take, a setting that nobody gives, a value of another type, and a cell that is there twice.
+    A choice that the comment names among the axes is on the grid, as with --grid. Raises ValueError, one line, for a name that
+    the task does not take, a setting that nobody gives, a value of another type, a cell that is there twice, and two cells of
+    one place.
     """
     known = {c.name: c for c in columns(task.cell)}
     for name in (*listing.columns, *choices):
@@ -78,6 +79,7 @@ def listed_cells(task: Task, listing: Listing, choices: Mapping[str, object]) ->
     if absent := missing(task, (*listing.columns, *choices)):
         raise ValueError(f"{task.name} needs {absent[0]}, which {listing.file} does not name: add a column, or --set {absent[0]}=...")
     fixed, lines = {name: valued(known[name], value) for name, value in choices.items()}, {}
+    varied = [name for name in listing.axes or () if name not in names(task.cell, "axis")]
     for number, row in listing.rows:
         try:
             given = {name: valued(known[name], value) for name, value in zip(listing.columns, row, strict=True)}
@@ -85,6 +87,8 @@ def listed_cells(task: Task, listing: Listing, choices: Mapping[str, object]) ->
             raise ValueError(f"{listing.file}, line {number}: {why}") from None
         axes = {name: given[name] for name in names(task.cell, "axis") if name in given}
         cell = task.cell(**{**task.recipe(axes), **fixed, **given})
-        if (before := lines.setdefault(cell, number)) != number:
-            raise ValueError(f"{listing.file}, lines {before} and {number} are the same cell: give it once, or another seed")
-    return tuple(lines)
+        before, same = lines.setdefault((place_of(cell), *(getattr(cell, name) for name in varied)), (number, cell))
+        if before != number:
+            raise ValueError(f"{listing.file}, lines {before} and {number} are " + ("the same cell: give it once, or another seed"
+                             if same == cell else f"of one place: to vary a setting there, name it in a first line '{AXES} ...'"))
+    return tuple(cell for _, cell in lines.values())

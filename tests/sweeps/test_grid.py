@@ -199,7 +199,7 @@ def test_cells_are_every_combination_once_whatever_the_order_of_the_values(axes,
 
 
 @pytest.mark.parametrize(("text", "name", "values"), [
-    ("depth=2,4,8", "depth", ("2", "4", "8")), ("lr=1e-3", "lr", ("1e-3",)), ("kind=relu, gelu", "kind", ("relu", "gelu")),
+    ("depth=2,4,8", "depth", ("2", "4", "8")), ("p=wsd:mine, single", "p", ("wsd:mine", "single")), ("lr=1e-3", "lr", ("1e-3",)), ("kind=relu, gelu", "kind", ("relu", "gelu")),
     ("tokens=1e5:1e7:5", "tokens", pytest.approx((1e5, 10**5.5, 1e6, 10**6.5, 1e7), rel=1e-5)), ("x=0.5:8:5", "x", (0.5, 1, 2, 4, 8))])
 def test_axes_are_read_as_they_are_written(text, name, values):
     assert parsed_axis(text) == (name, values)

@@ -59,6 +59,15 @@ def test_columns_that_are_not_there_come_from_the_defaults_and_from_set(tmp_path
     assert (cell.depth, cell.tokens, cell.lr, cell.activation, cell.seed) == (4, 1e5, 0.5, "gelu", 0)
 
 
+def test_a_choice_among_the_axes_varies_at_one_place(tmp_path):
+    text = "# axes: width, fraction, lr\nwidth,fraction,lr\n0.5,1,0.01\n0.5,1,0.02\n"
+    assert [cell.lr for cell in listed(tmp_path, text, "mnist").cells()] == [0.01, 0.02]
+    with pytest.raises(ValueError, match="lines 3 and 4.*place.*axes"):
+        listed(tmp_path, text.replace(", lr\n", "\n"), "mnist")
+    with pytest.raises(ValueError, match="the same cell"):
+        listed(tmp_path, text.replace("0.02", "0.01"), "mnist")
+
+
 def test_a_task_of_the_lab_knows_its_own_axes_and_recipes(tmp_path):
     text = "width,fraction,seed\n0.25,0.25,7\n0.3,1,8\n"
     batch = [TASK.recipe({"fraction": fraction})["batch_size"] for fraction in (0.25, 1.0)]
