@@ -9,6 +9,7 @@ from analysis.estimates.power_law import fit_power_law
 from analysis.estimates.refusal import Doubt, NotIdentified, TooFewPoints
 
 NEAR = np.log(4.0)   # trials within a factor of 4 of the best see a parabola; farther out it is a cliff
+RULE = 0.01          # no tuner comes so near to a power of the width at every size: such rates were set by a rule, and rounded
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,17 @@ def _best(log_lr: np.ndarray, log_loss: np.ndarray) -> tuple[float, bool]:
 def rates_of_study(width, lr) -> TunedRates:
     """The rate that each width ran at: what a tuner chose, without its trials.
 
-    Raises NotIdentified where every run has one rate: then nothing was tuned.
+    Raises NotIdentified where every run has one rate, or an exact power of the width: then nothing was tuned.
     """
     width, lr = np.asarray(width, float), np.asarray(lr, float)
     widths = np.unique(width)
     rates = np.exp([np.log(lr[width == w]).mean() for w in widths])
     if np.ptp(np.log(rates)) < 1e-9:
         raise NotIdentified(f"every size ran at lr {rates[0]:.3g}: nothing was tuned")
+    if len(widths) > 3:
+        slope, height = np.polyfit(np.log(widths), np.log(rates), 1)
+        if np.abs(np.log(rates) - height - slope * np.log(widths)).max() < RULE:
+            raise NotIdentified(f"lr follows width^{slope:.3g} exactly: a rule set it, nothing was tuned")
     return TunedRates(widths, rates, np.zeros(len(widths), bool), 0)
 
 

@@ -35,6 +35,8 @@ def test_a_best_rate_at_the_end_of_the_search_is_doubted():
 def test_one_rate_for_every_width_is_no_tuning():
     with pytest.raises(NotIdentified):
         rates_of_study([1, 2, 4], [0.01, 0.01, 0.01])
+    with pytest.raises(NotIdentified, match=r"width\^-1 exactly"):
+        rates_of_study([8, 12, 16, 24, 104], [float(f"{0.23 / w:.3g}") for w in (8, 12, 16, 24, 104)])
 
 
 def test_under_the_fan_in_rule_the_tuned_column_is_expected_to_be_flat():
