@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     from analysis.report.output import default_folder, prepared
     from analysis.report.terminal import LINES, Progress, brief_text, full_text, opening_text, said
     from analysis.table.files import BadTable
-    from analysis.table.formats.sheet import Dialect, printable
+    from analysis.table.formats.sheet import Dialect, path_text
     from analysis.table.runs import read_table
 
     progress = Progress()
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
         return fail(why)
     except OSError as why:
         progress.close()
-        return fail(f"cannot write to {printable(out)}: {why.strerror or why}")
+        return fail(f"cannot write to {path_text(out)}: {why.strerror or why}")
 
     from analysis.fitted import Request, completed, headlined
 
@@ -99,9 +99,9 @@ def main(argv: list[str] | None = None) -> int:
         paths += saved(paths[1], args.save)
     except OSError as why:
         progress.close()
-        return fail(f"cannot write to {printable(why.filename or out)}: {why.strerror or why}")
+        return fail(f"cannot write to {path_text(why.filename or out)}: {why.strerror or why}")
     said("\n" + (full_text(fitted) if args.full else brief_text(fitted, room=LINES - printed - len(paths) - 2)), progress)
-    print("", *(printable(path, 400) for path in paths), sep="\n")
+    print("", *(path_text(path) for path in paths), sep="\n")
     return 0
 
 
@@ -118,7 +118,7 @@ def report_search(args: argparse.Namespace, *, command: str, tell) -> int:
     from analysis.figures.tuned import plates_of_search
     from analysis.report.output import default_folder, prepared, write_whole
     from analysis.report.searches import search_html, search_json, search_text
-    from analysis.table.formats.sheet import printable
+    from analysis.table.formats.sheet import path_text
 
     found, out = read_tuned(args.files[0]), args.out or default_folder(args.files[0])
     try:
@@ -126,10 +126,10 @@ def report_search(args: argparse.Namespace, *, command: str, tell) -> int:
         pictures, _ = write_figures(plates_of_search(found), out, tell=tell)
         page = write_whole(out / "report.html", search_html(found, pictures, command=command).encode())
     except OSError as why:
-        return fail(f"cannot write to {printable(out)}: {why.strerror or why}")
+        return fail(f"cannot write to {path_text(out)}: {why.strerror or why}")
     finally:
         tell.close()
-    print(search_text(found), "", *(printable(path, 400) for path in (page, numbers, out)), sep="\n")
+    print(search_text(found), "", *(path_text(path) for path in (page, numbers, out)), sep="\n")
     return 0
 
 

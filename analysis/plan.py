@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
     from analysis.fitted import Request
     from analysis.report.output import write_whole
     from analysis.report.terminal import Progress
-    from analysis.table.formats.sheet import Dialect, printable
+    from analysis.table.formats.sheet import Dialect, path_text
     from analysis.table.runs import group_of, read_table
 
     progress = Progress()
@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except OSError as why:
         progress.close()
-        print(f"plan.py: cannot write {printable(args.out, 200)}: {why.strerror or why}", file=sys.stderr)
+        print(f"plan.py: cannot write {path_text(args.out)}: {why.strerror or why}", file=sys.stderr)
         return 2
     progress.close()
     if group.label:

@@ -31,17 +31,17 @@ def main(argv: list[str] | None = None) -> int:
         os.nice(10)   # a sweep beside it comes first
     from analysis.report.output import write_whole
     from analysis.table.files import BadTable
-    from analysis.table.formats.sheet import printable
+    from analysis.table.formats.sheet import path_text
     from analysis.watching.server import Watch, served
 
     watch = Watch(args.table, every=None if args.out else args.every)
     try:
         if args.out is None:
             served(watch, port=args.port, tell=lambda address: print(
-                f"watching {printable(str(args.table))} at {address} (Ctrl-C ends it)", flush=True))
+                f"watching {path_text(args.table)} at {address} (Ctrl-C ends it)", flush=True))
         else:
             write_whole(args.out, watch.look().encode())
-            print(printable(str(args.out), 400))
+            print(path_text(args.out))
     except BadTable as why:
         print(f"watch.py: {why}", file=sys.stderr)
         return 2

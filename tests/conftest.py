@@ -1,4 +1,4 @@
-"""How the tests share a machine. With `-n auto` (pytest-xdist) each module is one worker's, and all that start a Ray are the same one's."""
+"""How the tests share a machine: with `-n auto` (pytest-xdist) a module is one worker's, and one has all that start a Ray."""
 
 import os
 import re
@@ -6,7 +6,8 @@ import re
 import pytest
 
 # One Ray at a time: two would wait for each other's cores until a timeout ends a test that nothing is wrong with.
-STARTS_RAY = re.compile(r"tests/(chaos|cluster|lab)/|/test_(carbs_readme|carbs_searcher|determinism|language_sweep|readme|schedules|sweep)\.py$")
+STARTS_RAY = re.compile(r"tests/(chaos|cluster|lab)/|"
+                        r"/test_(carbs_readme|carbs_searcher|determinism|language_sweep|readme|schedules|sweep)\.py$")
 
 MOST_WORKERS = 4   # more would only wait for the one that has the Rays
 

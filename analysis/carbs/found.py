@@ -16,7 +16,7 @@ import numpy as np
 from analysis.carbs.law import LawPoint, TunedLaw
 from analysis.estimates.estimate import Estimate
 from analysis.table.files import BadTable, open_sheet, read_columns
-from analysis.table.formats.sheet import Dialect, printable
+from analysis.table.formats.sheet import Dialect, path_text, printable
 from analysis.table.roles import is_mnist
 from analysis.table.values import labels, numbers
 
@@ -82,10 +82,10 @@ def read_tuned(source: str) -> Tuned:
         low, high, reference = (_positive(document["cost"][name]) for name in ("low", "high", "reference"))
         spent, observations = _positive(document["spent"]), int(document["runs"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise BadTable(f"{printable(path)}: not the laws of a CARBS search ({printable(error)}): run "
-                       f"the search with --out {printable(source)} once more, which writes them anew") from None
+        raise BadTable(f"{path_text(path)}: not the laws of a CARBS search ({printable(error)}): run "
+                       f"the search with --out {path_text(source)} once more, which writes them anew") from None
     if not laws or len(loss) < 2 or not low < high:
-        raise BadTable(f"{printable(path)}: holds no law")
+        raise BadTable(f"{path_text(path)}: holds no law")
     sheet = open_sheet(source)
     names = [law.name for law in laws if law.name in sheet.flat]
     block = read_columns(sheet, list(dict.fromkeys(["flops", "val_loss", *names])))
@@ -98,13 +98,13 @@ def read_tuned(source: str) -> Tuned:
 def _document(path: Path, source: str) -> dict:
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise BadTable(f"{printable(path)}: {path.stat().st_size:,} bytes are not the laws of a search")
+            raise BadTable(f"{path_text(path)}: {path.stat().st_size:,} bytes are not the laws of a search")
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise BadTable(f"{printable(source)}: a CARBS search, whose laws {printable(path.name)} are not beside it: run "
-                       f"the search with --out {printable(source)} once more, which writes them") from None
+        raise BadTable(f"{path_text(source)}: a CARBS search, whose laws {printable(path.name)} are not beside it: run "
+                       f"the search with --out {path_text(source)} once more, which writes them") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise BadTable(f"{printable(path)}: {printable(error)}") from None
+        raise BadTable(f"{path_text(path)}: {printable(error)}") from None
 
 
 def _law(item: Mapping) -> TunedLaw:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.table.files import BadTable
-from analysis.table.formats.sheet import printable
+from analysis.table.formats.sheet import path_text, printable
 from analysis.table.roles import LETTERS, Description
 
 
@@ -166,7 +166,7 @@ def chosen(names: Sequence[str], column: str, flag: str, source: str) -> str:
         return folded[0]
     near = difflib.get_close_matches(column, [n[:80] for n in names], 1)
     hint = f"; did you mean {printable(near[0])!r}?" if near else f" (it has {listed(names)})"
-    raise BadTable(f"{printable(source)}: no column {printable(column)!r} for {flag}{hint}")
+    raise BadTable(f"{path_text(source)}: no column {printable(column)!r} for {flag}{hint}")
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:
@@ -194,7 +194,7 @@ def parts_of(names: Sequence[str], description: Description, flags: Mapping[str,
     if not found["C"] and not (found["N"] and found["D"]):
         found["C"] = found["budget"]   # what a run was planned for is what it took, but for rounding
     if missing := _missing(found, names):
-        raise BadTable(f"{printable(source)}: these columns can't be told by name: {'; '.join(missing)} "
+        raise BadTable(f"{path_text(source)}: these columns can't be told by name: {'; '.join(missing)} "
                        f"(the table has {listed(names)})")
     return {part: columns for part, columns in found.items() if columns}
 

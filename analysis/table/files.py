@@ -11,7 +11,7 @@ from analysis.table.formats import long
 from analysis.table.formats.delimited import open_text, read_text
 from analysis.table.formats.parquet import open_parquet, read_parquet
 from analysis.table.formats.records import open_json
-from analysis.table.formats.sheet import Block, Dialect, Sheet, printable
+from analysis.table.formats.sheet import Block, Dialect, Sheet, path_text, printable
 from analysis.table.formats.streams import GZIP, encoding_of, opened, text_stream
 from analysis.table.formats.workbook import ZIP, open_workbook
 
@@ -42,7 +42,7 @@ def open_sheet(source: str, dialect: Dialect = Dialect()) -> Sheet:
     try:
         return _with_a_row_a_run(_opened_sheet(source, dialect))
     except KNOWN as error:
-        raise BadTable(f"{printable(source)}: {_reason(error)}") from error
+        raise BadTable(f"{path_text(source)}: {_reason(error)}") from error
 
 
 def _opened_sheet(source: str, dialect: Dialect) -> Sheet:
@@ -86,7 +86,7 @@ def read_columns(sheet: Sheet, wanted: Sequence[str]) -> Block:
     try:
         return _block(sheet, wanted)
     except KNOWN as error:
-        raise BadTable(f"{printable(sheet.source)}: {_reason(error)}") from error
+        raise BadTable(f"{path_text(sheet.source)}: {_reason(error)}") from error
 
 
 def _block(sheet: Sheet, wanted: Sequence[str]) -> Block:

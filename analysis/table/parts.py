@@ -12,7 +12,7 @@ from analysis.estimates.intervals import distinct
 from analysis.estimates.refusal import Doubt
 from analysis.table.columns import EPOCHS, PARTS, RUNS, UNIQUE, candidates, chosen, listed, named_as, parts_of
 from analysis.table.files import BadTable, read_columns
-from analysis.table.formats.sheet import Block, Sheet, printable
+from analysis.table.formats.sheet import Block, Sheet, path_text, printable
 from analysis.table.quantities import Quantities, completed
 from analysis.table.roles import DATASET, FINGERPRINT, MNIST, RUN, Description, is_mnist
 from analysis.table.settings import NAMED
@@ -136,7 +136,7 @@ def _decimal(cells: Mapping[str, Numbers], block: Block, source: str) -> str:
     decimal, cell = decimal_of(list(texts.values()))
     if cell:
         name = next(n for n, text in texts.items() if pc.any(pc.equal(pc.utf8_trim_whitespace(text), cell)).as_py())
-        raise BadTable(f"{printable(source)}: is {printable(cell, 30)!r} in column {printable(name)!r} a number of thousands "
+        raise BadTable(f"{path_text(source)}: is {printable(cell, 30)!r} in column {printable(name)!r} a number of thousands "
                        "or a fraction? say --decimal . or --decimal ,")
     return decimal
 
@@ -155,7 +155,7 @@ def _labelled(block: Block, name: str, source: str) -> Labels:
     try:
         return labels(block.columns[name])
     except (pa.ArrowException, ValueError):
-        raise BadTable(f"{printable(source)}: column {printable(name)!r} holds {printable(block.columns[name].type)}, "
+        raise BadTable(f"{path_text(source)}: column {printable(name)!r} holds {printable(block.columns[name].type)}, "
                        "which names no groups") from None
 
 
@@ -217,7 +217,7 @@ def _refuse_text(part: str, column: str, cells: Mapping[str, Numbers], explicit:
     """Raises BadTable where a column that the fit can't do without has rows, and no number in them."""
     if len(cells[column].values) and (explicit or part in ("N", "L")):
         cell = f" (its first cell: {cells[column].first_text!r})" if cells[column].first_text else ""
-        raise BadTable(f"{printable(source)}: column {printable(column)!r} holds no number{cell}; "
+        raise BadTable(f"{path_text(source)}: column {printable(column)!r} holds no number{cell}; "
                        f"name the {PARTS[part].meaning} with {PARTS[part].flag}")
 
 
@@ -226,7 +226,7 @@ def _most_apart(part: str, columns: Sequence[str], cells: Mapping[str, Numbers],
     first = cells[columns[0]].values
     apart = max((_apart(first, cells[n].values) for n in columns[1:]), default=0.0)
     if apart >= (NEARLY if part in ("N", "D", "C", "budget") else 1e-12):
-        raise BadTable(f"{printable(source)}: which column is the {PARTS[part].meaning}? {listed(columns)} differ; "
+        raise BadTable(f"{path_text(source)}: which column is the {PARTS[part].meaning}? {listed(columns)} differ; "
                        f"name one with {PARTS[part].flag}")
     return apart
 

@@ -9,7 +9,7 @@ import numpy as np
 from analysis.estimates.refusal import Doubt
 from analysis.table.columns import base_of, scale_of
 from analysis.table.files import BadTable
-from analysis.table.formats.sheet import printable
+from analysis.table.formats.sheet import path_text, printable
 
 # The most that a size or an amount of data can be, in ones; FLOPs for each that tell a unit applied from one that is not.
 LARGEST = {"N": 1e13, "D": 1e15}
@@ -66,7 +66,7 @@ def from_logarithms(q: Quantities, source: str) -> Quantities:
 
 def _refuse_logarithm(part: str, q: Quantities, source: str) -> None:
     low, high = np.nanmin(q.values[part]), np.nanmax(q.values[part])
-    raise BadTable(f"{printable(source)}: {part} from {low:.3g} to {high:.3g} ({printable(q.columns[part])}) looks like a "
+    raise BadTable(f"{path_text(source)}: {part} from {low:.3g} to {high:.3g} ({printable(q.columns[part])}) looks like a "
                    "logarithm, or has a unit: give it in ones, or name its column as in log10_params, ln_params or params (B)")
 
 
@@ -139,7 +139,7 @@ def with_budget_checked(q: Quantities, source: str) -> Quantities:
         return q
     name, middle = printable(q.columns["C"]), np.nanmedian(q.values["C"])
     if not middle >= LEAST_BUDGET:
-        raise BadTable(f"{printable(source)}: {name} is no number of FLOPs (its median is {middle:.3g}); "
+        raise BadTable(f"{path_text(source)}: {name} is no number of FLOPs (its median is {middle:.3g}); "
                        "name training examples or FLOPs with --samples or --flops")
     return q.doubted("budget_as_C", f"no column of FLOPs: the budget {name} is taken for what the runs took")
 

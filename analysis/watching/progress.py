@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.table.files import BadTable
-from analysis.table.formats.sheet import printable
+from analysis.table.formats.sheet import path_text, printable
 from analysis.table.roles import Description, common_description, described
 
 IDENTITY = ("axis", "choice", "repeat")
@@ -61,7 +61,7 @@ def read_progress(path: Path) -> Progress:
     entries = _journal(path.with_name(path.name + ".journal"))
     table, failed = _parquet(path), _parquet(path.with_name(f"{path.stem}.failures{path.suffix}"))
     if table is None and not entries:
-        raise BadTable(f"{printable(str(path))}: no table and no journal yet; start the sweep, or give the path of its --out")
+        raise BadTable(f"{path_text(path)}: no table and no journal yet; start the sweep, or give the path of its --out")
     schema = table.schema if table is not None else None
     about = _description(schema)
     keys = tuple(dict.fromkeys((*about.named(*IDENTITY), *(about.splits or ()))))
@@ -85,7 +85,7 @@ def _parquet(path: Path) -> pa.Table | None:
         return None
     except (OSError, pa.ArrowException) as error:
         said = printable(str(error).splitlines()[0], 120)
-        raise BadTable(f"{printable(str(path))}: no Parquet that can be read ({said})") from error
+        raise BadTable(f"{path_text(path)}: no Parquet that can be read ({said})") from error
 
 
 def _journal(path: Path) -> list[dict]:

@@ -199,6 +199,14 @@ def test_folders_devices_and_missing_files_are_refused_without_reading_them(tmp_
             read_table([path])
 
 
+def test_a_refusal_names_the_whole_path(tmp_path):
+    """Catches a path that is cut like any other text: the reader, and the command to copy, would miss the file."""
+    path = str(tmp_path.joinpath(*["folder"] * 40, "none.csv"))
+    with pytest.raises(BadTable) as why:
+        read_table([path])
+    assert path in str(why.value)
+
+
 def test_percent_and_share_give_one_accuracy(tmp_path):
     lines = LANGUAGE.splitlines()
     share, percent = ("\n".join([lines[0] + ",acc", *(f"{l},{k * scale}" for k, l in enumerate(lines[1:], 1))])

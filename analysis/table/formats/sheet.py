@@ -65,6 +65,11 @@ def printable(text: object, limit: int = 80) -> str:
     return shown if len(shown) <= limit else shown[:limit - 3] + "..."
 
 
+def path_text(path: object) -> str:
+    """A path fit for a terminal, and whole: a cut one leads nowhere. (From 1,000 characters on it is cut, too.)"""
+    return printable(path, 1000)
+
+
 def check_shape(rows: int, columns: int) -> None:
     if not 0 <= rows <= MAX_ROWS:
         raise OSError(f"has {rows:,} rows or more, and we read {MAX_ROWS:,} at most; aggregate it to one row a run")
