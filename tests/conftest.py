@@ -5,14 +5,18 @@ import re
 
 import pytest
 
-# One Ray at a time: two would wait for each other's cores until a timeout ends a test that nothing is wrong with.
-STARTS_RAY = re.compile(r"tests/(chaos|cluster|lab)/|"
-                        r"/test_(carbs_readme|carbs_searcher|determinism|language_sweep|readme|schedules|sweep)\.py$")
+# Tests that start a Ray, one at a time: two would wait for each other's cores until a timeout ends a test that nothing is wrong
+# with. Of modules that are listed by a test's name the others are free.
+STARTS_RAY = re.compile(r"tests/(chaos|cluster|lab)/|/test_(readme|sweep|language_sweep)\.py::"
+                        r"|/test_determinism\.py::test_a_row_does_not_depend_on_concurrency"
+                        r"|/test_(schedules|carbs_readme|carbs_searcher)\.py::"
+                        r"test_(the_smoke_study|the_example_under_ray|a_real_tuner)")
 
 MOST_WORKERS = 4   # more would only wait for the one that has the Rays
 
 if "PYTEST_XDIST_WORKER" in os.environ:   # the workers are the parallelism: said before numpy and torch are imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("RAY_worker_niceness", "0")   # else 15: a Ray's cells would wait for the other workers' tests
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -23,7 +27,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_collection_modifyitems(items):
     """The Rays' tests first: on a worker of their own they take the longest."""
-    items.sort(key=lambda item: STARTS_RAY.search(item.nodeid.partition("::")[0]) is None)
+    items.sort(key=lambda item: STARTS_RAY.search(item.nodeid) is None)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -31,11 +35,10 @@ def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadScopeScheduling
 
     class OneRay(LoadScopeScheduling):
-        """Hands out units of tests, a module each (so that its fixtures are made once); the Rays' modules are one unit."""
+        """Hands out units of tests: all that start a Ray, and of the rest a module each, whose fixtures are then made once."""
 
         def _split_scope(self, nodeid: str) -> str:
-            module = nodeid.partition("::")[0]
-            return "Ray" if STARTS_RAY.search(module) else module
+            return "Ray" if STARTS_RAY.search(nodeid) else nodeid.partition("::")[0]
 
     config.option.loadscopereorder = False   # not the unit of the most tests first
     return OneRay(config, log)

@@ -120,7 +120,8 @@ def test_fit_finds_them_by_name_in_a_strangers_table(tmp_path):
     N, D, L, lr = sweep(rng=2)
     (tmp_path / "s.csv").write_text("\n".join(["params,tokens,peak_lr,note,val_loss", *(
         f"{n:.0f},{d:.0f},{r:.6g},run {i},{loss:.6f}" for i, (n, d, loss, r) in enumerate(zip(N, D, L, lr, strict=True)))]))
-    done = subprocess.run([sys.executable, str(ROOT / "analysis" / "fit.py"), "s.csv", "--resamples", "50"], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, str(ROOT / "analysis" / "fit.py"), "s.csv", "--resamples", "50", "--no-figures"], cwd=tmp_path,
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     law, = json.loads((tmp_path / "s-fit" / "fit.json").read_text())["groups"][0]["choices"]["laws"]
     assert law["choice"] == "peak_lr" and abs(law["N_exponent"]["value"] - NU) < 0.03 and abs(law["D_exponent"]["value"] - OMEGA) < 0.03

@@ -171,8 +171,8 @@ def test_best_without_a_column_of_settings_keeps_the_lowest_of_each_cell(tmp_pat
 
 def test_best_on_the_command_line(tmp_path):
     swept().to_csv(tmp_path / "s.csv", index=False)
-    done = subprocess.run([sys.executable, str(FIT), "s.csv", "--best", "--resamples", "50"], capture_output=True, text=True,
-                          cwd=tmp_path)
+    done = subprocess.run([sys.executable, str(FIT), "s.csv", "--best", "--resamples", "50", "--quick"], capture_output=True,
+                          text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     a = json.loads((tmp_path / "s-fit" / "fit.json").read_text())["groups"][0]["approach3"]["a"]["value"]
     assert a == pytest.approx(0.28 / 0.62, abs=1e-3)

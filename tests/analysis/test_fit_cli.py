@@ -30,6 +30,32 @@ def finished(tmp_path_factory) -> tuple[subprocess.CompletedProcess, Path]:
     return fit("results.parquet", "--predict-flops", "1e10", "--resamples", "100", cwd=folder), folder / "results-fit"
 
 
+LOADED = """
+import runpy, sys; sys.argv = sys.argv[1:]
+try: runpy.run_path(sys.argv[0], run_name='fit')['main']()
+except SystemExit: pass
+print('LOADED', *sorted({m.split('.')[0] for m in sys.modules}))
+"""
+
+
+def loaded(*arguments: object, cwd: Path) -> set[str]:
+    """Modules that the command has loaded when it ends."""
+    done = subprocess.run([sys.executable, "-c", LOADED, str(FIT), *map(str, arguments)], capture_output=True, text=True,
+                          check=True, cwd=cwd)
+    return set(done.stdout.rpartition("LOADED")[2].split())
+
+
+@pytest.fixture(scope="module")
+def static(tmp_path_factory) -> tuple[set[str], Path]:
+    """Modules and folder of a static run without noise, where figures of an earlier run and a stranger's files lie."""
+    folder = tmp_path_factory.mktemp("static")
+    (folder / "sure.csv").write_text(SURE)
+    (folder / "out").mkdir()
+    for name in ("learning_rate.png", "error.svg", "notes.png", "loss.txt"):
+        (folder / "out" / name).write_text("old")
+    return loaded("sure.csv", "--static", "--out", "out", "--resamples", "50", cwd=folder), folder / "out"
+
+
 def test_a_study_ends_well_and_prints_where_its_files_are(finished):
     done, folder = finished
     assert done.returncode == 0 and not done.stderr
@@ -81,40 +107,20 @@ def test_the_report_stands_alone(finished):
     assert page.count("data:image/svg+xml;base64,") == len(list(finished[1].glob("*.svg")))
 
 
-def test_a_static_report_has_no_script(finished):
-    done = fit("results.parquet", "--resamples", "60", "--static", "--out", "static", cwd=finished[1].parent)
-    page = (finished[1].parent / "static" / "report.html").read_text()
-    assert done.returncode == 0 and "<script" not in page and "href=" not in page and "url(" not in page
+def test_a_static_report_has_no_script(static):
+    page = (static[1] / "report.html").read_text()
+    assert "data:image/svg+xml" in page and "<script" not in page and "href=" not in page and "url(" not in page
 
 
-def test_figures_of_an_earlier_run_are_cleared_and_strangers_files_are_not(tmp_path):
-    (tmp_path / "sure.csv").write_text(SURE)
-    out = tmp_path / "out"
-    out.mkdir()
-    for name in ("learning_rate.png", "error.svg", "notes.png", "loss.txt"):
-        (out / name).write_text("old")
-    done = fit("sure.csv", "--out", out, "--resamples", "50", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    left = {p.name for p in out.iterdir()}
+def test_figures_of_an_earlier_run_are_cleared_and_strangers_files_are_not(static):
+    left = {p.name for p in static[1].iterdir()}
     assert not left & {"learning_rate.png", "error.svg"} and left >= {"notes.png", "loss.txt", "loss.png"}
-    assert (out / "loss.png").read_bytes()[:4] == b"\x89PNG"
+    assert (static[1] / "loss.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_help_and_reading_need_neither_torch_nor_ray_and_help_not_even_numpy(tmp_path):
-    code = ("import runpy, sys; sys.argv = sys.argv[1:]\n"
-            "try: runpy.run_path(sys.argv[0], run_name='fit')['main']()\n"
-            "except SystemExit: pass\n"
-            "print('LOADED', *sorted({m.split('.')[0] for m in sys.modules}))")
-
-    def loaded(*arguments: object) -> set[str]:
-        done = subprocess.run([sys.executable, "-c", code, str(FIT), *map(str, arguments)], capture_output=True, text=True,
-                              check=True, cwd=tmp_path)
-        return set(done.stdout.rpartition("LOADED")[2].split())
-
-    assert not loaded("--help") & {"torch", "ray", "numpy", "scipy", "pandas", "matplotlib", "pyarrow"}
-    (tmp_path / "sure.csv").write_text(SURE)
-    modules = loaded("sure.csv", "--resamples", "50")
-    assert "matplotlib" in modules and not modules & {"torch", "ray"}
+def test_help_and_reading_need_neither_torch_nor_ray_and_help_not_even_numpy(tmp_path, static):
+    assert not loaded("--help", cwd=tmp_path) & {"torch", "ray", "numpy", "scipy", "pandas", "matplotlib", "pyarrow"}
+    assert "matplotlib" in static[0] and not static[0] & {"torch", "ray"}
 
 
 @pytest.mark.parametrize("content, arguments, said", [
@@ -159,7 +165,7 @@ def test_a_text_whose_signs_cannot_be_told_is_read_by_flags(tmp_path):
     rows = [line.split(",") for line in SURE.strip().splitlines()]
     text = "\n".join(":".join(cell.replace(".", ",") for cell in row) for row in rows)
     (tmp_path / "odd.txt").write_text(text)
-    done = fit("odd.txt", "--delimiter", ":", "--decimal", ",", "--resamples", "50", cwd=tmp_path)
+    done = fit("odd.txt", "--delimiter", ":", "--decimal", ",", "--resamples", "50", "--quick", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     a = json.loads((tmp_path / "odd-fit" / "fit.json").read_text())["groups"][0]["approach3"]["a"]["value"]
     assert a == pytest.approx(0.5, abs=1e-3)

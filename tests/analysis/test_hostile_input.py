@@ -75,7 +75,7 @@ def test_a_column_whose_type_was_flipped_does_not_end_the_process(tmp_path):
 
 
 def test_what_gets_through_is_fitted_or_refused_by_name(tmp_path):
-    for table in assault(tmp_path, 60, seed=1)[:8]:
+    for table in assault(tmp_path, 60, seed=1)[:5]:
         fitted = study(table, Request(resamples=50))
         document = json.loads(study_json(fitted), parse_constant=pytest.fail)
         for group in document["groups"]:
@@ -158,9 +158,9 @@ def test_bombs_are_disarmed_within_seconds_and_a_gigabyte(tmp_path):
 
 
 def test_names_from_the_table_reach_neither_the_file_system_nor_the_page_as_code(tmp_path):
-    hostile = ["<script>alert(1)</script>", "../../../evil", "{{ 7*1913 }}"]
+    hostile = ["<script>alert(1)</script>", "../../../{{ 7*1913 }}"]
     small = simulated_study(widths=4, fractions=4, seeds=1, dropouts=(0.0,))
-    table = pa.concat_tables([small] * 3).append_column("<b>who</b>", pa.array(np.repeat(hostile, len(small))))
+    table = pa.concat_tables([small] * len(hostile)).append_column("<b>who</b>", pa.array(np.repeat(hostile, len(small))))
     folder = tmp_path / "in"
     folder.mkdir()
     path = folder / "$x<img src=y onerror=z>.parquet"

@@ -31,7 +31,7 @@ def fitted(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
         rows += [f"{who},{n},{d},{c},{loss!r}" for n, d, c, loss in zip(world.N, world.D, world.C, map(float, world.L), strict=True)]
     (folder / "t.csv").write_text("\n".join(rows) + "\n")
     done = run(FIT, "t.csv", "--by", "who", "--resamples", "100", "--predict-flops", "1e9", "--predict-flops", "1e13",
-               "--save", "kept.json", "--full", cwd=folder)
+               "--save", "kept.json", "--full", "--no-figures", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder, done
 

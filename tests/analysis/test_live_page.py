@@ -52,6 +52,8 @@ PROBE = """<script>
 def made(tmp_path_factory):
     if plotly_source() is None:
         pytest.skip("plotly is not installed")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here")
     folder = tmp_path_factory.mktemp("page")
     grids = [simulated_study(widths=7, fractions=6, seeds=1, dropouts=(0.0,), rng=i).append_column("who", pa.array([name] * 42))
              for i, name in enumerate(("plain", HOSTILE))]
@@ -65,8 +67,6 @@ def made(tmp_path_factory):
 
 def seen_in_browser(page: Path, *, width: int) -> dict:
     """What the probe found, in a frame of that width."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here")
     probed = page.with_name("probed.html")   # a window may be no narrower than 500 pixels, a frame may
     content = escape(page.read_text().replace("</body>", PROBE + "</body>"))
     frame = f'<iframe width="{width}" height="900" srcdoc="{content}"></iframe>'

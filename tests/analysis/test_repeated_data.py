@@ -66,7 +66,8 @@ def test_fit_finds_them_by_name(tmp_path):
     N, D, L, U = runs(noise=0.01)
     (tmp_path / "t.csv").write_text("\n".join(["params,tokens,unique_tokens,loss", *(
         f"{n:.0f},{d:.0f},{u:.0f},{loss:.6f}" for n, d, u, loss in zip(N, D, U, L, strict=True))]))
-    done = subprocess.run([sys.executable, str(ROOT / "analysis" / "fit.py"), "t.csv", "--resamples", "50"], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, str(ROOT / "analysis" / "fit.py"), "t.csv", "--resamples", "50", "--no-figures"], cwd=tmp_path,
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     said = json.loads((tmp_path / "t-fit" / "fit.json").read_text())["groups"][0]["repeated_data"]
     assert said["R_D"]["low"] < PAPER["R_D"] < said["R_D"]["high"] and said["scatter"] < said["scatter_if_fresh"]

@@ -85,7 +85,7 @@ def test_a_function_is_swept_and_tuned_goes_on_where_it_was_and_is_fitted(tmp_pa
     assert len(both) == 32 and both[both.seed == 0].reset_index(drop=True).equals(rows)   # clocks included: trained once
     again = run(tmp_path, *grid, "--seeds", 2)
     assert again.returncode == 0 and pd.read_parquet(tmp_path / "r.parquet").equals(both)
-    fit = subprocess.run([sys.executable, str(ROOT / "analysis" / "fit.py"), "r.parquet", "--resamples", "200"], cwd=tmp_path,
+    fit = subprocess.run([sys.executable, str(ROOT / "analysis" / "fit.py"), "r.parquet", "--resamples", "50", "--no-figures"], cwd=tmp_path,
                          capture_output=True, text=True, timeout=200)
     assert fit.returncode == 0 and (tmp_path / "r-fit" / "report.html").exists(), fit.stderr
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,9 @@ def test_a_refusal_is_one_line_and_a_status(raised, status, said, capsys):
 
 def ended(script: str, tmp_path: Path, *, number: int) -> tuple[int, str]:
     """Status and words of a script that is sent the signal once it has left the file `ready`."""
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)   # a job in the background would ignore it
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "ready")], stderr=subprocess.PIPE, text=True,
-                               env={**os.environ, "PYTHONPATH": str(ROOT)})
+                               env={**os.environ, "PYTHONPATH": str(ROOT)}, preexec_fn=heard)
     while not (tmp_path / "ready").exists():
         assert process.poll() is None
         time.sleep(0.02)
