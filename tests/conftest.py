@@ -2,6 +2,7 @@
 
 import os
 import re
+from functools import cache
 
 import pytest
 
@@ -17,6 +18,13 @@ MOST_WORKERS = 4   # more would only wait for the one that has the Rays
 if "PYTEST_XDIST_WORKER" in os.environ:   # the workers are the parallelism: said before numpy and torch are imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("RAY_worker_niceness", "0")   # else 15: a Ray's cells would wait for the other workers' tests
+
+
+@pytest.fixture
+def mnist_once(monkeypatch):
+    """MNIST is read at the first of a test's commands alone: more than a second each time."""
+    from trainers.mnist.images import load_images
+    monkeypatch.setattr("trainers.mnist.task.load_images", cache(load_images))
 
 
 @pytest.hookimpl(optionalhook=True)

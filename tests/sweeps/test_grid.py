@@ -110,7 +110,7 @@ def test_a_table_of_another_choice_is_refused_and_one_of_further_axes_is_not(tmp
     assert len(drive(plan({"depth": [32], "tokens": [1e4]}, choices={"lr": 0.02}), path)[0]) == 2, "another place"
 
 
-def test_a_preset_is_what_it_says_and_each_part_of_it_can_be_said_otherwise():
+def test_a_preset_is_what_it_says_and_each_part_of_it_can_be_said_otherwise(mnist_once):
     whole = planned_grid(TASK, preset="smoke")
     assert whole.tuning.tuning.choice == "lr" and len(whole.cells()) == whole.grid.size == 8
     given = planned_grid(TASK, {"width": [0.25]}, preset="smoke", choices={"lr": 0.01})
@@ -121,7 +121,7 @@ def test_a_preset_is_what_it_says_and_each_part_of_it_can_be_said_otherwise():
     assert other.tuning.tuning.choice == "weight_decay" and {cell.lr for cell in other.cells()} == {0.01}
 
 
-def test_choices_follow_from_the_axes_unless_they_are_given():
+def test_choices_follow_from_the_axes_unless_they_are_given(mnist_once):
     """MNIST's batch size grows with the data, and a batch size that is asked for stays."""
     grid = {"width": [0.25], "fraction": [0.25, 1.0], "dropout": [0.0]}
     assert {cell.batch_size for cell in planned_grid(TASK, grid, choices={"lr": 0.01}).cells()} == {12, 24}

@@ -62,7 +62,7 @@ def wait_for_rows(out, count, process):
     raise AssertionError(f"ended with {process.returncode} before it had {count} rows")
 
 
-def test_killed_rerun_widened_and_repeated_a_table_is_that_of_an_undisturbed_loop(tmp_path, head, outcomes, capsys):
+def test_killed_rerun_widened_and_repeated_a_table_is_that_of_an_undisturbed_loop(tmp_path, head, outcomes, capsys, mnist_once):
     """The promise in short: kill -9 in the middle, rerun on a wider grid, run again."""
     out = tmp_path / "r.parquet"
     killed = subprocess.Popen(command(out), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
