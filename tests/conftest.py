@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 
 # Tests that start a Ray, one at a time: two would wait for each other's cores until a timeout ends a test that nothing is wrong
-# with. Of modules that are listed by a test's name the others are free.
+# with. A new one joins here. Of modules that are listed with a test's name the others are free.
 STARTS_RAY = re.compile(r"tests/(chaos|cluster|lab)/|/test_(readme|sweep|language_sweep)\.py::"
                         r"|/test_determinism\.py::test_a_row_does_not_depend_on_concurrency"
                         r"|/test_(schedules|carbs_readme|carbs_searcher)\.py::"
