@@ -6,6 +6,7 @@ curve of log L against log C (real FLOPs) is interpolated to by Akima's method.
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 
@@ -27,6 +28,7 @@ class Minimum:
     D: float
     L: float
     N_se: float            # standard deviation of log N*
+    curve: str             # a parabola where the sizes are too few for the fit's own
     points: IsoflopPoints
     line: IsoflopPoints    # the fitted curve
 
@@ -99,10 +101,15 @@ class IsoflopFit:
                                 f"budgets refused; of most, {commonest_reason(self.refused)}"))
         return tuple(doubts)
 
+    @property
+    def _stand_ins(self) -> str:
+        few = sum(m.curve != self.curve for m in self.minima)
+        return f"; {few} by parabolas, their sizes too few" if few else ""
+
     def summary(self) -> str:
         how = "interpolated" if self.interpolated else "the table's own"
         lines = [f"isoFLOP minima ({self.curve}, budgets {how}): {len(self.minima)} bracketed over {self.decades:.1f} "
-                 f"decades, {len(self.refused)} refused", f"  a      {self.a}", f"  b      {self.b}"]
+                 f"decades, {len(self.refused)} refused{self._stand_ins}", f"  a      {self.a}", f"  b      {self.b}"]
         return "\n".join(lines + [f"  note: {doubt.text}" for doubt in self.warnings])
 
 
@@ -128,7 +135,7 @@ def fit_isoflop(N, D, L, C, *, budget=None, budgets=None, curve: str = "cubic", 
         sections = interpolated_sections(cells, log_L, common_budgets(cells) if budgets is None else np.asarray(budgets, float))
     else:
         sections = own_sections(cells, log_L)
-    found = [vertices(np.log(s.N), s.log_L.rows, curve, reach) for s in sections]
+    found = _minima(sections, curve, reach)
     told = [not v.reason and bool(np.isfinite(v.log_N[1:]).mean() > 0.5) for v in found]
     refused = tuple(RefusedBudget(s.C, v.reason or "most copies of it with fresh noise have no bracketed minimum",
                                   s.points()) for s, v, good in zip(sections, found, told, strict=True) if not good)
@@ -151,12 +158,21 @@ class IsoflopChoice:
     level: float
 
 
-def _truth(section: Section, surface: SmoothSurface) -> float:
-    """log N of the smooth surface's own minimum along the budget; nan where it lies at an end."""
-    log_N = np.linspace(np.log(section.N[0]), np.log(section.N[-1]), FINE)
-    height = surface(log_N, np.full(FINE, np.log(section.C)))
-    lowest = int(height.argmin())
-    return float(log_N[lowest]) if 0 < lowest < FINE - 1 else np.nan
+def _minima(sections: list[Section], curve: str, reach: float) -> list[Vertices]:
+    """Of each budget; neighbours with the same sizes go through the arithmetic together."""
+    found = []
+    for _, run in groupby(sections, key=lambda s: s.N.tobytes()):
+        run = list(run)
+        found += vertices(np.log(run[0].N), np.stack([s.log_L.rows for s in run]), curve, reach)
+    return found
+
+
+def _truth(sections: list[Section], surface: SmoothSurface) -> np.ndarray:
+    """log N (b,) of the smooth surface's own minimum along each budget; nan where it lies at an end."""
+    log_N = np.linspace(*(np.log([s.N[end] for s in sections]) for end in (0, -1)), FINE, axis=1)
+    height = surface(log_N.ravel(), np.repeat(np.log([s.C for s in sections]), FINE)).reshape(log_N.shape)
+    lowest = height.argmin(1)
+    return np.where((lowest > 0) & (lowest < FINE - 1), log_N[np.arange(len(log_N)), lowest], np.nan)
 
 
 @dataclass(frozen=True)
@@ -171,20 +187,24 @@ class _Path:
 def _path(kept: list[tuple[Section, Vertices]], surface: SmoothSurface) -> _Path:
     """Errors are counted from where the copies' surface has its minimum, not from where the curve puts it:
     what the curve's shape costs then moves the interval (by up to a standard error on wide grids)."""
-    log_N = Stack(np.stack([v.log_N for _, v in kept], 1)).with_surface(np.array([_truth(s, surface) for s, _ in kept]))
+    log_N = Stack(np.stack([v.log_N for _, v in kept], 1)).with_surface(_truth([s for s, _ in kept], surface))
     log_D = Stack(np.stack([np.where(np.isfinite(at), s.samples(at), np.nan) for (s, _), at in zip(kept, log_N.rows.T)], 1))
     return _Path(np.log([s.C for s, _ in kept]), log_N, log_D)
 
 
 def _weights(log_N: Stack, weighting: str) -> np.ndarray:
     """Of the budgets (b,)."""
+    if weighting == "even":
+        return np.ones(len(log_N.table))
     sd = _sds(log_N)
     # no budget outweighs a median one 16-fold
-    return np.ones(len(sd)) if weighting == "even" else 1 / np.maximum(sd, max(1e-3, 0.25 * np.median(sd))) ** 2
+    return 1 / np.maximum(sd, max(1e-3, 0.25 * np.median(sd))) ** 2
 
 
 def _sds(log_N: Stack) -> np.ndarray:
-    return np.array([_robust_sd(column) for column in log_N.copies.T])
+    """1.4826 times the median absolute deviation of each column's copies."""
+    middle = np.nanmedian(log_N.copies, 0)
+    return 1.4826 * np.nanmedian(np.abs(log_N.copies - middle), 0)
 
 
 @dataclass(frozen=True)
@@ -213,7 +233,7 @@ def _described(kept, path: _Path, lines: list[_Line], choice: IsoflopChoice, ref
                      "wild bootstrap by (N, C) cell, basic", cells.runs, choice.level)
             for line, error in zip(lines, errors[:, 2:].T, strict=True))
     minima = tuple(
-        Minimum(s.C, float(np.exp(v.log_N[0])), float(np.exp(s.samples(v.log_N[0]))), float(np.exp(v.log_L[0])), float(e),
+        Minimum(s.C, float(np.exp(v.log_N[0])), float(np.exp(s.samples(v.log_N[0]))), float(np.exp(v.log_L[0])), float(e), v.curve,
                 s.points(), IsoflopPoints(np.exp(v.grid), np.exp(s.samples(v.grid)), np.exp(v.line)))
         for (s, v), e in zip(kept, _sds(path.log_N), strict=True))
     N_line, D_line = ((float(i.height.table - i.slope.table * i.middle), float(i.slope.table)) for i in lines)
@@ -225,8 +245,3 @@ def _weighted_mean(v, weight):
     w = np.where(np.isfinite(v), weight, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return (w * np.nan_to_num(v)).sum(1) / w.sum(1)
-
-
-def _robust_sd(v) -> float:
-    v = v[np.isfinite(v)]
-    return float(1.4826 * np.median(np.abs(v - np.median(v))))

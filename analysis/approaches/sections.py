@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import Akima1DInterpolator
 
+from analysis.approaches.vertex import LEAST_SIZES
 from analysis.approaches.wild_bootstrap import Cells, Stack
 from analysis.estimates.refusal import NoMinimum
 
-OCTAVES = 0.5       # spacing of common budgets: half of what a width step of sqrt 2 or a halving of the data makes
+OCTAVES = 0.25      # spacing of common budgets: half tells as much about a, but leaves more of the range unused at its dear end
 LEAST_BUDGETS = 12  # on grids of few octaves
 GAP = 0.05          # log C within a budget that the table doesn't label differ by less
 
@@ -72,26 +73,34 @@ def _by_size(cells: Cells) -> list[np.ndarray]:
 
 
 def common_budgets(cells: Cells) -> np.ndarray:
-    """Octaves of C over the range that at least 4 sizes cover."""
+    """Quarter octaves of C over the range that at least LEAST_SIZES sizes cover."""
     spans = np.array([[cells.C[g[0]], cells.C[g[-1]]] for g in _by_size(cells)])
     if len(spans) < 4:
         raise NoMinimum(f"{len(spans)} sizes were run at 3 compute budgets or more, need 4: "
                         "the table is no grid, and no column labels its budgets of equal compute")
-    low, high = np.sort(spans[:, 0])[3], np.sort(spans[:, 1])[-4]
+    low, high = np.sort(spans[:, 0])[LEAST_SIZES - 1], np.sort(spans[:, 1])[-LEAST_SIZES]
     if low >= high:
-        raise NoMinimum("no compute budget is covered by 4 sizes")
-    count = max(LEAST_BUDGETS, int(np.log2(high / low) / OCTAVES) + 1)
-    return np.geomspace(low, high, count)
+        raise NoMinimum(f"no compute budget is covered by {LEAST_SIZES} sizes")
+    octaves = np.log2(high / low)
+    step = min(OCTAVES, octaves / (LEAST_BUDGETS - 1))
+    return low * 2.0 ** (step * np.arange(int(octaves / step + 1e-9) + 1))
 
 
 def interpolated_sections(cells: Cells, log_L: Stack, budgets) -> list[Section]:
+    """Each size's curve of log L against log C by Akima's method, read at the budgets that it covers."""
+    budgets = np.asarray(budgets, float)
     groups = _by_size(cells)
-    curves = [Akima1DInterpolator(np.log(cells.C[g]), log_L.rows[:, g].T) for g in groups]
+    covers, log_D, values = [], [], []
+    for g in groups:
+        x = np.log(cells.C[g])
+        at = np.clip(np.log(budgets), x[0], x[-1])
+        covers.append(np.abs(np.log(budgets) - at) < 1e-9)
+        log_D.append(np.interp(at, x, np.log(cells.D[g])))
+        values.append(Akima1DInterpolator(x, log_L.rows[:, g].T)(at))
     sections = []
-    for C in budgets:
-        at = [i for i, g in enumerate(groups) if cells.C[g[0]] * (1 - 1e-9) <= C <= cells.C[g[-1]] * (1 + 1e-9)]
-        N = np.array([cells.N[groups[i][0]] for i in at])
-        D = np.array([np.exp(np.interp(np.log(C), np.log(cells.C[groups[i]]), np.log(cells.D[groups[i]]))) for i in at])
-        values = [curves[i](np.clip(np.log(C), curves[i].x[0], curves[i].x[-1])) for i in at]
-        sections.append(Section(float(C), N, D, Stack(np.stack(values, 1) if at else np.empty((len(log_L.rows), 0)))))
+    for k, C in enumerate(budgets):
+        at = [i for i in range(len(groups)) if covers[i][k]]
+        N, D = (np.array(v) for v in ([cells.N[groups[i][0]] for i in at], [np.exp(log_D[i][k]) for i in at]))
+        rows = np.stack([values[i][k] for i in at], 1) if at else np.empty((len(log_L.rows), 0))
+        sections.append(Section(float(C), N, D, Stack(rows)))
     return sections
