@@ -9,7 +9,7 @@ from analysis.approaches.vertex import LEAST_SIZES
 from analysis.approaches.wild_bootstrap import Cells, Stack
 from analysis.estimates.refusal import NoMinimum
 
-OCTAVES = 0.25      # spacing of common budgets: half tells as much about a, but leaves more of the range unused at its dear end
+OCTAVES = 0.25      # spacing of common budgets: twice that tells as much about a, but nearer the ends of the range
 LEAST_BUDGETS = 12  # on grids of few octaves
 GAP = 0.05          # log C within a budget that the table doesn't label differ by less
 
@@ -73,7 +73,8 @@ def _by_size(cells: Cells) -> list[np.ndarray]:
 
 
 def common_budgets(cells: Cells) -> np.ndarray:
-    """Quarter octaves of C over the range that at least LEAST_SIZES sizes cover."""
+    """Quarter octaves of C over the range that at least LEAST_SIZES sizes cover, moved to where a size's curve begins or ends if
+    it does so nearby: there the most sizes meet, and what the last budget loses of the range is its last size's part."""
     spans = np.array([[cells.C[g[0]], cells.C[g[-1]]] for g in _by_size(cells)])
     if len(spans) < 4:
         raise NoMinimum(f"{len(spans)} sizes were run at 3 compute budgets or more, need 4: "
@@ -83,7 +84,10 @@ def common_budgets(cells: Cells) -> np.ndarray:
         raise NoMinimum(f"no compute budget is covered by {LEAST_SIZES} sizes")
     octaves = np.log2(high / low)
     step = min(OCTAVES, octaves / (LEAST_BUDGETS - 1))
-    return low * 2.0 ** (step * np.arange(int(octaves / step + 1e-9) + 1))
+    even = step * np.arange(int(octaves / step + 1e-9) + 1)
+    ends = np.log2(spans.ravel() / low)
+    nearest = ends[np.abs(even[:, None] - ends).argmin(1)]
+    return low * 2.0 ** np.where(np.abs(nearest - even) < step / 2, nearest, even)
 
 
 def interpolated_sections(cells: Cells, log_L: Stack, budgets) -> list[Section]:
