@@ -169,11 +169,12 @@ def _prediction(C: float, how: str, N: Estimate, D: Estimate, loss: str, inside:
 def minima(study: Study) -> Lines:
     """Of approach 2: what every budget says, or why it says nothing."""
     def rows(g: GroupFit) -> list[tuple[str, ...]]:
-        if g.approaches.isoflop is None:
+        fit = g.approaches.isoflop
+        if fit is None:
             return []
-        found = [(m.C, f"{m.N:.3g}", f"{m.D:.3g}", f"{m.D / m.N:.3g}", f"{m.L:.4g}", f"{m.N_se:.1%}", str(len(m.points.N)), "")
-                 for m in g.approaches.isoflop.minima]
-        found += [(r.C, "-", "-", "-", "-", "-", str(len(r.points.N)), f"refused: {r.reason}") for r in g.approaches.isoflop.refused]
+        found = [(m.C, f"{m.N:.3g}", f"{m.D:.3g}", f"{m.D / m.N:.3g}", f"{m.L:.4g}", f"{m.N_se:.1%}", str(len(m.points.N)),
+                  "" if m.curve == fit.curve else m.curve) for m in fit.minima]
+        found += [(r.C, "-", "-", "-", "-", "-", str(len(r.points.N)), f"refused: {r.reason}") for r in fit.refused]
         return [(f"{C:.3g}", *rest) for C, *rest in sorted(found)]
 
     return _by_group(study, "Minima of the isoFLOP curves", ("FLOPs", "N*", "D*", "D*/N*", "loss", "sd of N*", "sizes", ""), rows,
