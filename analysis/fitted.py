@@ -8,9 +8,9 @@ import numpy as np
 from analysis.across import differences_of, learning_rate_of
 from analysis.approaches.calibration import Calibrated, calibrated
 from analysis.approaches.cost import LANGUAGE
-from analysis.approaches.envelope import EnvelopeFit, fit_envelope
+from analysis.approaches.envelope import EnvelopeFit, envelope_slopes, fit_envelope
 from analysis.approaches.frontier import LocalExponent, OptimumEstimate, local_exponents
-from analysis.approaches.isoflop import IsoflopFit, fit_isoflop
+from analysis.approaches.isoflop import IsoflopFit, fit_isoflop, isoflop_slopes
 from analysis.approaches.parametric import ParametricFit, fit_generalised, fit_parametric
 from analysis.approaches.profile import Profile
 from analysis.approaches.resampled import TESTED
@@ -238,11 +238,18 @@ def _envelope(few: Condensed, L, request: Request, resamples: int) -> EnvelopeFi
 
 def _calibrations(g: GroupFit, law: LawChoice | None, request: Request, refused: dict[str, str]) -> dict[str, Calibrated]:
     """What approaches 1 and 2 find too much on this grid."""
-    made = (("approach 1", g.approaches.envelope, _envelope), ("approach 2", g.approaches.isoflop, _isoflop))
-    found = {name: attempt(f"bias of {name}", refused, lambda fit=fit, approach=approach: calibrated(
-        fit.a, lambda L, resamples: approach(g.few, L, request, resamples), law.quoted, places=getattr(fit, "places", ()),
-        rng=request.rng))
-        for name, fit, approach in made if law and fit}
+    few, made = g.few, {}
+    table = dict(weight=few.weight, cell=few.cell, rng=request.rng)
+    if g.approaches.envelope:
+        made["approach 1"] = g.approaches.envelope, (), lambda L, resamples: envelope_slopes(
+            few.N, few.D, L, few.C, resamples=resamples, **table)
+    if g.approaches.isoflop:
+        places = g.approaches.isoflop.places
+        made["approach 2"] = g.approaches.isoflop, places, lambda L, resamples: isoflop_slopes(
+            few.N, few.D, L, few.C, budget=few.budget, places=places, resamples=resamples, **table)
+    found = {name: attempt(f"bias of {name}", refused, lambda fit=fit, places=places, approach=approach: calibrated(
+        fit.a, approach, law.quoted, places=places, rng=request.rng))
+        for name, (fit, places, approach) in made.items() if law}
     return {name: calibration for name, calibration in found.items() if calibration}
 
 

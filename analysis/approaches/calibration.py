@@ -13,9 +13,9 @@ from scipy import stats
 
 from analysis.approaches.parametric import ParametricFit
 from analysis.approaches.surface import Surface
+from analysis.approaches.wild_bootstrap import Slopes
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.intervals import distinct
-from analysis.estimates.refusal import Refusal
 
 TABLES = 60      # simulated: the bias is then known to an eighth of the approach's own standard error
 COPIES = 20      # of each, for the approach's own refusals; its interval is not looked at
@@ -49,41 +49,38 @@ class Calibrated:
         return f"a {self.found}, bias on this grid {self.bias:+.3f}, corrected {self.corrected}"
 
 
-def calibrated(found: Estimate, approach: Callable, fit: ParametricFit, *, places: tuple[float, ...] = (), rng=0) -> Calibrated:
-    """approach(L, resamples) -> a fit with `.a` on the runs of `fit` with other losses L (n,), and with `.params(C)` where places, C in
-    FLOPs, are asked for.
+def calibrated(found: Estimate, approach: Callable[[np.ndarray, int], Slopes], fit: ParametricFit, *,
+               places: tuple[float, ...] = (), rng=0) -> Calibrated:
+    """approach(L, resamples): what it finds on the runs of `fit` with other losses L (T, n), a table each, its log N* at `places`
+    (C in FLOPs) too.
 
-    Each simulated table takes another surface of the law's cloud and the residuals' signs flipped by (N, D) cell, or, where errors go
-    together, errors drawn from their covariance. The corrected
-    interval spans that of the approach, moved by the bias, and that of the simulated errors by Student's t.
+    Each simulated table takes another surface of the law's cloud and the residuals' signs flipped by (N, D) cell, or, where
+    errors go together, errors drawn from their covariance. The corrected interval spans that of the approach, moved by the
+    bias, and that of the simulated errors by Student's t.
     """
     random = np.random.default_rng(rng)
-    member = distinct(fit.N, fit.D)
-    noise = None if fit.correlated else fit.residuals * np.sqrt(fit.cells / fit.freedom)
-    drawn = fit.errors.draws(TABLES, random) if fit.correlated else None
-    errors, levels, expected, refused = [], [], [], 0
-    for i in range(TABLES):
-        surface, cost = _drawn(fit, i)
-        error = random.choice([-1.0, 1.0], member.max() + 1)[member] * noise if drawn is None else drawn[i]
-        try:
-            again = approach(surface.loss(fit.N, fit.D) * np.exp(error), COPIES)
-        except Refusal:
-            refused += 1
-            continue
-        errors.append(again.a.value - float(surface.a(cost)))
-        levels.append([np.log(again.params(C).value / float(surface.optimum(C, cost).N)) for C in places])
-        expected.append(again.a.value)
-    if len(errors) < GIVEN * TABLES:
+    if fit.correlated:
+        error = fit.errors.draws(TABLES, random)
+    else:
+        member = distinct(fit.N, fit.D)
+        noise = fit.residuals * np.sqrt(fit.cells / fit.freedom)
+        error = random.choice([-1.0, 1.0], (TABLES, member.max() + 1))[:, member] * noise
+    worlds = [_drawn(fit, i) for i in range(TABLES)]
+    again = approach(np.stack([surface.loss(fit.N, fit.D) for surface, _ in worlds]) * np.exp(error), COPIES)
+    given = np.isfinite(again.a)
+    refused = TABLES - int(given.sum())
+    if given.sum() < GIVEN * TABLES:
         return Calibrated(found, np.nan, np.nan, np.nan, found, refused)
     # a table in which noise makes a wild slope says nothing of the bias
-    bias, spread = (float(v) for v in _robust(np.array(errors)))
+    bias, spread = (float(v) for v in _robust((again.a - np.array([float(surface.a(cost)) for surface, cost in worlds]))[given]))
     centre = found.value - bias
     reach = stats.t.ppf((1 + found.level) / 2, fit.freedom) * spread
-    method = f"{found.method}, bias under the fitted law taken off ({len(errors)} simulated tables)"
+    method = f"{found.method}, bias under the fitted law taken off ({given.sum()} simulated tables)"
     corrected = replace(found, value=centre, low=min(found.low - bias, centre - reach),
                         high=max(found.high - bias, centre + reach), se=max(found.se, spread), method=method)
-    told = tuple(LevelBias(C, *(float(v) for v in _robust(np.array(level)))) for C, level in zip(places, zip(*levels), strict=True))
-    return Calibrated(found, bias, spread, float(np.median(expected)), corrected, refused, told)
+    best = np.log([[float(surface.optimum(C, cost).N) for C in places] for surface, cost in worlds])
+    told = tuple(LevelBias(C, *(float(v) for v in _robust(gap))) for C, gap in zip(places, (again.log_N - best)[given].T))
+    return Calibrated(found, bias, spread, float(np.median(again.a[given])), corrected, refused, told)
 
 
 def _drawn(fit: ParametricFit, i: int):

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from analysis.approaches.wild_bootstrap import USABLE, Cells, Stack, basic_interval, copies, design_ratio, reduce_to_cells, slopes, stacked
+from analysis.approaches.wild_bootstrap import (USABLE, Cells, Slopes, Stack, basic_interval, by_table, copies, design_ratio,
+                                                reduce_to_cells, slopes, stacked)
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.intervals import tail
 from analysis.estimates.refusal import Doubt, NoFrontier
@@ -70,10 +71,7 @@ class EnvelopeFit:
 def fit_envelope(N, D, L, C, *, weight=None, cell=None, level: float = 0.95, resamples: int = 500, rng=0) -> EnvelopeFit:
     """Slope through the takeovers; raises NoFrontier where fewer than 3 pairs of sizes cross inside the table."""
     cells = reduce_to_cells(N, D, L, C, weight=weight, cell=cell)
-    groups = [np.flatnonzero(cells.N == size) for size in np.unique(cells.N)]
-    groups = [g for g in groups if len(np.unique(cells.C[g])) >= 4]
-    if len(groups) < 4:
-        raise NoFrontier(f"{len(groups)} sizes were run at 4 compute budgets or more, need 4 to compare their curves")
+    groups = _by_size(cells)
     copy = copies(cells, resamples, rng)
     log_L = stacked(cells, copy)
     pairs = _pairs([float(cells.N[g[0]]) for g in groups])
@@ -102,6 +100,28 @@ def fit_envelope(N, D, L, C, *, weight=None, cell=None, level: float = 0.95, res
     points = EnvelopePoints(np.exp(log_C.table), np.exp(log_N), np.exp(log_D.table), at_crossing)
     return EnvelopeFit(*estimates, points, len(pairs), curve_C, curve_L, errors, design_ratio(cells.N, cells.C),
                        naive_slope(N, L, C))
+
+
+def envelope_slopes(N, D, L, C, *, weight=None, cell=None, resamples: int = 20, rng=0) -> Slopes:
+    """What fit_envelope finds in T tables of losses L (T, n), all at once: its a."""
+    cells = reduce_to_cells(N, D, L, C, weight=weight, cell=cell)
+    groups = _by_size(cells)
+    log_L = stacked(cells, copies(cells, resamples, rng)).rows
+    pairs = _pairs([float(cells.N[g[0]]) for g in groups])
+    log_C = by_table([_crossing(cells, log_L, groups[i], groups[j]) for i, j in pairs], len(cells.log_L))
+    log_N = np.array([np.log(cells.N[groups[i][0]] * cells.N[groups[j][0]]) / 2 for i, j in pairs])
+    rate = slopes(log_N, log_C.reshape(-1, len(pairs)), 1.0).reshape(log_C.shape[:2])
+    given = np.isfinite(rate[:, :2]).all(1) & ((rate[:, 2:] > 0).mean(1) >= USABLE)
+    return Slopes(np.where(given, 1 / rate[:, 0], np.nan), np.empty((len(rate), 0)))
+
+
+def _by_size(cells: Cells) -> list[np.ndarray]:
+    """Rows of each size that has at least 4 distinct C; raises NoFrontier where there are fewer than 4."""
+    groups = [np.flatnonzero(cells.N == size) for size in np.unique(cells.N)]
+    groups = [g for g in groups if len(np.unique(cells.C[g])) >= 4]
+    if len(groups) < 4:
+        raise NoFrontier(f"{len(groups)} sizes were run at 4 compute budgets or more, need 4 to compare their curves")
+    return groups
 
 
 def naive_slope(N, L, C) -> float:

@@ -13,7 +13,8 @@ import numpy as np
 from analysis.approaches.optimal_path import OptimalPath
 from analysis.approaches.sections import IsoflopPoints, Section, common_budgets, interpolated_sections, labels, own_sections
 from analysis.approaches.vertex import CURVES, FINE, REACH, Vertices, vertices
-from analysis.approaches.wild_bootstrap import USABLE, Cells, SmoothSurface, Stack, basic_interval, copies, reduce_to_cells, slopes, stacked
+from analysis.approaches.wild_bootstrap import (USABLE, Cells, Slopes, SmoothSurface, Stack, basic_interval, by_table, copies,
+                                                reduce_to_cells, slopes, stacked)
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.intervals import tail
 from analysis.estimates.refusal import Doubt, NoMinimum
@@ -74,8 +75,8 @@ class IsoflopFit:
     def path(self) -> OptimalPath:
         """N* and D* at any C."""
         C = [m.C for m in self.minima]
-        return OptimalPath(self.N_line, self.D_line, self.errors, self.middle, self.cut, (min(C), max(C)), self.a.method, self.a.n,
-                           self.a.level)
+        return OptimalPath(self.N_line, self.D_line, self.errors, self.middle, self.cut, (min(C), max(C)), self.a.method,
+                           self.a.n, self.a.level)
 
     @property
     def places(self) -> tuple[float, ...]:
@@ -130,11 +131,7 @@ def fit_isoflop(N, D, L, C, *, budget=None, budgets=None, curve: str = "cubic", 
     label = labels(N, C) if budget is None and budgets is None else budget
     cells = reduce_to_cells(N, D, L, C, weight=weight, cell=cell, budget=label)
     copy = copies(cells, resamples, rng)
-    log_L = stacked(cells, copy)
-    if label is None:
-        sections = interpolated_sections(cells, log_L, common_budgets(cells) if budgets is None else np.asarray(budgets, float))
-    else:
-        sections = own_sections(cells, log_L)
+    sections = _sections(cells, stacked(cells, copy), label, budgets)
     found = _minima(sections, curve, reach)
     told = [not v.reason and bool(np.isfinite(v.log_N[1:]).mean() > 0.5) for v in found]
     refused = tuple(RefusedBudget(s.C, v.reason or "most copies of it with fresh noise have no bracketed minimum",
@@ -147,6 +144,32 @@ def fit_isoflop(N, D, L, C, *, budget=None, budgets=None, curve: str = "cubic", 
     weight = _weights(path.log_N, weighting)
     lines = [_line(path.log_C, values, weight) for values in (path.log_N, path.log_D)]
     return _described(kept, path, lines, IsoflopChoice(curve, label is None, level), refused, cells, copy.terms)
+
+
+def isoflop_slopes(N, D, L, C, *, places: tuple[float, ...] = (), budget=None, curve: str = "cubic", reach: float = REACH,
+                   weight=None, cell=None, resamples: int = 20, rng=0) -> Slopes:
+    """What fit_isoflop finds in T tables of losses L (T, n), all at once: its a, and log N* at places, C in FLOPs."""
+    label = labels(N, C) if budget is None else budget
+    cells = reduce_to_cells(N, D, L, C, weight=weight, cell=cell, budget=label)
+    copy = copies(cells, resamples, rng)
+    sections = _sections(cells, stacked(cells, copy), label, None)
+    log_N = by_table([v.log_N for v in _minima(sections, curve, reach)], len(cells.log_L))
+    told = np.isfinite(log_N[:, 0])
+    truth = np.where(told, _truth(sections, copy.surface), np.nan)
+    log_N[:, 1] = np.where(np.isfinite(truth), truth, log_N[:, 1])
+    log_C = np.log([s.C for s in sections])
+    slope = slopes(log_C, log_N.reshape(-1, len(sections)), 1.0).reshape(log_N.shape[:2])
+    given = np.isfinite(slope[:, :2]).all(1) & (np.isfinite(slope[:, 2:]).mean(1) >= USABLE)
+    middle, height = (_weighted_mean(v, 1.0) for v in (np.where(told, log_C, np.nan), log_N[:, 0]))
+    line = height[:, None] + slope[:, :1] * (np.log(np.array(places, float)) - middle[:, None])
+    return Slopes(np.where(given, slope[:, 0], np.nan), np.where(given[:, None], line, np.nan))
+
+
+def _sections(cells: Cells, log_L: Stack, label, budgets) -> list[Section]:
+    """The table's own budgets, those asked for, or common ones."""
+    if label is not None:
+        return own_sections(cells, log_L)
+    return interpolated_sections(cells, log_L, common_budgets(cells) if budgets is None else np.asarray(budgets, float))
 
 
 @dataclass(frozen=True)
@@ -168,10 +191,10 @@ def _minima(sections: list[Section], curve: str, reach: float) -> list[Vertices]
 
 
 def _truth(sections: list[Section], surface: SmoothSurface) -> np.ndarray:
-    """log N (b,) of the smooth surface's own minimum along each budget; nan where it lies at an end."""
+    """log N (b,), or (T, b), of the smooth surface's own minimum along each budget; nan where it lies at an end."""
     log_N = np.linspace(*(np.log([s.N[end] for s in sections]) for end in (0, -1)), FINE, axis=1)
-    height = surface(log_N.ravel(), np.repeat(np.log([s.C for s in sections]), FINE)).reshape(log_N.shape)
-    lowest = height.argmin(1)
+    height = surface(log_N.ravel(), np.repeat(np.log([s.C for s in sections]), FINE))
+    lowest = height.reshape(*height.shape[:-1], *log_N.shape).argmin(-1)
     return np.where((lowest > 0) & (lowest < FINE - 1), log_N[np.arange(len(log_N)), lowest], np.nan)
 
 
@@ -233,8 +256,8 @@ def _described(kept, path: _Path, lines: list[_Line], choice: IsoflopChoice, ref
                      "wild bootstrap by (N, C) cell, basic", cells.runs, choice.level)
             for line, error in zip(lines, errors[:, 2:].T, strict=True))
     minima = tuple(
-        Minimum(s.C, float(np.exp(v.log_N[0])), float(np.exp(s.samples(v.log_N[0]))), float(np.exp(v.log_L[0])), float(e), v.curve,
-                s.points(), IsoflopPoints(np.exp(v.grid), np.exp(s.samples(v.grid)), np.exp(v.line)))
+        Minimum(s.C, *(float(np.exp(q)) for q in (v.log_N[0], s.samples(v.log_N[0]), v.log_L[0])), float(e), v.curve, s.points(),
+                IsoflopPoints(np.exp(v.grid), np.exp(s.samples(v.grid)), np.exp(v.line)))
         for (s, v), e in zip(kept, _sds(path.log_N), strict=True))
     N_line, D_line = ((float(i.height.table - i.slope.table * i.middle), float(i.slope.table)) for i in lines)
     return IsoflopFit(a, b, N_line, D_line, choice.curve, choice.interpolated, minima, refused, errors[:, 2:], errors,

@@ -40,8 +40,8 @@ def vertices(x, Y, curve: str, reach: float = REACH) -> list[Vertices]:
     """Minima of each budget of Y (k, R, m), log L, over x (m,), log N, increasing; points within reach of the lowest are fitted.
 
     Through 3 sizes, or 4 where the curve is to have a degree of freedom to spare, a parabola stands in. A minimum is bracketed
-    where the curve has it inside the sampled sizes and rises from it to both ends of what was fitted: where sizes differ by less than
-    the noise, the lowest may well be the last.
+    where the curve has it inside the sampled sizes and rises from it to both ends of what was fitted: where sizes differ by
+    less than the noise, the lowest may well be the last.
     """
     if curve not in CURVES:
         raise ValueError(f"an isoFLOP curve is one of {', '.join(CURVES)}; got {curve!r}")
@@ -53,8 +53,8 @@ def vertices(x, Y, curve: str, reach: float = REACH) -> list[Vertices]:
     degree, rows = CURVES[drawn], Y.reshape(k * R, m)
     place, depth, line, grid = _akima(x, rows, R) if degree is None else _polynomial(x, rows, degree, reach, R)
     depth = np.where(np.isfinite(place), depth, np.nan)
-    return [Vertices(place[i:i + R], depth[i:i + R], "" if np.isfinite(place[i]) else _reason(rows[i], drawn), line[j], grid[j], drawn)
-            for j, i in enumerate(range(0, k * R, R))]
+    why = ["" if np.isfinite(place[i]) else _reason(rows[i], drawn) for i in range(0, k * R, R)]
+    return [Vertices(place[j * R:(j + 1) * R], depth[j * R:(j + 1) * R], why[j], line[j], grid[j], drawn) for j in range(k)]
 
 
 def _reason(Y: np.ndarray, drawn: str) -> str:
@@ -70,7 +70,7 @@ def fitting(curve: str, sizes: int) -> str:
 
 
 def _polynomial(x, Y, degree: int, reach: float, every: int):
-    """Least squares within reach of each row's lowest point, or its degree + 3 nearest points; the line of every `every`-th row."""
+    """Least squares within reach of each row's lowest point, or its degree + 3 nearest; a line for every `every`-th row."""
     lowest = Y.argmin(1)
     away = np.abs(x[None, :] - x[lowest][:, None])
     near = np.sort(away, 1)[:, min(degree + 2, len(x) - 1)]

@@ -18,7 +18,7 @@ USABLE = 0.75  # of the copies must give the estimate: the others are those whos
 
 @dataclass(frozen=True)
 class Cells:
-    """One entry a cell, arrays (m,), sorted by N, then C."""
+    """One entry a cell, arrays (m,), sorted by N, then C; of T tables that differ in their losses alone, log_L is (T, m)."""
 
     N: np.ndarray
     D: np.ndarray
@@ -35,11 +35,11 @@ class SmoothSurface:
     degree: int
     low: tuple[float, float]   # of log N and log C
     high: tuple[float, float]
-    coefficient: np.ndarray    # (terms,)
+    coefficient: np.ndarray    # (terms,), or (T, terms) of T tables
 
     def __call__(self, log_N, log_C) -> np.ndarray:
-        """log L (k,)."""
-        return _basis(log_N, log_C, self.low, self.high, self.degree) @ self.coefficient
+        """log L (k,), or (T, k)."""
+        return self.coefficient @ _basis(log_N, log_C, self.low, self.high, self.degree).T
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Copies:
 
     surface: SmoothSurface
     terms: int           # of the surface: what it takes from the degrees of freedom of the noise about it
-    smooth: np.ndarray   # (m,) log L of every cell on the surface
-    noisy: np.ndarray    # (R, m) with fresh noise about it
+    smooth: np.ndarray   # (m,) log L of every cell on the surface; of T tables (T, m)
+    noisy: np.ndarray    # (R, m) with fresh noise about it; (T, R, m)
 
 
 @dataclass(frozen=True)
@@ -87,37 +87,62 @@ class Stack:
 
 
 def stacked(cells: Cells, copy: Copies) -> Stack:
-    """log L of every cell."""
-    return Stack(np.concatenate([cells.log_L[None], copy.smooth[None], copy.noisy]))
+    """log L of every cell; of T tables theirs one after another, (T (2 + R), m)."""
+    rows = np.concatenate([cells.log_L[..., None, :], copy.smooth[..., None, :], copy.noisy], -2)
+    return Stack(rows.reshape(-1, rows.shape[-1]))
+
+
+def by_table(columns: list[np.ndarray], tables: int) -> np.ndarray:
+    """Quantities (T, 2 + R, b) of T tables' stacked rows; nan throughout where a table or most of its copies lack one."""
+    rows = np.stack(columns, 1).reshape(tables, -1, len(columns))
+    told = np.isfinite(rows[:, 0]) & (np.isfinite(rows[:, 1:]).mean(1) > 0.5)
+    return np.where(told[:, None], rows, np.nan)
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """What an approach finds in tables that differ in their losses alone; nan where it refuses."""
+
+    a: np.ndarray       # (T,)
+    log_N: np.ndarray   # (T, k) log N* at k places; (T, 0) of an approach that tells none
 
 
 def reduce_to_cells(N, D, L, C, *, weight=None, cell=None, budget=None) -> Cells:
-    """Medians over the runs of each cell; raises ValueError for values that no run can have."""
+    """Medians over the runs of each cell, of one table's L (n,) or of T tables' (T, n).
+
+    Raises ValueError for values that no run can have.
+    """
     N, D, L, C = (np.atleast_1d(np.asarray(v, float)) for v in (N, D, L, C))
-    if not len(N) == len(D) == len(L) == len(C):
-        raise ValueError(f"N, D, L and C differ in length: {len(N)}, {len(D)}, {len(L)}, {len(C)}")
+    if not len(N) == len(D) == L.shape[-1] == len(C):
+        raise ValueError(f"N, D, L and C differ in length: {len(N)}, {len(D)}, {L.shape[-1]}, {len(C)}")
     for name, v in (("N", N), ("D", D), ("L", L), ("C", C)):
         if not (np.isfinite(v) & (v > 0)).all():
             raise ValueError(f"{name} holds values that are not positive finite numbers: drop those rows")
     label = np.full(len(N), np.nan) if budget is None else np.asarray(budget, float)
     key = distinct(N, D, np.nan_to_num(label)) if cell is None else distinct(cell, np.nan_to_num(label))
-    weight = np.ones_like(L) if weight is None else np.asarray(weight, float)
-    order = np.lexsort((np.log(L), key))
+    weight = np.ones_like(N) if weight is None else np.asarray(weight, float)
+    order = np.argsort(key, kind="stable")
     first = np.flatnonzero(np.diff(key[order], prepend=-1))
-    share = np.add.reduceat(weight[order], first)
-    running = np.cumsum(weight[order]) - np.repeat(np.cumsum(share) - share, np.diff(np.append(first, len(key))))
-    half = np.repeat(share, np.diff(np.append(first, len(key)))) / 2
-    lower = order[[f + np.searchsorted(running[f:g], half[f] * (1 - 1e-12)) for f, g in _spans(first, len(key))]]
-    upper = order[[min(f + np.searchsorted(running[f:g], half[f] * (1 + 1e-12), "right"), g - 1)
-                   for f, g in _spans(first, len(key))]]
-    median = (np.log(L[lower]) + np.log(L[upper])) / 2
+    median = _medians(np.log(L)[..., order], weight[order], first)
     one = order[first]
     by = np.lexsort((C[one], N[one]))
-    return Cells(*(v[one][by] for v in (N, D, C)), median[by], label[one][by], int(weight.sum()))
+    return Cells(*(v[one][by] for v in (N, D, C)), median[..., by], label[one][by], int(weight.sum()))
 
 
-def _spans(first, n):
-    return zip(first, np.append(first[1:], n))
+def _medians(log_L, weight, first) -> np.ndarray:
+    """Weighted medians (..., m) of values (..., n) whose cells begin at `first` (m,)."""
+    last = np.append(first[1:], log_L.shape[-1])
+    median = log_L[..., first].copy()
+    for i in np.flatnonzero(last - first > 1):
+        values = log_L[..., first[i]:last[i]]
+        order = np.argsort(values, -1, kind="stable")
+        running = np.cumsum(weight[first[i]:last[i]][order], -1)
+        half = running[..., -1:] / 2
+        lower = (running < half * (1 - 1e-12)).sum(-1, keepdims=True)
+        upper = np.minimum((running <= half * (1 + 1e-12)).sum(-1, keepdims=True), values.shape[-1] - 1)
+        pair = np.take_along_axis(values, np.take_along_axis(order, np.concatenate([lower, upper], -1), -1), -1)
+        median[..., i] = pair.mean(-1)
+    return median
 
 
 def copies(cells: Cells, resamples: int, rng) -> Copies:
@@ -133,12 +158,13 @@ def copies(cells: Cells, resamples: int, rng) -> Copies:
     left, size, right = np.linalg.svd(_basis(*logs, low, high, degree), full_matrices=False)
     kept = size > 1e-9 * size[0]
     left = left[:, kept]
-    share = left.T @ cells.log_L
-    smooth = left @ share
+    share = cells.log_L @ left
+    smooth = share @ left.T
     leverage = np.minimum(np.square(left).sum(1), 0.9)
     residual = (cells.log_L - smooth) / np.sqrt(1 - leverage)
-    return Copies(SmoothSurface(degree, low, high, right[kept].T @ (share / size[kept])), len(share), smooth,
-                  smooth + residual * rng.choice([-1.0, 1.0], size=(resamples, m)))
+    surface = SmoothSurface(degree, low, high, (share / size[kept]) @ right[kept])
+    signs = rng.choice([-1.0, 1.0], size=(resamples, m))
+    return Copies(surface, share.shape[-1], smooth, smooth[..., None, :] + residual[..., None, :] * signs)
 
 
 def _basis(log_N, log_C, low, high, degree) -> np.ndarray:

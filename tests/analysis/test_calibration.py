@@ -1,4 +1,4 @@
-"""Approaches 1 and 2 in the MNIST study's design, with the law that made the table known: reach, level, and (-m slow) coverage."""
+"""Approaches 1 and 2 in the MNIST study's design, the law that made the table known: reach, level, (-m slow) coverage."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,13 @@ from worlds.coverage import told, within_92_and_98
 from worlds.simulated_grids import STUDY_LAWS, study_grid
 
 from analysis.approaches.calibration import calibrated
-from analysis.approaches.envelope import fit_envelope
-from analysis.approaches.isoflop import fit_isoflop
+from analysis.approaches.envelope import envelope_slopes, fit_envelope
+from analysis.approaches.isoflop import fit_isoflop, isoflop_slopes
 from analysis.approaches.parametric import fit_generalised
 from analysis.estimates.refusal import Refusal
 
 NOISE = 0.03   # of a cell's median: 8 seeds that differ by 8%
+APPROACHES = {"approach 1": (fit_envelope, envelope_slopes), "approach 2": (fit_isoflop, isoflop_slopes)}
 
 
 @pytest.mark.parametrize("law", STUDY_LAWS)
@@ -34,6 +35,25 @@ def test_no_budget_is_bracketed_where_the_best_size_was_not_trained():
     assert all(inside) and np.mean(outside) > 0.9
 
 
+def test_many_tables_at_once_give_what_each_gives_alone():
+    # three seeds a cell, two tables in three too noisy for approach 1: refusals must be the same, too
+    world, random, places = study_grid("g 1"), np.random.default_rng(0), (1e9, 1e10)
+    N, D, C = (np.repeat(v, 3) for v in (world.N, world.D, world.C))
+    L = np.repeat(world.L, 3) * np.exp(np.array([[0.03], [0.1], [0.3]]) * random.standard_normal((3, 210)))
+    together = isoflop_slopes(N, D, L, C, places=places, rng=5), envelope_slopes(N, D, L, C, rng=5)
+    for i, one in enumerate(L):
+        for approach, many in zip((fit_isoflop, fit_envelope), together):
+            try:
+                alone = approach(N, D, one, C, resamples=20, rng=5)
+            except Refusal:
+                assert np.isnan(many.a[i])
+                continue
+            assert many.a[i] == pytest.approx(alone.a.value, abs=1e-12)
+            if approach is fit_isoflop:
+                assert np.exp(many.log_N[i]) == pytest.approx([alone.params(C).value for C in places], rel=1e-9)
+    assert np.isnan(together[1].a).any() and np.isfinite(together[1].a).any()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("law", STUDY_LAWS)
 def test_corrected_intervals_of_approaches_1_and_2_cover_in_the_studys_design(law):
@@ -43,13 +63,14 @@ def test_corrected_intervals_of_approaches_1_and_2_cover_in_the_studys_design(la
         world = study_grid(law, noise=NOISE, rng=70_000 + s)
         table = world.N, world.D, world.L, world.C
         fitted = fit_generalised(world.N, world.D, world.L, C=world.C, resamples=100, rng=s)
-        for name, approach in (("approach 1", fit_envelope), ("approach 2", fit_isoflop)):
+        for name, (approach, at_once) in APPROACHES.items():
             try:
                 fit = approach(*table, resamples=300, rng=s)
             except Refusal:
                 continue
-            found = calibrated(fit.a, lambda L, resamples, approach=approach, world=world, s=s: approach(
-                world.N, world.D, L, world.C, resamples=resamples, rng=s), fitted, places=getattr(fit, "places", ()), rng=s)
+            places = dict(places=fit.places) if name == "approach 2" else {}
+            found = calibrated(fit.a, lambda L, resamples, at_once=at_once, world=world, places=places, s=s: at_once(
+                world.N, world.D, L, world.C, resamples=resamples, rng=s, **places), fitted, rng=s, **places)
             if np.isfinite(found.bias):
                 told_of = {"a": world.a in found.corrected, "a, uncorrected": world.a in found.found}
                 told_of |= {f"N* {end}": covers(fit.params(level.C), level, world)

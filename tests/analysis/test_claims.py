@@ -10,7 +10,7 @@ from worlds.simulated_grids import grid
 
 from analysis.approaches.calibration import calibrated
 from analysis.approaches.envelope import fit_envelope
-from analysis.approaches.isoflop import fit_isoflop
+from analysis.approaches.isoflop import fit_isoflop, isoflop_slopes
 from analysis.approaches.parametric import fit_parametric
 from analysis.approaches.surface_fit import LOG_SQUARES
 from analysis.estimates.refusal import Refusal
@@ -50,8 +50,8 @@ def test_equal_slopes_at_different_levels_are_no_agreement():
     isoflop = fit_isoflop(g.N, g.D, g.L, g.C, resamples=100)
     parametric = fit_parametric(g.N, g.D, g.L, C=g.C, objective=LOG_SQUARES, resamples=100)
     moved = replace(isoflop, N_line=(isoflop.N_line[0] + np.log(2), isoflop.N_line[1]))
-    known = {"approach 2": calibrated(isoflop.a, lambda L, resamples: fit_isoflop(g.N, g.D, L, g.C, resamples=resamples), parametric,
-                                      places=isoflop.places)}
+    known = {"approach 2": calibrated(isoflop.a, lambda L, resamples: isoflop_slopes(
+        g.N, g.D, L, g.C, places=isoflop.places, resamples=resamples), parametric, places=isoflop.places)}
     one, other = (agreement(None, fit, parametric, calibrations=known) for fit in (isoflop, moved))
     assert one.agree and not other.agree and [d.code for d in other.warnings] == ["approaches_disagree"]
     assert [p.agree for p in one.pairs] == [p.agree for p in other.pairs] == [True]
