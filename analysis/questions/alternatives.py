@@ -4,7 +4,7 @@ All are fitted to the cells' log L by least squares from the same starts, so tha
 is of laws, not of optimisers or outlier rules.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.optimize import least_squares
@@ -41,6 +41,7 @@ class LawScore:
     rollout_n: int           # cells foretold
     a: float                 # slope of log N* on log C in the middle of the table; nan where no size is best there
     note: str
+    errors: np.ndarray = field(repr=False, compare=False)   # (rollout_n,) log L foretold less seen, by compute
 
     def summary(self) -> str:
         return (f"{self.law:40s} k {self.k}   rms {self.rms:.3f}   AICc +{self.delta_aicc:<8.1f} rollout error "
@@ -83,12 +84,13 @@ def compare_laws(N, D, L, *, C=None, cost: CostLaw | None = None, weight=None, c
     for law in LAWS:
         starts = _starts(law, start, seed)
         t, error = _fit(law, starts, points)
-        foretold, n, note = _rollout(law, [t, *starts[:FOLD_STARTS]], folds, points)
+        errors, note = _rollout(law, [t, *starts[:FOLD_STARTS]], folds, points)
         k = len(law.names) + 1
         scores.append(LawScore(
             law=law.name, parameters=dict(zip(law.names, map(float, t))), k=k, rms=float(np.sqrt(error / m)),
-            aicc=_aicc(error, m, k), delta_aicc=0.0, rollout_error=foretold, rollout_n=n,
-            a=_exponent(law, t, points, cost.p), note=note))
+            aicc=_aicc(error, m, k), delta_aicc=0.0, rollout_n=len(errors),
+            rollout_error=float(np.sqrt(np.mean(errors**2))) if len(errors) else np.nan,
+            a=_exponent(law, t, points, cost.p), note=note, errors=errors))
     best = min(s.aicc for s in scores)
     ranked = (LawScore(**vars(s) | {"delta_aicc": s.aicc - best}) for s in scores)
     return tuple(sorted(ranked, key=lambda s: s.aicc))
@@ -166,7 +168,7 @@ def _fit(law: Law, starts, points: _Points):
 
 
 def _rollout(law: Law, starts, folds, points: _Points):
-    """Root mean square error on the cells next dearer than each fold's, their number, a note.
+    """Errors of log L on the cells next dearer than each fold's, a note.
 
     A fold descends from where all cells' fit ended and from starts of that fit: the law is the same, its optimum near.
     """
@@ -178,9 +180,8 @@ def _rollout(law: Law, starts, folds, points: _Points):
         with np.errstate(all="ignore"):
             errors.append(law.log_loss(p, points.x[known:ahead], points.y[known:ahead], points.top) - points.z[known:ahead])
     if not errors:
-        return np.nan, 0, "too few cells to foretell"
-    errors = np.concatenate(errors)
-    return float(np.sqrt(np.mean(errors**2))), len(errors), ""
+        return np.empty(0), "too few cells to foretell"
+    return np.concatenate(errors), ""
 
 
 def _exponent(law: Law, t, points: _Points, p: float) -> float:

@@ -24,7 +24,7 @@ CASES = {   # restriction -> what is held, how many degrees of freedom that take
     # at infinite g the ratio of the two terms means nothing any more: one parameter less again
     "g = infinity (product)": ({"g": BRACKET[1]}, 2),
 }
-ADDITIVE_CASE = next(iter(CASES))
+ADDITIVE_CASE, _, KAPLAN_CASE, _ = CASES
 
 
 @dataclass(frozen=True)

@@ -90,19 +90,21 @@ def _saturating(t, x, y, top):
 ADDITIVE = "E + A/N^alpha + B/D^beta"
 GENERALISED = "E + (A/N^(alpha/g) + B/D^(beta/g))^g"
 PRODUCT = "A N^-alpha D^-beta"
+KAPLAN = "Kaplan's joint law"
+NO_FLOOR = {"additive": "A/N^alpha + B/D^beta", "generalised": "(A/N^(alpha/g) + B/D^(beta/g))^g"}
 _FIVE = ("log E", "log A", "log B", "log alpha", "log beta")
 
 LAWS = (
     Law(ADDITIVE, _FIVE, _surface, lambda s, r: s.additive + r[:5]),
     Law(GENERALISED, (*_FIVE, "log g"), _generalised, lambda s, r: s.generalised + r),
-    Law("(A/N^(alpha/g) + B/D^(beta/g))^g", (*_FIVE[1:], "log g"), _generalised_no_floor, lambda s, r: (s.generalised + r)[1:]),
+    Law(NO_FLOOR["generalised"], (*_FIVE[1:], "log g"), _generalised_no_floor, lambda s, r: (s.generalised + r)[1:]),
     Law("E inside the bracket (Droppo and Elibol)", (*_FIVE, "log g"), _floor_inside, lambda s, r: s.generalised + r),
     Law("with G/(N^alpha D^beta)", (*_FIVE, "log G"), _interaction,
         lambda s, r: np.append(s.additive, s.additive[1:3].mean() - 1) + r),
-    Law("A/N^alpha + B/D^beta", _FIVE[1:], _no_floor, lambda s, r: (s.additive + r[:5])[1:]),
+    Law(NO_FLOOR["additive"], _FIVE[1:], _no_floor, lambda s, r: (s.additive + r[:5])[1:]),
     Law(PRODUCT, ("log A", "alpha", "beta"), _product,
         lambda s, r: np.array([np.logaddexp(*s.additive[1:3]), 0.3, 0.3]) + r[:3]),
-    Law("Kaplan's joint law", ("log Nc", "log Dc", "log alpha_N", "log alpha_D"), _kaplan,
+    Law(KAPLAN, ("log Nc", "log Dc", "log alpha_N", "log alpha_D"), _kaplan,
         lambda s, r: np.concatenate([s.additive[1:3] / np.exp(s.additive[4]), s.additive[3:]]) + r[:4]),
     Law("broken in D (BNSL)", (*_FIVE, "change", "log d", "log width"), _broken,
         lambda s, r: np.concatenate([s.additive + r[:5], [0.1 * r[0], r[1], 0.0]])),

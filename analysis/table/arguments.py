@@ -37,7 +37,7 @@ def flops(text: str) -> float:
 
 def flags_of(args: argparse.Namespace) -> dict[str, str]:
     """Part -> the column that the user names."""
-    return {part: name for part in COLUMNS if (name := getattr(args, f"column_{part}")) is not None}
+    return {part: name for part in (*COLUMNS, "steps", "batch") if (name := getattr(args, f"column_{part}", None)) is not None}
 
 
 def delimiter(text: str) -> str:

@@ -52,6 +52,10 @@ UNIQUE = ("uniquetokens", "uniquesamples", "uniquedata", "uniqueexamples", "uniq
           "numuniquetokens", "nuniquetokens")
 # Of the run that a row is a checkpoint of.
 RUNS = ("run", "runid", "runname", "runkey", "runhash", "experimentid", "expid", "trialid", "jobid", "modelid", "modelname")
+# Of optimiser steps, and of examples a step: the critical batch size is told from them.
+STEPS = ("steps", "nsteps", "numsteps", "trainsteps", "trainingsteps", "optimizersteps", "optimisersteps", "updates", "iterations",
+         "iters", "step", "iteration")
+BATCH = ("batchsize", "globalbatchsize", "batchsizetokens", "tokensperbatch", "globalbatch", "batch", "bs")
 EPOCHS = ("epochs", "numepochs", "nepochs", "trainepochs", "trainingepochs", "datarepeats", "repetitions")
 
 # Units that a column's name may carry: of FLOPs ahead of the word, of sizes behind it.

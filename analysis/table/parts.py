@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from analysis.estimates.intervals import distinct
 from analysis.estimates.refusal import Doubt
-from analysis.table.columns import EPOCHS, PARTS, RUNS, UNIQUE, candidates, chosen, listed, named_as, parts_of
+from analysis.table.columns import BATCH, EPOCHS, PARTS, RUNS, STEPS, UNIQUE, candidates, chosen, listed, named_as, parts_of
 from analysis.table.files import BadTable, read_columns
 from analysis.table.formats.sheet import Block, Sheet, path_text, printable
 from analysis.table.quantities import Quantities, completed
@@ -20,6 +20,7 @@ from analysis.table.spelling import decimal_of, may_have_comma
 from analysis.table.values import Labels, Numbers, distinct_text, labels, numbers
 
 MOST_ROWS, MOST_OTHERS, MOST_VALUES = 20_000, 64, 24   # of a table whose further columns are looked at, and of those
+FURTHER = {"steps": "--steps", "batch": "--batch-size"}   # flags of what no law of the loss asks for
 NEARLY = 0.01   # two columns of one meaning that differ by less are one: planned tokens, and tokens in whole batches
 
 
@@ -27,7 +28,7 @@ NEARLY = 0.01   # two columns of one meaning that differ by less are one: planne
 class Rows:
     """One file's columns, or several files' one after the other."""
 
-    values: dict[str, np.ndarray]       # N D C L accuracy budget unique; NaN where missing
+    values: dict[str, np.ndarray]       # N D C L accuracy budget unique steps batch; NaN where missing
     extra: dict[str, np.ndarray]        # axes and choices of numbers, by column; NaN where missing
     text: dict[str, np.ndarray]         # part -> mask of cells that hold text in place of a number
     quoted: dict[str, str]              # part -> the first of those cells
@@ -50,12 +51,14 @@ class Wanted:
     unique: str | None = None              # of different examples
     epochs: str | None = None              # of how often each was seen
     run: str | None = None                 # of the run that a row is a checkpoint of
+    steps: str | None = None               # of optimiser steps so far
+    batch: str | None = None               # of examples a step
 
     @property
     def as_numbers(self) -> tuple[str, ...]:
-        repeated = [name for name in (self.unique, self.epochs) if name is not None]
+        further = [name for name in (self.unique, self.epochs, self.steps, self.batch) if name is not None]
         in_parts = [c for part, columns in self.parts.items() if part != "seed" for c in columns]
-        return tuple(dict.fromkeys([*in_parts, *self.numeric, *repeated]))
+        return tuple(dict.fromkeys([*in_parts, *self.numeric, *further]))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -79,9 +82,10 @@ def rows_of(sheet: Sheet, flags: Mapping[str, str], by: Sequence[str], descripti
     whole = completed(read, sheet.source)
     doubts = (*sheet.doubts, *whole.doubts, *differ, *_doubts_of_loss(column_of["L"], sheet, flags, description),
               *_doubts_of_spelling(column_of, cells, decimal))
-    used = {name for name in wanted.columns if name != wanted.run}   # a few runs may be kinds of run
+    used = set(wanted.columns) - {wanted.run, wanted.steps, wanted.batch}   # may be kinds of run, or settings
     others = {} if description else _others(sheet, used, block.rows)
-    return Rows({**whole.values, **_unique(wanted, cells, whole.values["D"])},
+    taken = {part: cells[name].values for part, name in (("steps", wanted.steps), ("batch", wanted.batch)) if name is not None}
+    return Rows({**whole.values, **_unique(wanted, cells, whole.values["D"]), **taken},
                 {name: cells[name].values for name in wanted.numeric},
                 {part: cells[column_of[part]].text for part in "NDCL" if part in column_of},
                 {part: cells[column_of[part]].first_text for part in "NDCL" if part in column_of},
@@ -93,7 +97,7 @@ def rows_of(sheet: Sheet, flags: Mapping[str, str], by: Sequence[str], descripti
 def wanted_of(sheet: Sheet, flags: Mapping[str, str], by: Sequence[str], description: Description) -> Wanted:
     """Raises BadTable where a column that the user names is missing, or N, D, C and L can't be told."""
     own = sheet.description or (MNIST if is_mnist(sheet.flat) else description)
-    parts = parts_of(sheet.flat, own, flags, sheet.source)
+    parts = parts_of(sheet.flat, own, {part: name for part, name in flags.items() if part in PARTS}, sheet.source)
     numeric = tuple(n for n in description.named("axis", "choice", text=False) if n in sheet.flat)
     text = [n for n in description.named("axis", "choice", text=True) if n in sheet.flat]
     text += [n for n in (DATASET, FINGERPRINT) if n in description.columns and n in sheet.flat]
@@ -101,7 +105,13 @@ def wanted_of(sheet: Sheet, flags: Mapping[str, str], by: Sequence[str], descrip
     taken = {c for columns in parts.values() for c in columns}
     free = [n for n in sheet.flat if n not in taken]
     return Wanted(parts, numeric, {**{n: n for n in text}, **grouping}, named_as(free, UNIQUE), named_as(free, EPOCHS),
-                  None if description else named_as(free, RUNS))   # of ours a row is a run
+                  None if description else named_as(free, RUNS),   # of ours a row is a run
+                  _told(sheet, "steps", STEPS, flags, free), _told(sheet, "batch", BATCH, flags, free))
+
+
+def _told(sheet: Sheet, part: str, known: Sequence[str], flags: Mapping[str, str], free: Sequence[str]) -> str | None:
+    """The column that the user names, or one of the free that has a known name."""
+    return chosen(sheet.flat, flags[part], FURTHER[part], sheet.source) if part in flags else named_as(free, known)
 
 
 def _unique(wanted: Wanted, cells: Mapping[str, Numbers], D: np.ndarray) -> dict[str, np.ndarray]:

@@ -36,6 +36,8 @@ class Runs:
     budget: np.ndarray | None     # (n,) float64, the isoFLOP budget that a row belongs to
     unique: np.ndarray | None = None   # (n,) float64, different examples among the D; None where the table doesn't say
     run: np.ndarray | None = None      # (n,) int, code of the run that a row is of, -1 where a row has none; None where no column says it
+    steps: np.ndarray | None = None    # (n,) float64, optimiser steps so far; None where no column says it
+    batch: np.ndarray | None = None    # (n,) float64, examples a step, in whatever unit the column has
     extra: Mapping[str, np.ndarray] = field(default_factory=dict)  # axes and choices of our own tables, a stranger's settings
     tags: Mapping[str, np.ndarray] = field(default_factory=dict)   # (n,) codes of columns that may name kinds of run
 
@@ -51,6 +53,8 @@ class Runs:
             budget=None if self.budget is None else self.budget[rows],
             unique=None if self.unique is None else self.unique[rows],
             run=None if self.run is None else self.run[rows],
+            steps=None if self.steps is None else self.steps[rows],
+            batch=None if self.batch is None else self.batch[rows],
             extra={name: column[rows] for name, column in self.extra.items()},
             tags={name: code[rows] for name, code in self.tags.items()})
 
@@ -124,7 +128,7 @@ def read_table(sources: Sequence[str], *, flags: Mapping[str, str] | None = None
                best: bool = False) -> Table:
     """Stacks the files, names their columns, leaves out what cannot be fitted, splits into groups.
 
-    flags: part (N, D, C, L, accuracy, seed, budget) -> column, over recognition by name.
+    flags: part (N, D, C, L, accuracy, seed, budget, steps, batch) -> column, over recognition by name.
     by: grouping columns; None groups our own tables by what makes laws of their own, others not at all.
     max_loss: rows at or above it count as diverged; None takes 0.95 of the loss of knowing nothing, where
     a table says it or its data set is known, and no limit for others.
@@ -226,7 +230,7 @@ def _runs(rows: Rows) -> Runs:
         extra["lr_rule"] = np.array([*rows.labels["lr_rule"].values, ""], object)[rows.labels["lr_rule"].code]
     return Runs(get["N"], get["D"], get["C"], get["L"], get.get("accuracy"), seed,
                 np.zeros(rows.read, np.int64), get.get("budget"), get.get("unique"),
-                rows.labels[RUN].code if RUN in rows.labels else None, extra)
+                rows.labels[RUN].code if RUN in rows.labels else None, get.get("steps"), get.get("batch"), extra)
 
 
 def _all_numbers(tag: Labels) -> bool:
