@@ -14,6 +14,22 @@ from analysis.approaches.newton import Restriction, Solution, minimise
 from analysis.estimates.refusal import NotIdentified
 
 RIVALS, RIVALRY = 2, 30.0   # other minima that resamples may prefer: at most so many, within this much of chi-square
+BROAD = Objective("log", 0.1)   # under which the first descents are made: few local minima, and all points have their say
+ROUGH = 1e-9    # tolerance of descents that others go on from
+APART = 1e-4    # of theta: ends of such descents that differ by less are one
+
+
+@dataclass(frozen=True)
+class Descents:
+    """Where descents under the broad loss end, whatever objective comes after."""
+
+    theta: np.ndarray      # (m, k) distinct ends
+    sharing: np.ndarray    # (m,) descents that ended there
+    spread: float          # robust standard deviation of log L about the lowest
+
+    @property
+    def starts(self) -> int:
+        return int(self.sharing.sum())
 
 
 @dataclass(frozen=True)
@@ -25,30 +41,42 @@ class Optimum:
     agreeing: int        # starts that ended within 1e-6 of the lowest value
     spread: float        # robust standard deviation of the residuals' logs
     rivals: np.ndarray   # (r, k) other local minima that a resample may prefer
+    ends: np.ndarray     # (m, k) of the descents under the broad loss
+
+    @property
+    def places(self) -> np.ndarray:
+        """Where a search among much the same runs starts, (s, k)."""
+        return np.concatenate([self.solution.theta, self.rivals, self.ends])
 
 
-def global_minimum(points: Coordinates, weight, objective: Objective, *, law=ADDITIVE,
-                   restriction: Restriction | None = None) -> Optimum:
-    """The lowest minimum that the law's starts lead to under weight (n,)."""
-    starts = law.starts(points, weight)
+def descents(points: Coordinates, weight, *, law=ADDITIVE, restriction: Restriction | None = None, starts=None) -> Descents:
+    """From the law's own starts, or from starts (S, k), under weight (n,)."""
+    starts = law.starts(points, weight) if starts is None else starts
     if not len(starts):
         raise NotIdentified("no surface with A > 0 and B > 0 describes the table: "
                             "the loss does not fall with N or does not fall with D")
-    rough = minimise(points, weight, starts, Objective("log", 0.1), law=law, restriction=restriction, spread=0.1)
-    spread = spread_of(points, law, rough.theta[np.argmin(rough.value)], weight)
+    rough = minimise(points, weight, starts, BROAD, law=law, restriction=restriction, spread=BROAD.delta, tolerance=ROUGH)
     theta, sharing = _merge(rough)
-    found = minimise(points, weight, theta, objective, law=law, restriction=restriction, spread=spread)
+    return Descents(theta, sharing, spread_of(points, law, rough.theta[np.argmin(rough.value)], weight))
+
+
+def global_minimum(points: Coordinates, weight, objective: Objective, *, law=ADDITIVE,
+                   restriction: Restriction | None = None, after: Descents | None = None) -> Optimum:
+    """The lowest minimum under weight (n,) that the law's starts lead to, or the ends of descents made before."""
+    after = after or descents(points, weight, law=law, restriction=restriction)
+    spread, sharing = after.spread, after.sharing
+    found = minimise(points, weight, after.theta, objective, law=law, restriction=restriction, spread=spread)
     order = np.argsort(found.value)
     best = order[0]
     lowest_ = Solution(*(v[[best]] for v in (found.theta, found.value, found.converged)))
     near = found.value <= found.value[best] * (1 + 1e-6) + 1e-300
     rivals = [i for i in order if not near[i] and (found.value[i] / found.value[best] - 1) * len(points.x) < RIVALRY]
-    return Optimum(lowest_, len(starts), int(sharing[near].sum()), spread, found.theta[rivals[:RIVALS]])
+    return Optimum(lowest_, after.starts, int(sharing[near].sum()), spread, found.theta[rivals[:RIVALS]], after.theta)
 
 
 def _merge(rough: Solution):
     """Distinct ends of descents (m, k) and how many descents share each: the rest of the way is the same for them."""
-    _, first, sharing = np.unique(np.round(np.column_stack([rough.value / rough.value.min(), rough.theta]), 5), axis=0,
+    _, first, sharing = np.unique(np.round(np.column_stack([rough.value / rough.value.min(), rough.theta]), 4), axis=0,
                                   return_index=True, return_counts=True)
     return rough.theta[first], sharing
 
@@ -78,25 +106,26 @@ def lowest(points: Coordinates, weight, starts, objective: Objective, *, spread:
 
     Starts that meet under the broad loss would go the rest of the way together: one of them goes.
     """
-    if starts.shape[1] == 1:
-        return minimise(points, weight, starts[:, 0], objective, law=law, restriction=restriction, spread=spread, noise=noise)
+    M, S, k = starts.shape
+
+    def ends(theta, fits, under: Objective, **how) -> Solution:
+        return minimise(points, weight if weight.ndim == 1 else weight[fits], theta, under, law=law, spread=spread,
+                        restriction=restriction.of(fits) if restriction else None, noise=None if noise is None else noise[fits], **how)
+
+    if S == 1:
+        return ends(starts[:, 0], slice(None), objective)
     unit = points.scale if objective.space == "raw" else 1.0
     broad = replace(objective, delta=max(objective.delta, 2 * spread * unit))
-    ends = [minimise(points, weight, start, broad, law=law, restriction=restriction, spread=spread, noise=noise).theta
-            for start in np.moveaxis(starts, 1, 0)]
-    found = minimise(points, weight, ends[0], objective, law=law, restriction=restriction, spread=spread, noise=noise)
-    for i, end in enumerate(ends[1:], start=1):
-        near = np.min([np.abs(end - other).max(1) for other in ends[:i]], axis=0)
-        apart = np.flatnonzero(near > 1e-5)
-        if not len(apart):
-            continue
-        theirs = weight if weight.ndim == 1 else weight[apart]
-        other = minimise(points, theirs, end[apart], objective, law=law, spread=spread,
-                         restriction=restriction.of(apart) if restriction else None, noise=None if noise is None else noise[apart])
-        better = other.value < found.value[apart]
-        for into, new in zip((found.theta, found.value, found.converged), (other.theta, other.value, other.converged)):
-            into[apart[better]] = new[better]
-    return found
+    rough = ends(starts.reshape(M * S, k), np.repeat(np.arange(M), S), broad, tolerance=ROUGH).theta.reshape(M, S, k)
+    own = np.ones((M, S), bool)
+    for i in range(1, S):
+        own[:, i] = np.abs(rough[:, i, None] - rough[:, :i]).max(2).min(1) > APART
+    fits, which = np.nonzero(own)
+    found = ends(rough[fits, which], fits, objective)
+    # of each fit the lowest: fits come in order, and the first of equals is kept
+    order = np.lexsort((np.arange(len(fits)), found.value, fits))
+    best = order[np.flatnonzero(np.diff(fits[order], prepend=-1))]
+    return Solution(*(v[best] for v in (found.theta, found.value, found.converged)))
 
 
 def spread_of(points: Coordinates, law, theta, weight) -> float:

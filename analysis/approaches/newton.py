@@ -16,10 +16,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.approaches.laws.additive import ADDITIVE
+from analysis.approaches.laws.cells import problem
 from analysis.approaches.laws.objective import Coordinates, Derivatives, Objective
 
 CONTRACTION = 4.0        # Huber's delta shrinks by this factor a stage: few enough Newton steps a stage
-CHUNK = 60_000           # elements of a buffer: enough fits at once that arithmetic, not Python, is what takes time
+CHUNK = 30_000           # elements of a buffer: enough fits at once that arithmetic, not Python, is what takes time
+TOLERANCE = 1e-13        # of the objective, in parts of it: its own rounding
 ROUNDING = 1e-30         # gain of a run's loss that is no gain: residuals are known to their sixteenth digit
 REACH = 2.0              # of one step, in theta: Newton's may be wild where the curvature is negative
 
@@ -59,22 +61,22 @@ class Solution:
 
 
 def minimise(points: Coordinates, weight, start, objective: Objective, *, law=ADDITIVE, restriction: Restriction | None = None,
-             spread: float = 0.1, noise=None) -> Solution:
+             spread: float = 0.1, noise=None, tolerance: float = TOLERANCE) -> Solution:
     """Local minimum from each start (M, k) under weights (M, n) or (n,), each of losses L e^noise, noise (M, n), where it is given.
 
     Huber's delta comes down to the objective's from 2 * spread, the residuals' scale:
-    the broad loss has few local minima and a Hessian that all points share in.
+    the broad loss has few local minima and a Hessian that all points share in. tolerance: of the objective, in parts of it.
     """
-    M, n = len(start), len(points.x)
-    weight = np.broadcast_to(weight, (M, n))
+    M = len(start)
+    of = problem(points, np.broadcast_to(weight, (M, len(points.x))), objective, noise)
     restriction = restriction or free(law)
     origin = np.broadcast_to(restriction.origin, (M, start.shape[1]))
     basis = np.broadcast_to(restriction.basis, (M, *restriction.basis.shape[-2:]))
     phi = restriction.inside(start)
-    rows = max(1, CHUNK // n)
-    work = law.workshop(points, min(rows, M))
-    parts = [_Stack(law, points, np.ascontiguousarray(weight[s]), origin[s], basis[s], work, None if noise is None else noise[s]
-                    ).minimum(phi[s], objective, spread)
+    rows = max(1, CHUNK // of.weight.shape[1])
+    work = law.workshop(of.points, min(rows, M), of.repeats)
+    parts = [_Stack(law, points.scale, np.ascontiguousarray(of.weight[s]), of.constant[s], origin[s], basis[s], work,
+                    None if of.noise is None else of.noise[s]).minimum(phi[s], of.objective, spread, tolerance)
              for s in (slice(i, i + rows) for i in range(0, M, rows))]
     return Solution(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("theta", "value", "converged")))
 
@@ -84,38 +86,38 @@ class _Stack:
     """Fits that go through the arithmetic together."""
 
     law: object
-    points: Coordinates
+    scale: float        # of L
     weight: np.ndarray  # (M, n)
+    constant: np.ndarray   # (M,) of the objective
     origin: np.ndarray  # (M, k)
     basis: np.ndarray   # (M, k, j)
     work: object        # the law's scratch space
     noise: np.ndarray | None   # (M, n)
 
     def take(self, rows) -> "_Stack":
-        return replace(self, weight=self.weight[rows], origin=self.origin[rows], basis=self.basis[rows],
+        return replace(self, weight=self.weight[rows], constant=self.constant[rows], origin=self.origin[rows], basis=self.basis[rows],
                        noise=None if self.noise is None else self.noise[rows])
 
     def theta(self, phi):
         return self.origin + np.matmul(self.basis, phi[:, :, None])[:, :, 0]
 
-    def minimum(self, phi, objective: Objective, spread: float) -> Solution:
+    def minimum(self, phi, objective: Objective, spread: float, tolerance: float) -> Solution:
         """From phi (M, j), through ever smaller deltas."""
         # the solver works on L / scale; a raw residual and its delta shrink by scale
-        unit = self.points.scale if objective.space == "raw" else 1.0
+        unit = self.scale if objective.space == "raw" else 1.0
         target = objective.delta / unit
         delta = target if np.isinf(target) else max(target, 2 * spread)
         while delta > target:
             phi, _, _ = _newton(self, phi, replace(objective, delta=delta), tolerance=1e-3, most=12)
             delta = max(target, delta / CONTRACTION)
-        phi, value, converged = _newton(self, phi, replace(objective, delta=target), tolerance=1e-13, most=80)
+        phi, value, converged = _newton(self, phi, replace(objective, delta=target), tolerance=tolerance, most=80)
         return Solution(self.theta(phi), value * unit**2, converged)
 
     def derivatives(self, phi, objective: Objective) -> "_Slopes":
         """The law's, carried from theta to phi."""
-        of: Derivatives = self.law.derivatives(self.points, self.weight, self.theta(phi), objective, self.work,
-                                                    self.noise)
+        of: Derivatives = self.law.derivatives(self.weight, self.theta(phi), objective, self.work, self.noise)
         across = self.basis.transpose(0, 2, 1)
-        return _Slopes(of.value, np.matmul(across, of.gradient[:, :, None])[:, :, 0],
+        return _Slopes(of.value + self.constant, np.matmul(across, of.gradient[:, :, None])[:, :, 0],
                        np.matmul(np.matmul(across, of.hessian), self.basis),
                        np.sqrt(np.matmul(np.square(across), of.diagonal[:, :, None])[:, :, 0]) + 1e-12)
 

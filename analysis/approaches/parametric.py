@@ -17,11 +17,11 @@ from analysis.approaches import frontier
 from analysis.approaches.cost import LANGUAGE, CostLaw, fit_cost
 from analysis.approaches.doubts import doubts_about
 from analysis.approaches.frontier import EffectiveExponents, FrontierBand, FrontierLaw, Foretelling, Range
-from analysis.approaches.global_minimum import Optimum, global_minima, global_minimum
+from analysis.approaches.global_minimum import Descents, Optimum, descents, global_minima, global_minimum
 from analysis.approaches.laws.additive import ADDITIVE
 from analysis.approaches.laws.generalised import GENERALISED
 from analysis.approaches.laws.objective import Coordinates, Objective
-from analysis.approaches.profile import PARAMETERS, Profile, profile_of
+from analysis.approaches.profile import PARAMETERS, Profile, at_fit, profile_of
 from analysis.approaches.resampled import Drawn, Resampled, Sample, cost_draws, errors_about, quantity, refitted, satterthwaite, simulated
 from analysis.approaches.surface import Surface
 from analysis.approaches.surface_fit import HUBER, SurfaceFit, check_runs, describe, efficient
@@ -138,6 +138,11 @@ class ParametricFit(Foretelling):
         return intervals.bca(value, draws, quantity(name, self._left_out, self.cost), label=self.clusters.label,
                              count=self.cells, n=self.n, parameters=self.parameters, level=self.level)
 
+    @cached_property
+    def at_fit(self) -> np.ndarray:
+        """Objective (R,) of each resample at the fit."""
+        return at_fit(self)
+
     def profile(self, name: str) -> Profile:
         """Profile of the objective in E, A, B, alpha, beta, a or g, calibrated by the bootstrap. Computed once."""
         if name not in PARAMETERS or name not in self.names:
@@ -216,8 +221,9 @@ def fit_parametric(N, D, L, *, C=None, cost: CostLaw | None = None, objective: O
     """
     N, D, L, weight = check_runs(N, D, L, weight)
     request = _Request(C, cost, cluster, cell, seed, run, errors, interval_method, level, resamples, multiplicity)
-    return _fitted(ADDITIVE, objective or HUBER, Coordinates.of(N, D, L, weight), (N, D, L, weight), request, np.random.default_rng(rng),
-                   by_covariance=objective is None)
+    points = Coordinates.of(N, D, L, weight)
+    return _fitted(ADDITIVE, objective or HUBER, points, (N, D, L, weight), request, np.random.default_rng(rng),
+                   after=descents(points, weight), by_covariance=objective is None)
 
 
 def fit_generalised(N, D, L, *, C=None, cost: CostLaw | None = None, objective: Objective | None = None, weight=None,
@@ -231,8 +237,9 @@ def fit_generalised(N, D, L, *, C=None, cost: CostLaw | None = None, objective: 
     N, D, L, weight = check_runs(N, D, L, weight, parameters=6)
     points = Coordinates.of(N, D, L, weight)
     request = _Request(C, cost, cluster, cell, seed, run, errors, interval_method, level, resamples, multiplicity)
-    return _fitted(GENERALISED, objective or efficient(points, weight), points, (N, D, L, weight), request, np.random.default_rng(rng),
-                   by_covariance=objective is None)
+    after = descents(points, weight, law=GENERALISED)
+    return _fitted(GENERALISED, objective or efficient(after), points, (N, D, L, weight), request, np.random.default_rng(rng),
+                   after=after, by_covariance=objective is None)
 
 
 @dataclass(frozen=True)
@@ -252,19 +259,20 @@ class _Request:
     multiplicity: np.ndarray | None
 
 
-def _fitted(law, objective: Objective, points: Coordinates, table, request: _Request, rng, *, by_covariance: bool = False) -> ParametricFit:
+def _fitted(law, objective: Objective, points: Coordinates, table, request: _Request, rng, *, after: Descents,
+            by_covariance: bool) -> ParametricFit:
     N, D, L, weight = table
     cost = request.cost or (LANGUAGE if request.C is None else fit_cost(N, D, request.C, level=request.level))
     C = cost.flops(N, D) if request.C is None else np.asarray(request.C, float)
     chosen = intervals.clusters(request.cluster or "cell", N, D, cell=request.cell, seed=request.seed)
-    found = global_minimum(points, weight, objective, law=law)
+    found = global_minimum(points, weight, objective, law=law, after=after)
     errors = request.errors
     if errors is None and request.cluster is None and request.multiplicity is None:
         errors = errors_about(law, points, weight, found, cell=request.cell, seed=request.seed, run=request.run)
     if errors is not None and errors.found.correlated:
         if by_covariance:
             objective = Objective("log", np.inf, precision=errors.precision)
-            found = global_minimum(points, weight, objective, law=law)
+            found = global_minimum(points, weight, objective, law=law, after=after)
         errors = replace(errors, slopes=law.slopes(points, found.solution.theta)[0].T)
         drawn = simulated(law, points, found, errors, request.resamples, chosen, rng)
     else:

@@ -109,11 +109,11 @@ def _rise_at_spread(fit, name: str, value: float, draws) -> float:
 
 def joint_unit(fit) -> float:
     """The rise of the objective from a resample's own optimum to the fit, a degree of freedom, averaged over resamples."""
-    rises = np.maximum(_at_fit(fit) - fit.resampled.values, 0)
+    rises = np.maximum(fit.at_fit - fit.resampled.values, 0)
     return float(rises.mean() / fit.parameters * fit.shortfall)
 
 
-def _at_fit(fit) -> np.ndarray:
+def at_fit(fit) -> np.ndarray:
     """Objective (R,) of each table at the fit."""
     objective, noise = fit.point.objective, fit.resampled.drawn.noise
     predicted = fit.surface.loss(fit.N, fit.D)

@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.approaches.global_minimum import Optimum, global_minimum
+from analysis.approaches.global_minimum import Descents, Optimum, descents, global_minimum
 from analysis.approaches.laws.additive import ADDITIVE, EXPONENTS
-from analysis.approaches.laws.generalised import BRACKET, GENERALISED
+from analysis.approaches.laws.generalised import BRACKET
 from analysis.approaches.laws.objective import Coordinates, Objective
 from analysis.approaches.newton import Restriction
 from analysis.approaches.surface import Surface
@@ -18,7 +18,6 @@ LOG_SQUARES = Objective("log", np.inf)
 RAW_SQUARES = Objective("raw", np.inf)
 TUNING = 1.345   # of the residuals' scale: Huber 1981's delta, 95% as efficient as least squares under normal errors
 SPAN = 0.1       # of log N and log D: a table that varies less has no exponents
-PILOT = Objective("log", 0.1)
 
 
 @dataclass(frozen=True)
@@ -67,28 +66,31 @@ def check_runs(N, D, L, weight=None, *, parameters: int = 5) -> tuple[np.ndarray
     return N, D, L, weight
 
 
-def fit_surface(N, D, L, *, objective: Objective | None = None, weight=None, hold=None, law=ADDITIVE) -> SurfaceFit:
+def fit_surface(N, D, L, *, objective: Objective | None = None, weight=None, hold=None, law=ADDITIVE, starts=None) -> SurfaceFit:
     """The global optimum alone, of the additive law by Hoffmann's objective or of the generalised one by `efficient`'s.
 
-    hold={"E": 0.0} fixes a parameter (E, g), {"alpha=beta": True} and {"beta=g": True} tie two.
+    hold={"E": 0.0} fixes a parameter (E, g), {"alpha=beta": True} and {"beta=g": True} tie two. starts: surfaces (S, k), in natural
+    units, that the search descends from in place of the law's own grid: the minima of much the same runs.
     """
     hold = hold or {}
     N, D, L, weight = check_runs(N, D, L, weight, parameters=len(law.names) - len(hold))
     points = Coordinates.of(N, D, L, weight)
+    restriction = held(hold, law, points) if hold else None
+    after = descents(points, weight, law=law, restriction=restriction, starts=None if starts is None else law.internal(points, starts))
     if objective is None:
-        objective = HUBER if law is ADDITIVE else efficient(points, weight)
-    found = global_minimum(points, weight, objective, law=law, restriction=held(hold, law, points) if hold else None)
+        objective = HUBER if law is ADDITIVE else efficient(after if not hold else descents(points, weight, law=law))
+    found = global_minimum(points, weight, objective, law=law, restriction=restriction, after=after)
     fit = describe(points, found, objective, law)
     return replace(fit, at_bound=tuple(b for b in fit.at_bound if b.split(" = ")[0] not in hold))
 
 
-def efficient(points: Coordinates, weight) -> Objective:
-    """Huber's loss of log L with delta at TUNING times the scatter about the generalised law.
+def efficient(after: Descents) -> Objective:
+    """Huber's loss of log L with delta at TUNING times the scatter about the generalised law, whose descents these are.
 
     The scatter is that of the largest law, so that every law nested in it is judged by one objective: nearly least
     squares, which seeds' noise asks for, and deaf to the few runs that went astray.
     """
-    return Objective("log", TUNING * global_minimum(points, weight, PILOT, law=GENERALISED).spread)
+    return Objective("log", TUNING * after.spread)
 
 
 def held(hold: dict, law, points: Coordinates) -> Restriction:

@@ -122,7 +122,8 @@ def _row(choice: _Choice, table, fit: ParametricFit, se: float) -> Row:
         # the covariance of the runs used, where the objective has one
         objective = choice.objective if choice.objective.precision is None else replace(
             choice.objective, precision=fit.errors.kept(choice.keep).precision)
-        point = fit_surface(N, D, L, weight=weight, objective=objective, hold=choice.hold, law=fit.law)
+        point = fit_surface(N, D, L, weight=weight, objective=objective, hold=choice.hold, law=fit.law,
+                            starts=fit.law.external(fit.points, fit.optimum_found.places))
     except Refusal as why:
         return Row(choice.name, used, None, np.nan, np.nan, np.nan, str(why))
     value = float(point.surface.a(fit.cost))

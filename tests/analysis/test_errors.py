@@ -63,7 +63,7 @@ def test_generalised_least_squares_is_its_definition_and_its_derivatives_are_slo
     theta, work = np.array(theta), law.workshop(points, 1)
 
     def at(t):
-        return law.derivatives(points, np.ones((1, len(world.N))), t[None], objective, work, noise)
+        return law.derivatives(np.ones((1, len(world.N))), t[None], objective, work, noise)
 
     residual = law.log_loss(points, theta) - np.log(points.loss) - noise[0]
     assert found.correlated

@@ -12,7 +12,7 @@ from worlds.coverage import told, within_92_and_98
 from worlds.simulated_grids import grid, published
 
 from analysis.approaches import frontier
-from analysis.approaches.global_minimum import global_minima, global_minimum
+from analysis.approaches.global_minimum import descents, global_minima, global_minimum
 from analysis.approaches.laws.additive import ADDITIVE
 from analysis.approaches.laws.generalised import GENERALISED
 from analysis.approaches.laws.objective import Coordinates, Objective
@@ -46,7 +46,7 @@ def test_gradient_and_hessian_are_the_objectives_slopes(objective, law, theta):
     work, step = law.workshop(points, 1), 1e-5
 
     def at(t):
-        return law.derivatives(points, weight, t[None], objective, work)
+        return law.derivatives(weight, t[None], objective, work)
 
     theta = np.array(theta)
     moves = step * np.eye(len(theta))
@@ -104,7 +104,7 @@ def test_resamples_end_where_a_search_from_everywhere_ends(noise, g):
     # one or two descents a resample instead of hundreds: they must not miss a lower basin
     world = grid(g=g, noise=noise, seeds=1, widths=8, fractions=6, rng=7)
     points, ones = Coordinates.of(world.N, world.D, world.L, np.ones(48)), np.ones(48)
-    objective = efficient(points, ones)
+    objective = efficient(descents(points, ones, law=GENERALISED))
     weight = resample(clusters("cell", world.N, world.D), 8, 0)
     value = global_minima(points, weight, objective, global_minimum(points, ones, objective, law=GENERALISED), law=GENERALISED).value
     random = np.random.default_rng(0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.approaches.laws import additive_grid
-from analysis.approaches.laws.objective import Coordinates, Derivatives, Objective, huber, quadratic, row_dot
+from analysis.approaches.laws.objective import Coordinates, Derivatives, Objective, Observed, Repeats, row_dot
 
 EXPONENTS = (0.01, 6.0)  # of alpha and beta; a fit that ends on either is reported as at a bound
 BUFFERS = 9
@@ -20,18 +20,21 @@ LOWER = np.tril_indices(5, -1)
 class Workshop:
     """What every evaluation on the same points needs: its scratch space and the powers of the logs."""
 
-    buffers: np.ndarray    # (BUFFERS, rows, n): arrays of this size cost more to allocate than to fill
-    log_loss: np.ndarray   # (n,)
-    line_x: np.ndarray     # (2, n): 1, -x
+    buffers: np.ndarray    # (BUFFERS, rows, m): arrays of this size cost more to allocate than to fill
+    observed: Observed
+    x: np.ndarray          # (m,) of the places where the law is evaluated
+    y: np.ndarray
+    line_x: np.ndarray     # (2, m): 1, -x
     line_y: np.ndarray
-    powers_x: np.ndarray   # (n, 3): 1, -x, x^2
+    powers_x: np.ndarray   # (m, 3): 1, -x, x^2
     powers_y: np.ndarray
-    mixed: np.ndarray      # (n, 4): 1, -x, -y, xy
+    mixed: np.ndarray      # (m, 4): 1, -x, -y, xy
 
     @classmethod
-    def of(cls, points: Coordinates, rows: int, buffers: int) -> "Workshop":
-        x, y, one = points.x, points.y, np.ones_like(points.x)
-        return cls(np.empty((buffers, rows, len(x))), np.log(points.loss), np.stack([one, -x]), np.stack([one, -y]),
+    def of(cls, points: Coordinates, rows: int, repeats: Repeats | None, buffers: int) -> "Workshop":
+        x, y = (points.x, points.y) if repeats is None else (repeats.one_each(v) for v in (points.x, points.y))
+        one = np.ones_like(x)
+        return cls(np.empty((buffers, rows, len(x))), Observed.of(points, rows, repeats), x, y, np.stack([one, -x]), np.stack([one, -y]),
                    np.stack([one, -x, x * x], 1), np.stack([one, -y, y * y], 1), np.stack([one, -x, -y, x * y], 1))
 
 
@@ -64,8 +67,9 @@ class Additive:
         own = additive_grid.best_of_each(points, weight * trust, instead=pilot)
         return np.stack([np.broadcast_to(pilot, own.shape), own], 1)
 
-    def workshop(self, points: Coordinates, rows: int) -> Workshop:
-        return Workshop.of(points, rows, BUFFERS)
+    def workshop(self, points: Coordinates, rows: int, repeats: Repeats | None = None) -> Workshop:
+        """For `rows` fits at a time; with repeats, weights and noise are given place by place."""
+        return Workshop.of(points, rows, repeats, BUFFERS)
 
     def slopes(self, points: Coordinates, theta) -> np.ndarray:
         """Derivatives (M, 5, n) of log F in theta (M, 5)."""
@@ -75,7 +79,7 @@ class Additive:
         sizes, data = sizes / whole, data / whole
         return np.stack([1 / whole, sizes, data, -x * sizes, -y * data], 1)
 
-    def derivatives(self, points: Coordinates, weight, theta, objective: Objective, work: Workshop, noise=None) -> Derivatives:
+    def derivatives(self, weight, theta, objective: Objective, work: Workshop, noise=None) -> Derivatives:
         """Of sum_i w_i huber(r_i), r = log(F / L) or F - L, F = E + X + Y, at theta (M, 5) under weight (M, n).
 
         noise (M, n): each fit is to a table of its own, L e^noise. With a precision P the objective is r' P r / 2, whose gradient has
@@ -96,15 +100,11 @@ class Additive:
         if objective.space == "log":
             np.divide(1.0, predicted, out=g)
             np.log(predicted, out=residual)
-            residual -= work.log_loss if noise is None else work.log_loss + noise
             sizes *= g
             data *= g
         else:
             g.fill(1.0)
-            residual -= points.loss if noise is None else points.loss * np.exp(noise)
-        weight = objective.tilted(weight, residual)
-        value = (huber(weight, residual, objective.delta, psi, curve, softened, term) if objective.precision is None else
-                 quadratic(objective.precision, residual, psi, curve, softened))
+        value = work.observed.misfit(objective, weight, residual, noise, psi, curve, softened, term)
         if objective.space == "log":
             curve -= psi
 
@@ -129,7 +129,7 @@ class Additive:
         H[:, 1, 2], H[:, 2, 3], H[:, 1, 4], H[:, 3, 4] = xy.T
         H[:, LOWER[0], LOWER[1]] = H[:, LOWER[1], LOWER[0]]
         if objective.precision is not None:
-            H += objective.precision.between(self.slopes(points, theta))
+            H += objective.precision.between(np.stack([g, sizes, data, -work.x * sizes, -work.y * data], 1))
 
         from_E = row_dot(np.multiply(softened, g, out=term), g)
         for part in (sizes, data):

@@ -11,7 +11,7 @@ import numpy as np
 
 from analysis.approaches.laws import generalised_grid
 from analysis.approaches.laws.additive import EXPONENTS, Workshop
-from analysis.approaches.laws.objective import Coordinates, Derivatives, Objective, huber, quadratic, row_dot
+from analysis.approaches.laws.objective import Coordinates, Derivatives, Objective, Repeats, row_dot
 
 # of g: at either end the law is the maximum, or the product, to within any table's noise
 BRACKET = (0.1, 50.0)
@@ -61,8 +61,9 @@ class Generalised:
         starts = np.concatenate([pilot[None], rivals])
         return np.broadcast_to(starts, (len(weight), *starts.shape))
 
-    def workshop(self, points: Coordinates, rows: int) -> Workshop:
-        return Workshop.of(points, rows, BUFFERS)
+    def workshop(self, points: Coordinates, rows: int, repeats: Repeats | None = None) -> Workshop:
+        """As of the additive law."""
+        return Workshop.of(points, rows, repeats, BUFFERS)
 
     def slopes(self, points: Coordinates, theta) -> np.ndarray:
         """Derivatives (M, 6, n) of log(E + R) in theta (M, 6): (k, m f') of `derivatives`."""
@@ -76,7 +77,7 @@ class Generalised:
         along_g = m * (mean - (share * size + (1 - share) * data) / g)
         return np.stack([k, m * share, m * (1 - share), -x * m * share, -y * m * (1 - share), along_g], 1)
 
-    def derivatives(self, points: Coordinates, weight, theta, objective: Objective, work: Workshop, noise=None) -> Derivatives:
+    def derivatives(self, weight, theta, objective: Objective, work: Workshop, noise=None) -> Derivatives:
         """Of sum_i w_i huber(r_i), r = log((E + R) / L) or E + R - L, R = e^f, at theta (M, 6) under weight (M, n).
         noise (M, n): each fit is to a table of its own, L e^noise. With a precision P: as of the additive law.
 
@@ -116,14 +117,10 @@ class Generalised:
         if log:
             np.divide(1.0, residual, out=k)
             np.log(residual, out=residual)
-            residual -= work.log_loss if noise is None else work.log_loss + noise
             m *= k
         else:
             k.fill(1.0)
-            residual -= points.loss if noise is None else points.loss * np.exp(noise)
-        weight = objective.tilted(weight, residual)
-        value = (huber(weight, residual, objective.delta, psi, curve, softened, term) if objective.precision is None else
-                 quadratic(objective.precision, residual, psi, curve, softened))
+        value = work.observed.misfit(objective, weight, residual, noise, psi, curve, softened, term)
 
         # the scale of each coordinate: squares of r' under softened weights
         from_E = row_dot(np.multiply(softened, k, out=term), k)
@@ -177,7 +174,9 @@ class Generalised:
         H[:, 5, 5] = row_dot(K, h) + row_dot(term, d)
         H[:, LOWER[0], LOWER[1]] = H[:, LOWER[1], LOWER[0]]
         if objective.precision is not None:
-            H += objective.precision.between(self.slopes(points, theta))
+            np.multiply(m, s, out=U)
+            np.multiply(m, rest, out=V)
+            H += objective.precision.between(np.stack([k, U, V, -work.x * U, -work.y * V, m * h], 1))
         return Derivatives(value, gradient, H, diagonal)
 
 

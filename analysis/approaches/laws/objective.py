@@ -1,10 +1,14 @@
 """What a fit minimises: a sum of Huber losses of log L or of L, or a quadratic form of log L, and the points it is of."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from analysis.errors.precision import Precision
+
+WORTH = 0.75   # places for each run, from which on repeats aren't worth their own arithmetic
+RUNS = 5       # buffers of one number a run
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,14 @@ class Coordinates:
     y0: float
     scale: float
 
+    @cached_property
+    def repeats(self) -> "Repeats | None":
+        """Which runs are of one (N, D); None where they are too few to gain by."""
+        place = np.unique(np.stack([self.x, self.y], 1), axis=0, return_inverse=True)[1].ravel()
+        order = np.argsort(place, kind="stable")
+        first = np.flatnonzero(np.diff(place[order], prepend=-1))
+        return Repeats(order, first, place) if len(first) <= WORTH * len(place) else None
+
     @classmethod
     def of(cls, N, D, L, weight) -> "Coordinates":
         x, y, z = np.log(N), np.log(D), np.log(L)
@@ -73,6 +85,63 @@ class Coordinates:
         E, A, B, alpha, beta = np.moveaxis(np.asarray(natural, float), -1, 0)
         return np.stack([E / self.scale, np.log(A / self.scale) - alpha * self.x0,
                          np.log(B / self.scale) - beta * self.y0, alpha, beta], -1)
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Runs of one (N, D), which every law foretells alike: it is evaluated once for all of them."""
+
+    order: np.ndarray    # (n,) the runs, place by place
+    first: np.ndarray    # (m,) where in that order each place begins
+    place: np.ndarray    # (n,) of each run
+
+    def one_each(self, values: np.ndarray) -> np.ndarray:
+        """(m,) of the runs' (n,), of what is the same for all runs of a place."""
+        return values[self.order[self.first]]
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """(M, m) of (M, n)."""
+        return np.add.reduceat(values[:, self.order], self.first, axis=1)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was observed at the places (m,) where a law is evaluated, one run each or several."""
+
+    log_loss: np.ndarray               # (n,) place by place
+    loss: np.ndarray
+    place: np.ndarray | None = None    # (n,) of each; None where there is one run a place
+    first: np.ndarray | None = None    # (m,) where each place begins
+    buffers: np.ndarray | None = None  # (RUNS, rows, n) scratch space
+
+    @classmethod
+    def of(cls, points: Coordinates, rows: int, repeats: Repeats | None) -> "Observed":
+        if repeats is None:
+            return cls(np.log(points.loss), points.loss)
+        loss = points.loss[repeats.order]
+        return cls(np.log(loss), loss, repeats.place[repeats.order], repeats.first, np.empty((RUNS, rows, len(loss))))
+
+    def misfit(self, objective: Objective, weight, predicted, noise, psi, curve, softened, term):
+        """The objective (M,) of predictions (M, m), of log L or of L; fills psi, curve and softened as `huber` does, summed by place.
+
+        weight, noise: (M, n), place by place. Overwrites predicted and term.
+        """
+        log = objective.space == "log"
+        seen = self.log_loss if log else self.loss
+        if noise is not None:
+            seen = seen + noise if log else seen * np.exp(noise)
+        if self.place is None:
+            predicted -= seen
+            weight = objective.tilted(weight, predicted)
+            return (huber(weight, predicted, objective.delta, psi, curve, softened, term) if objective.precision is None else
+                    quadratic(objective.precision, predicted, psi, curve, softened))
+        residual, *filled, spare = self.buffers[:, :len(predicted)]
+        np.take(predicted, self.place, axis=1, out=residual, mode="clip")
+        residual -= seen
+        value = huber(objective.tilted(weight, residual), residual, objective.delta, *filled, spare)
+        for into, each in zip((psi, curve, softened), filled, strict=True):
+            np.add.reduceat(each, self.first, axis=1, out=into)
+        return value
 
 
 @dataclass(frozen=True)
