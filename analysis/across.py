@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from analysis.approaches.parametric import ParametricFit
+from analysis.approaches.laws.additive import ADDITIVE
+from analysis.approaches.laws.generalised import GENERALISED
+from analysis.approaches.parametric import ParametricFit, fit_generalised
 from analysis.questions.differences import Difference, compare_groups
 from analysis.questions.learning_rate import LearningRateFit, best_rates, fit_learning_rate, rates_of_study
 from analysis.table.runs import Runs, Table
@@ -16,6 +18,7 @@ MAX_COMPARED = 6      # groups: 15 pairs of them; more differences are noise to 
 def differences_of(groups: Sequence[tuple[str, Runs, ParametricFit | None]], *, fit_law: Callable, seeds_known: bool, level: float, resamples: int,
                    rng: int) -> tuple[Difference, ...]:
     """Between all pairs of (label, runs, the quoted fit), by one law. Raises ValueError where there are too many."""
+    law = GENERALISED if fit_law is fit_generalised else ADDITIVE
     if len(groups) > MAX_COMPARED:
         raise ValueError(f"{len(groups)} groups make {len(groups) * (len(groups) - 1) // 2} "
                          f"differences; at most {MAX_COMPARED} groups are compared")
@@ -26,8 +29,10 @@ def differences_of(groups: Sequence[tuple[str, Runs, ParametricFit | None]], *, 
     N, D, L, C = (np.concatenate([getattr(rows, name) for rows in held]) for name in "NDLC")
     seed = np.concatenate([np.zeros(len(rows.N), int) if name in errors else rows.seed
                            for (name, _, _), rows in zip(groups, held, strict=True)])
+    # by generalised least squares, as a fit of its own would be
+    made = {name: fit for name, _, fit in groups if name in errors and fit.law is law and fit.point.objective.precision is not None}
     return compare_groups(N, D, L, label, fit_law=fit_law, C=C, seed=seed if seeds_known else None, level=level,
-                          resamples=resamples, rng=rng, errors=errors)
+                          resamples=resamples, rng=rng, errors=errors, made=made)
 
 
 def learning_rate_of(table: Table, trials: Table | None, level: float) -> LearningRateFit | None:

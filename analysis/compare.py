@@ -17,7 +17,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("search", help="table of a CARBS search, its laws beside it")
     parser.add_argument("grid", help="table of a grid of widths and fractions")
-    parser.add_argument("--resamples", type=int, default=500, metavar="R", help="of each fit's bootstrap (500)")
+    parser.add_argument("--resamples", type=int, default=200, metavar="R", help="of each fit's bootstrap (200)")
     args = parser.parse_args(argv)
     if not 50 <= args.resamples <= 100_000:
         parser.error("--resamples must be between 50 and 100000")
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         found, grid = read_tuned(args.search), read_table([args.grid])
         for group in grid.groups:
-            print(comparison_text(at_equal_compute(found, group, resamples=args.resamples)), end="\n\n", flush=True)
+            print(comparison_text(at_equal_compute(found, grid, group, resamples=args.resamples)), end="\n\n", flush=True)
     except (BadTable, KeyError) as why:
         print(f"compare.py: {why if isinstance(why, BadTable) else f'the search has no law of {why}'}", file=sys.stderr)
         return 2

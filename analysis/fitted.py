@@ -7,29 +7,26 @@ import numpy as np
 
 from analysis.across import differences_of, learning_rate_of
 from analysis.approaches.calibration import Calibrated, calibrated
-from analysis.approaches.cost import LANGUAGE
 from analysis.approaches.envelope import EnvelopeFit, envelope_slopes, fit_envelope
 from analysis.approaches.frontier import LocalExponent, OptimumEstimate, local_exponents
 from analysis.approaches.isoflop import IsoflopFit, fit_isoflop, isoflop_slopes
 from analysis.approaches.parametric import ParametricFit, fit_generalised, fit_parametric
 from analysis.approaches.profile import Profile
-from analysis.approaches.resampled import TESTED
 from analysis.choices.laws import ChoiceLaws
 from analysis.choices.selection import choice_laws
 from analysis.errors.model import sentence
-from analysis.errors.structure import thinned
 from analysis.estimates.refusal import Doubt, attempt
 from analysis.questions import sensitivity
 from analysis.questions.accuracy import AccuracyFit, fit_accuracy
 from analysis.questions.agreement import Agreement, agreement
-from analysis.questions.both_laws import fit_both, with_every_test
+from analysis.questions.both_laws import cost_of, fit_group, with_every_test
 from analysis.questions.claims import Verdict, judge
 from analysis.questions.differences import Difference
 from analysis.questions.law_choice import ADDITIVE, LawChoice
 from analysis.questions.learning_rate import LearningRateFit
 from analysis.questions.repeated_data import RepeatedFit, repeated_data
 from analysis.questions.sensitivity import Row
-from analysis.table.condense import Condensed, condense
+from analysis.table.condense import Condensed
 from analysis.table.pooled import pooled_doubts
 from analysis.table.runs import Group, Runs, Table
 
@@ -177,11 +174,11 @@ def _with_intervals(fit):
 
 
 def _approached(group: Group, table: Table, request: Request, tell: Callable[[str], None]) -> GroupFit:
-    refused: dict[str, str] = {}
     runs = group.runs
     name = f"{group.label}: " if group.label else ""
     tell(name + "approach 3")
-    few, law = _condensed(runs, table, request, refused)
+    made = fit_group(runs, table, cluster=request.cluster, level=request.level, resamples=request.resamples, rng=request.rng)
+    few, law, refused = made.few, made.law, dict(made.refused)
     tell(name + "approaches 1 and 2")
     isoflop = attempt("approach2", refused, lambda: _with_intervals(_isoflop(few, few.L, request, request.resamples)))
     envelope = attempt("approach1", refused, lambda: _with_intervals(_envelope(few, few.L, request, request.resamples)))
@@ -201,29 +198,12 @@ def _answered(g: GroupFit, table: Table, request: Request, tell: Callable[[str],
     agreed = attempt("agreement", refused, lambda: agreement(of.envelope, of.isoflop, law, calibrations=calibrations))
     tell(name + "accuracy, claims, profiles, sensitivity")
     law = with_every_test(law, refused)
-    answers = _answers(g, _cost(table), request, refused)
+    answers = _answers(g, cost_of(table), request, refused)
     tell(name + "best settings, repeated data")
     choices = attempt("best settings", refused, lambda: choice_laws(g.seen, table.description, law=law, level=request.level))
     again = attempt("repeated data", refused, lambda: repeated_data(g.seen, law, level=request.level, rng=request.rng))
     of = replace(of, law=law, curves=_curves(g.few, request) if of.isoflop else {}, calibrations=calibrations, agreement=agreed)
     return replace(g, approaches=of, answers=answers, choices=choices, repeated=again, refused=refused)
-
-
-def _condensed(runs: Runs, table: Table, request: Request, refused: dict[str, str]) -> tuple[Condensed, LawChoice | None]:
-    """The rows that are fitted, and their law: of a long table, every k-th of each size where errors go together, else all, merged."""
-    def whole(of: Runs) -> Condensed:
-        return condense(of.N, of.D, of.L, of.C, budget=of.budget, cell=of.cell, seed=_seeds(table, of), run=of.run)
-
-    if len(runs) > TESTED and request.cluster is None:
-        rows = thinned(runs.N, runs.D, seed=_seeds(table, runs), most=TESTED)
-        few = replace(whole(runs.take(rows)), note=f"{len(rows):,} of {len(runs):,} rows are fitted, evenly chosen at each size: errors "
-                      "go together, and more rows would tell little more")
-        asked = attempt("errors", {}, lambda: fit_generalised(few.N, few.D, few.L, seed=few.seed, run=few.run, resamples=50))
-        few = few if asked is not None and asked.correlated else whole(runs)
-    else:
-        few = whole(runs)
-    return few, fit_both(few, _cost(table), refused, cluster=request.cluster, level=request.level, resamples=request.resamples,
-                         rng=request.rng)
 
 
 def _isoflop(few: Condensed, L, request: Request, resamples: int, **choice) -> IsoflopFit:
@@ -281,15 +261,6 @@ def _answers(g: GroupFit, cost, request: Request, refused: dict[str, str]) -> An
 def _fitter(law: LawChoice | None) -> Callable:
     """The additive law's fit where it speaks alone; else the generalised law's, which contains it."""
     return fit_parametric if law is None or law.speaks == ADDITIVE else fit_generalised
-
-
-def _cost(table: Table):
-    """The cost law where the table's C is one: 6 N D by our own doing needs no estimate."""
-    return LANGUAGE if any(d.code.startswith("derived_") for d in table.doubts) else None
-
-
-def _seeds(table: Table, runs: Runs) -> np.ndarray | None:
-    return runs.seed if "seed" in table.columns else None
 
 
 def _sample(runs: Runs, rng: int) -> Runs:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from analysis.approaches.parametric import ParametricFit
 from analysis.approaches.surface import Surface
@@ -74,7 +74,7 @@ def calibrated(found: Estimate, approach: Callable[[np.ndarray, int], Slopes], f
     # a table in which noise makes a wild slope says nothing of the bias
     bias, spread = (float(v) for v in _robust((again.a - np.array([float(surface.a(cost)) for surface, cost in worlds]))[given]))
     centre = found.value - bias
-    reach = stats.t.ppf((1 + found.level) / 2, fit.freedom) * spread
+    reach = special.stdtrit(fit.freedom, (1 + found.level) / 2) * spread
     method = f"{found.method}, bias under the fitted law taken off ({given.sum()} simulated tables)"
     corrected = replace(found, value=centre, low=min(found.low - bias, centre - reach),
                         high=max(found.high - bias, centre + reach), se=max(found.se, spread), method=method)

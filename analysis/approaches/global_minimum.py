@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.approaches.laws.additive import ADDITIVE
 from analysis.approaches.laws.objective import Coordinates, Objective
-from analysis.approaches.newton import Restriction, Solution, minimise
+from analysis.approaches.newton import CONTRACTION, Restriction, Solution, minimise
 from analysis.estimates.refusal import NotIdentified
 
 RIVALS, RIVALRY = 2, 30.0   # other minima that resamples may prefer: at most so many, within this much of chi-square
@@ -108,7 +108,7 @@ def lowest(points: Coordinates, weight, starts, objective: Objective, *, spread:
     """
     M, S, k = starts.shape
 
-    def ends(theta, fits, under: Objective, **how) -> Solution:
+    def ends(theta, fits, under: Objective, spread: float = spread, **how) -> Solution:
         return minimise(points, weight if weight.ndim == 1 else weight[fits], theta, under, law=law, spread=spread,
                         restriction=restriction.of(fits) if restriction else None, noise=None if noise is None else noise[fits], **how)
 
@@ -116,16 +116,25 @@ def lowest(points: Coordinates, weight, starts, objective: Objective, *, spread:
         return ends(starts[:, 0], slice(None), objective)
     unit = points.scale if objective.space == "raw" else 1.0
     broad = replace(objective, delta=max(objective.delta, 2 * spread * unit))
-    rough = ends(starts.reshape(M * S, k), np.repeat(np.arange(M), S), broad, tolerance=ROUGH).theta.reshape(M, S, k)
-    own = np.ones((M, S), bool)
-    for i in range(1, S):
-        own[:, i] = np.abs(rough[:, i, None] - rough[:, :i]).max(2).min(1) > APART
-    fits, which = np.nonzero(own)
-    found = ends(rough[fits, which], fits, objective)
+    fits, which = np.nonzero(_distinct(starts, 0.0))
+    rough = np.full((M, S, k), np.inf)   # a start that is another's again ends nowhere
+    rough[fits, which] = ends(starts[fits, which], fits, broad, tolerance=ROUGH).theta
+    fits, which = np.nonzero(_distinct(rough, APART))
+    # the stage of the broad loss is done
+    found = ends(rough[fits, which], fits, objective, spread=spread / CONTRACTION)
     # of each fit the lowest: fits come in order, and the first of equals is kept
     order = np.lexsort((np.arange(len(fits)), found.value, fits))
     best = order[np.flatnonzero(np.diff(fits[order], prepend=-1))]
     return Solution(*(v[best] for v in (found.theta, found.value, found.converged)))
+
+
+def _distinct(theta, apart: float) -> np.ndarray:
+    """(M, S) whether each of theta (M, S, k) is finite and farther than `apart` from all before it."""
+    found = np.isfinite(theta).all(2)
+    for i in range(1, theta.shape[1]):
+        with np.errstate(invalid="ignore"):
+            found[:, i] &= np.abs(theta[:, i, None] - theta[:, :i]).max(2).min(1) > apart
+    return found
 
 
 def spread_of(points: Coordinates, law, theta, weight) -> float:

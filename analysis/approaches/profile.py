@@ -9,7 +9,7 @@ of the objective is scaled by its mean under resampling, where the truth is the 
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from analysis.approaches.global_minimum import lowest
 from analysis.approaches.laws.additive import ADDITIVE, EXPONENTS
@@ -102,7 +102,7 @@ def unit_of(fit, name: str) -> float:
 def _rise_at_spread(fit, name: str, value: float, draws) -> float:
     """Mean rise at half the width of the central 68% of the draws to either side, in logs where the parameter is a scale."""
     forth, back = (np.log, np.exp) if name in LOGARITHMIC else (np.asarray, np.asarray)
-    low, high = np.quantile(forth(draws), stats.norm.cdf([-1, 1]))
+    low, high = np.quantile(forth(draws), special.ndtr([-1, 1]))
     ends = np.clip(back(forth(value) + np.array([-1, 1]) * (high - low) / 2), *reach(fit, name))
     return float(rise(fit, name, ends).mean())
 
@@ -143,13 +143,13 @@ def p_value(fit, name: str, value: float) -> float:
     low, high = reach(fit, name)
     if not low <= value <= high:
         return 0.0
-    return float(stats.f.sf(rise(fit, name, np.array([value]))[0] / fit.profile(name).unit, 1, fit.freedom_of(name)))
+    return float(special.fdtrc(1, fit.freedom_of(name), rise(fit, name, np.array([value]))[0] / fit.profile(name).unit))
 
 
 def profile_of(fit, name: str) -> Profile:
     """Interval of the values that the likelihood-ratio test does not reject."""
     value, draws = fit.quantity(name)
-    threshold = float(stats.f.ppf(fit.level, 1, fit.freedom_of(name)))
+    threshold = float(special.stdtrit(fit.freedom_of(name), (1 + fit.level) / 2) ** 2)   # F's quantile, 1 degree of freedom above
     unit = unit_of(fit, name)
     low_end, high_end = reach(fit, name)
     forth, back = (np.log, np.exp) if name in LOGARITHMIC else (np.asarray, np.asarray)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.approaches.parametric import fit_parametric
 from analysis.carbs.found import Tuned
 from analysis.estimates.estimate import Estimate
-from analysis.table.runs import Group, Runs
+from analysis.questions.both_laws import fit_group
+from analysis.table.runs import Group, Runs, Table
 
 DOUBLINGS = 12   # of the search's spending at most, up to the whole grid
 
@@ -23,7 +23,7 @@ class Smaller:
 
     spent: float
     runs: int
-    a: Estimate | None
+    a: Estimate | None      # by the law that speaks, as fit.py gives it
     b: Estimate | None
     refused: str            # why there is no a
 
@@ -51,11 +51,11 @@ class EqualCompute:
         return found
 
 
-def at_equal_compute(found: Tuned, group: Group, *, resamples: int = 1000, rng: int = 0) -> EqualCompute:
-    """Raises KeyError where the search has no law of params and samples."""
+def at_equal_compute(found: Tuned, table: Table, group: Group, *, resamples: int = 1000, rng: int = 0) -> EqualCompute:
+    """A search beside one of the groups of a grid's table. Raises KeyError where the search has no law of params and samples."""
     whole = float(group.runs.C.sum())
     spendings = [found.spent * 2.0 ** k for k in range(DOUBLINGS + 1) if found.spent * 2.0 ** k < whole] + [whole]
-    grids = tuple(_fitted(smaller(group.runs, spent), resamples, rng) for spent in spendings)
+    grids = tuple(_fitted(smaller(group.runs, spent), table, resamples, rng) for spent in spendings)
     return EqualCompute(group.label, found.spent, found.law("params").exponent, found.law("samples").exponent, grids,
                         _cheaper(found, group.runs))
 
@@ -69,15 +69,10 @@ def smaller(runs: Runs, spent: float) -> Runs:
     return runs.take(np.isin(runs.cell, bought))
 
 
-def _fitted(runs: Runs, resamples: int, rng: int) -> Smaller:
-    spent, a, b, why = float(runs.C.sum()), None, None, ""
-    try:
-        fit = fit_parametric(runs.N, runs.D, runs.L, C=runs.C, cost=None, seed=runs.seed, cell=runs.cell,
-                             resamples=resamples, rng=rng)
-        a, b = fit.a, fit.b
-    except (ValueError, ArithmeticError, np.linalg.LinAlgError) as reason:
-        why = str(reason) or type(reason).__name__
-    return Smaller(spent, len(runs), a, b, why)
+def _fitted(runs: Runs, table: Table, resamples: int, rng: int) -> Smaller:
+    made = fit_group(runs, table, resamples=resamples, rng=rng) if len(runs) else None
+    law = made and made.law
+    return Smaller(float(runs.C.sum()), len(runs), law and law.a, law and law.b, made.why if made else "no cell is as cheap")
 
 
 def _cheaper(found: Tuned, runs: Runs) -> tuple[tuple[float, float], ...]:

@@ -10,19 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.approaches.cost import LANGUAGE
 from analysis.approaches.parametric import ParametricFit
 from analysis.approaches.surface import Surface
 from analysis.design.exchange import Choice, Setting, choose, expected
 from analysis.design.information import Belief, Noise, belief, noise_of
 from analysis.design.places import Places
 from analysis.design.target import Target
+from analysis.errors.continued import continued
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.intervals import distinct
 from analysis.fitted import Request
-from analysis.questions.both_laws import fit_both
+from analysis.questions.both_laws import GroupLaw, fit_group
 from analysis.questions.law_choice import LawChoice
-from analysis.table.condense import condense
 from analysis.table.runs import Group, Runs, Table, cells
 
 DRAWS = 24          # surfaces of each law that a plan must be good under
@@ -84,7 +83,8 @@ def plan_next(table: Table, group: Group, places: Places, asked: Asked, *,
               tell: Callable[[str], None] = lambda step: None) -> Plan:
     """Raises ValueError, Refusal included, where no law can be fitted or nothing is paid for."""
     tell("fit")
-    law = laws_of(group.runs, table, asked.request)
+    made_of = laws_of(group.runs, table, asked.request)
+    law = made_of.law
     now = asked.target.estimate(law)
     if not np.isfinite(asked.target.width(now)):
         raise ValueError(f"{asked.target} has no interval yet ({now}): a plan shrinks one that is there")
@@ -99,20 +99,17 @@ def plan_next(table: Table, group: Group, places: Places, asked: Asked, *,
     again = same_grid(offered, setting)
     left = expected(beliefs, setting, again) if again.any() else np.nan
     made = _cells(offered, chosen, places)
-    widths = simulated_widths(table, group, law, offered, chosen, asked, tell)
+    widths = simulated_widths(table, group, made_of, offered, chosen, asked, tell)
     return Plan(asked.target, now, made, places.declared, places.seed, chosen.spent, asked.budget, widths,
                 float(width * np.exp(left / 2)), float(width * np.exp(chosen.log_ratio / 2)), law.speaks)
 
 
-def laws_of(runs: Runs, table: Table, request: Request) -> LawChoice:
+def laws_of(runs: Runs, table: Table, request: Request) -> GroupLaw:
     """Raises ValueError where approach 3 is refused."""
-    refused: dict[str, str] = {}
-    few = condense(runs.N, runs.D, runs.L, runs.C, cell=runs.cell)
-    law = fit_both(few, LANGUAGE if table.derived else None, refused, cluster=request.cluster, level=request.level,
-                   resamples=request.resamples, rng=request.rng)
-    if law is None:
-        raise ValueError(f"no law can be fitted to these {len(runs):,} runs ({refused.get('approach3', 'approach 3 was refused')})")
-    return law
+    made = fit_group(runs, table, cluster=request.cluster, level=request.level, resamples=request.resamples, rng=request.rng)
+    if made.law is None:
+        raise ValueError(f"no law can be fitted to these {len(runs):,} runs ({made.why})")
+    return made
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +194,7 @@ def _cells(offered: Offered, chosen: Choice, places: Places) -> tuple[NewCell, .
     return tuple(made)
 
 
-def simulated_widths(table: Table, group: Group, law: LawChoice, offered: Offered, chosen: Choice, asked: Asked,
+def simulated_widths(table: Table, group: Group, made: GroupLaw, offered: Offered, chosen: Choice, asked: Asked,
                      tell: Callable[[str], None]) -> np.ndarray:
     """Widths (outcomes,) of the interval with the planned runs simulated; an outcome that no law fits is left out."""
     request = Request(resamples=min(RESAMPLES, asked.request.resamples), level=asked.request.level, cluster=asked.request.cluster)
@@ -205,27 +202,33 @@ def simulated_widths(table: Table, group: Group, law: LawChoice, offered: Offere
     for k in range(asked.outcomes):
         tell(f"outcome {k + 1} of {asked.outcomes}")
         N, D, C, outside = (getattr(offered, name)[index] for name in ("N", "D", "C", "outside"))
-        runs = joined(group.runs, N, D, C, simulated_runs(law, N, D, outside, rng=np.random.default_rng([asked.request.rng, k])))
+        L = simulated_runs(made, N, D, outside, rng=np.random.default_rng([asked.request.rng, k]))
+        runs = joined(group.runs, N, D, C, L)
         try:
-            widths.append(asked.target.width(asked.target.estimate(laws_of(runs, table, request))))
+            widths.append(asked.target.width(asked.target.estimate(laws_of(runs, table, request).law)))
         except (ValueError, ArithmeticError, np.linalg.LinAlgError):
             continue
     return np.array([w for w in widths if np.isfinite(w)])
 
 
-def simulated_runs(law: LawChoice, N, D, outside, *, rng) -> np.ndarray:
+def simulated_runs(made: GroupLaw, N, D, outside, *, rng) -> np.ndarray:
     """Losses (n,) at N, D by a law that speaks and one draw of its bootstrap, with departures of cells and of runs as the table has them:
-    its own residuals, scaled to the two standard deviations of `noise_of`."""
-    fits = _spoken(law)
+    its own residuals, scaled to the two standard deviations of `noise_of`, or, where errors go together, what the table's own errors make
+    likely."""
+    fits, few = _spoken(made.law), made.few
     fit = fits[rng.integers(len(fits))]
-    surface = fit.draws[rng.integers(len(fit.draws))]
+    surface = Surface(*fit.draws[rng.integers(len(fit.draws))])
+    if fit.correlated:
+        so_far = np.log(few.L / surface.loss(few.N, few.D))
+        seed = None if few.seed is None else np.append(few.seed, few.seed.max() + 1 + _repeat(N, D))
+        return surface.loss(N, D) * np.exp(continued(fit.errors.found, so_far, np.append(few.N, N), np.append(few.D, D), seed, rng))
     noise = noise_of(fit.residuals, fit.N, fit.D, parameters=fit.parameters)
     member = distinct(fit.N, fit.D)
     mean = np.bincount(member, fit.residuals) / np.bincount(member)
     within = (fit.residuals - mean[member])[np.bincount(member)[member] > 1]
     cell = distinct(N, D)
     departure = _like(mean, noise.shared, cell.max() + 1, rng)[cell] * noise.growth(outside) + _like(within, noise.each, len(cell), rng)
-    return Surface(*surface).loss(N, D) * np.exp(departure)
+    return surface.loss(N, D) * np.exp(departure)
 
 
 def _like(residuals, sd: float, count: int, rng) -> np.ndarray:
@@ -234,7 +237,15 @@ def _like(residuals, sd: float, count: int, rng) -> np.ndarray:
     return rng.choice(residuals, count) * (sd / size) if size > 0 and sd > 0 else np.zeros(count)
 
 
+def _repeat(N, D) -> np.ndarray:
+    """(n,) how many runs of the same (N, D) come before each: the planned runs' seeds, counted from the first new one."""
+    cell = distinct(N, D)
+    return np.array([np.count_nonzero(cell[:i] == cell[i]) for i in range(len(cell))], int)
+
+
 def joined(runs: Runs, N, D, C, L) -> Runs:
-    """The table's runs and further ones."""
+    """The table's runs and further ones, of seeds of their own."""
     parts = {name: np.concatenate([getattr(runs, name), more]) for name, more in (("N", N), ("D", D), ("C", C), ("L", L))}
-    return Runs(**parts, accuracy=None, seed=np.zeros(len(parts["N"]), int), cell=cells(parts["N"], parts["D"]), budget=None)
+    run = None if runs.run is None else np.append(runs.run, runs.run.max() + 1 + np.arange(len(N)))
+    return Runs(**parts, accuracy=None, seed=np.append(runs.seed, runs.seed.max() + 1 + _repeat(N, D)), run=run,
+                cell=cells(parts["N"], parts["D"]), budget=None)

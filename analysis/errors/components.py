@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from analysis.errors import innovation
 from analysis.errors.innovation import CELL, GRIDS, NONE, ORDER, Innovation
@@ -196,4 +196,4 @@ def _best(state: Callable[..., _State], bases, names: tuple[str, ...]) -> _State
 
 def _p(fewer: _State, more: _State) -> float:
     gain = fewer.fit.minus_twice - more.fit.minus_twice
-    return float(stats.chi2.sf(gain, 1) / 2) if gain > 0 else 0.5
+    return float(special.chdtrc(1, gain) / 2) if gain > 0 else 0.5

@@ -62,18 +62,21 @@ def structure_of(N, D, *, cell=None, seed=None, run=None) -> Structure:
     cell = distinct(N, D) if cell is None else distinct(cell)
     run = None if run is None or not _names_runs(run, N) else distinct(run)
     sequence, checkpoints = _sequences(N, D, seed, run)
+    kept = {}
+    for one in groupings(N, D, seed, run):   # what two structures say alike is the first one's
+        if _useful(one, cell):
+            kept.setdefault(distinct(one.member).tobytes(), one)
+    return Structure(tuple(kept.values()), cell, sequence, _places(sequence, D), checkpoints)
+
+
+def groupings(N, D, seed=None, run=None) -> list[Shared]:
+    """All that runs may share, whether a table can tell it or not."""
     shared = [Shared("size", "of one size", distinct(N)), Shared("data", "of one amount of data", distinct(D))]
     if seed is not None and len(np.unique(seed)) > 1:
         shared += [Shared("seed", "of one seed", distinct(seed)),
                    Shared("seed_data", "of one seed and one amount of data, whatever their size,", distinct(seed, D)),
                    Shared("seed_size", "of one seed at one size", distinct(seed, N))]
-    if run is not None:
-        shared.append(Shared("run", "recorded at checkpoints of one run", run))
-    kept = {}
-    for one in shared:   # what two structures say alike is the first one's
-        if _useful(one, cell):
-            kept.setdefault(distinct(one.member).tobytes(), one)
-    return Structure(tuple(kept.values()), cell, sequence, _places(sequence, D), checkpoints)
+    return shared if run is None else [*shared, Shared("run", "recorded at checkpoints of one run", run)]
 
 
 def _names_runs(run, N) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from analysis.approaches.calibration import Calibrated, LevelBias
 from analysis.estimates.estimate import Estimate
@@ -114,7 +114,7 @@ def _levels(isoflop, parametric, calibrated: Calibrated | None, level: float) ->
     biases = calibrated.levels if calibrated is not None else ()
     if not biases:
         biases = tuple(LevelBias(C, 0.0, 0.0) for C in isoflop.places)
-    z = stats.norm.ppf((1 + level) / 2)
+    z = special.ndtri((1 + level) / 2)
     found = []
     for bias in biases:
         one, best = isoflop.params(bias.C), parametric.optimum(bias.C)
@@ -122,7 +122,7 @@ def _levels(isoflop, parametric, calibrated: Calibrated | None, level: float) ->
         # the intervals' own widths: of joined laws no standard error is theirs
         se = np.hypot(max(np.log(one.high / one.low) / 2 / z, bias.spread), np.log(best.N.high / best.N.low) / 2 / z)
         data = isoflop.samples(bias.C).value / one.value / (best.D.value / best.N.value) * np.exp((1 + parametric.cost.p) * bias.bias)
-        p = float(2 * stats.norm.sf(abs(gap) / max(se, 1e-300)))
+        p = float(2 * special.ndtr(-abs(gap) / max(se, 1e-300)))
         found.append(Level(bias.C, Estimate(*(float(np.exp(v)) for v in (gap, gap - z * se, gap + z * se)), float(np.exp(gap) * se),
                                             "Wald on logs", one.n, level), float(data), p))
     return tuple(replace(v, p_value=float(p)) for v, p in zip(found, holm(np.array([v.p_value for v in found])), strict=True))
@@ -157,6 +157,6 @@ def _weakness(name: str, fit, calibrated: Calibrated | None) -> str:
 def _compare(first: str, second: str, values: Mapping[str, Estimate], weak: str, level: float) -> Pair:
     x, y = values[first], values[second]
     se = np.hypot(x.se, y.se)
-    p = float(2 * stats.norm.sf(abs(x.value - y.value) / max(se, 1e-300)))
-    vague = "" if stats.norm.ppf((1 + level) / 2) * se < TELLING else f"a difference of {TELLING:g} would not have been seen"
+    p = float(2 * special.ndtr(-abs(x.value - y.value) / max(se, 1e-300)))
+    vague = "" if special.ndtri((1 + level) / 2) * se < TELLING else f"a difference of {TELLING:g} would not have been seen"
     return Pair(first, second, x.value - y.value, p, p >= 1 - level, weak or vague)

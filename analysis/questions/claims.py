@@ -7,7 +7,7 @@ Statistics 6): the chance that any true claim among them is rejected stays below
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from analysis.approaches import profile
 from analysis.approaches.frontier import EffectiveExponents
@@ -110,7 +110,7 @@ def _verdict(fit: ParametricFit, claim: Claim, effective: EffectiveExponents) ->
     estimate = getattr(effective, claim.quantity) if name is None else getattr(fit, claim.quantity)
     if name is None:
         se = max(np.hypot(estimate.se, claim.se), 1e-300)
-        p = float(2 * stats.t.sf(abs(estimate.value - claim.value) / se, fit.freedom))
+        p = float(2 * special.stdtr(fit.freedom, -abs(estimate.value - claim.value) / se))
         test = "Wald, bootstrap standard error"
     else:
         p, test = _likelihood_ratio(fit, claim, name, estimate), "likelihood ratio, scaled by bootstrap"
@@ -128,4 +128,4 @@ def _likelihood_ratio(fit: ParametricFit, claim: Claim, name: str, estimate: Est
     ours, theirs = estimate.se**2, claim.se**2
     if theirs > 0:
         statistic = statistic * ours / (ours + theirs) if ours > 0 else (estimate.value - claim.value) ** 2 / theirs
-    return float(stats.f.sf(statistic, 1, fit.freedom_of(name)))
+    return float(special.fdtrc(1, fit.freedom_of(name), statistic))

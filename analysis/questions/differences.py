@@ -5,16 +5,17 @@ both groups then cancels, and the interval is of the difference, not of two fits
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from types import MappingProxyType
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
-from analysis.approaches.cost import LANGUAGE, fit_cost
+from analysis.approaches.cost import LANGUAGE, CostLaw, fit_cost
 from analysis.approaches.laws.objective import Objective
 from analysis.approaches.parametric import ParametricFit, fit_parametric
+from analysis.approaches.resampled import Resampled, cost_draws
 from analysis.errors.model import ErrorModel
 from analysis.estimates import intervals
 from analysis.estimates.estimate import Estimate
@@ -48,11 +49,13 @@ class Difference:
 def compare_groups(N, D, L, group, *, fit_law: Callable = fit_parametric, C=None, weight=None, cell=None,
                    seed=None, cluster: str = "cell",
                    objective: Objective | None = None, level: float = 0.95, resamples: int = 1000,
-                   rng=0, errors: Mapping[str, ErrorModel] = MappingProxyType({})) -> tuple[Difference, ...]:
+                   rng=0, errors: Mapping[str, ErrorModel] = MappingProxyType({}),
+                   made: Mapping[str, ParametricFit] = MappingProxyType({})) -> tuple[Difference, ...]:
     """Every pair of labels in group (n,), every quantity of QUANTITIES; sizes and costs pooled for p.
 
     fit_law: fit_parametric or fit_generalised; objective: None leaves it to that. errors: of the groups whose errors go together, by
-    label; such a group is compared as independent of the others, which is conservative where they have errors in common.
+    label; such a group is compared as independent of the others, which is conservative where they have errors in common. made: fits of
+    such groups that the same law has already, by label; they are not made again.
     Raises Refusal where a group is too small for a fit of its own.
     """
     N, D, L = (np.asarray(v, float) for v in (N, D, L))
@@ -73,6 +76,9 @@ def compare_groups(N, D, L, group, *, fit_law: Callable = fit_parametric, C=None
     fits = {}
     for name in names:
         at = group == name
+        if str(name) in errors and str(name) in made:
+            fits[name] = _independent(made[str(name)], cost, rng)
+            continue
         own = intervals.clusters(cluster, N[at], D[at], cell=pooled.member[at], seed=None if seed is None else seed[at])
         # a resample that misses every cluster of a group says nothing; a pooled draw seldom does
         draw = None if str(name) in errors else together[:, at] if together is not None else intervals.resample(own, resamples, rng)
@@ -83,6 +89,16 @@ def compare_groups(N, D, L, group, *, fit_law: Callable = fit_parametric, C=None
                                     errors=errors.get(str(name)), resamples=resamples)
     return tuple(difference(q, str(a), str(b), fits[a], fits[b], paired[a, b])
                  for a, b in combinations(names, 2) for q in QUANTITIES)
+
+
+def _independent(fit: ParametricFit, cost: CostLaw, rng: np.random.Generator) -> ParametricFit:
+    """The fit under another cost law, its draws in an order of their own: tables of two groups that one seed has made have errors in
+    common that the groups have not."""
+    of = fit.resampled
+    mixed = rng.permutation(len(of.surfaces))
+    noise = None if of.drawn.noise is None else of.drawn.noise[mixed]
+    drawn = replace(of.drawn, multiplicity=of.multiplicity[mixed], noise=noise)
+    return replace(fit, cost=cost, resampled=Resampled(drawn, of.surfaces[mixed], of.values[mixed], cost_draws(cost, fit.N, len(mixed), rng)))
 
 
 def _shared(first, second) -> float:
@@ -101,8 +117,8 @@ def difference(quantity: str, first: str, second: str, one: ParametricFit, other
     gap = others - draws
     left = min(one.freedom_of(quantity), other.freedom_of(quantity))
     se = float(np.std(gap, ddof=1) * np.sqrt(max(one.shortfall, other.shortfall)))
-    reach = stats.t.ppf((1 + one.level) / 2, left) * se
+    reach = special.stdtrit(left, (1 + one.level) / 2) * se
     kind = f"{'paired ' if paired else ''}bootstrap {one.resampling}, Student's t"
     estimate = Estimate(w - v, w - v - reach, w - v + reach, se, kind, one.n + other.n, one.level)
-    p = float(2 * stats.t.sf(abs(w - v) / max(se, 1e-300), left))
+    p = float(2 * special.stdtr(left, -abs(w - v) / max(se, 1e-300)))
     return Difference(quantity, first, second, (v, w), estimate, p, paired)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from analysis.estimates.intervals import distinct
 from analysis.estimates.refusal import Doubt, TooFewPoints
@@ -66,7 +66,7 @@ def lack_of_fit(residuals, N, D, *, parameters: int, cell=None) -> LackOfFit:
     misfit = float((count * mean**2).sum() / left)
     ratio = misfit / max(pure, 1e-300)
     unequal = float(np.average(variance) ** 2 / max(np.average(fourth), 1e-300))
-    p = stats.f.sf(ratio, max(left * min(unequal, 1.0), 1.0),
-                   max((free[repeated] * variance).sum() ** 2 / max((free[repeated] * fourth).sum(), 1e-300), 1.0))
+    p = special.fdtrc(max(left * min(unequal, 1.0), 1.0),
+                      max((free[repeated] * variance).sum() ** 2 / max((free[repeated] * fourth).sum(), 1e-300), 1.0), ratio)
     return LackOfFit(float(np.sqrt(ratio)), float(p), float(np.sqrt(np.mean(mean**2))),
                      float(np.sqrt(pure * np.mean(1 / count))), cells, int(free.sum()))

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from analysis.approaches import profile
 from analysis.approaches.global_minimum import global_minimum
@@ -62,4 +62,4 @@ def _tested(fit: ParametricFit, case: str, hold: dict, freedom: int) -> NestedTe
     F = rise / max(unit * freedom, 1e-300)
     surface = describe(fit.points, found, fit.point.objective, GENERALISED).surface
     a = np.nan if "product" in case else float(surface.a(fit.cost))
-    return NestedTest(case, surface, a, F, freedom, float(stats.f.sf(F, freedom, fit.freedom)))
+    return NestedTest(case, surface, a, F, freedom, float(special.fdtrc(freedom, fit.freedom, F)))

@@ -6,14 +6,12 @@ from itertools import combinations
 
 import numpy as np
 
-from analysis.approaches.cost import LANGUAGE
 from analysis.estimates.power_law import PowerLaw, fit_power_law
 from analysis.estimates.refusal import attempt
 from analysis.fitted import Request
 from analysis.questions.accuracy import ErrorOfLoss, fit_error_of_loss
-from analysis.questions.both_laws import fit_both
+from analysis.questions.both_laws import fit_group
 from analysis.questions.law_choice import LawChoice
-from analysis.table.condense import condense
 from analysis.table.formats.sheet import Dialect
 from analysis.table.runs import Runs, read_table
 
@@ -84,11 +82,9 @@ def side_by_side(source: str, *, params: Sequence[str], losses: Sequence[str], m
 
 
 def _by_column(table, N: str, L: str, request: Request) -> ByColumn:
-    runs, refused = table.groups[0].runs, {}
-    few = condense(runs.N, runs.D, runs.L, runs.C, cell=runs.cell)
-    law = fit_both(few, LANGUAGE if table.derived else None, refused, cluster=request.cluster, level=request.level,
-                   resamples=request.resamples, rng=request.rng)
-    return ByColumn(N, L, runs, law, "" if law else refused.get("approach3", "refused"))
+    runs = table.groups[0].runs
+    made = fit_group(runs, table, cluster=request.cluster, level=request.level, resamples=request.resamples, rng=request.rng)
+    return ByColumn(N, L, runs, made.law, made.why)
 
 
 def _between(one: ByColumn, other: ByColumn) -> LossToLoss:

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from analysis.estimates.refusal import Doubt
 from analysis.table.values import Labels
@@ -53,5 +53,5 @@ def _share(residuals: np.ndarray, code: np.ndarray) -> float:
     within = float(np.square(residuals - means[member]).sum())
     if total <= 0 or within <= 0:
         return 0.0
-    p = stats.f.sf((total - within) / (k - 1) / (within / (n - k)), k - 1, n - k)
+    p = special.fdtrc(k - 1, n - k, (total - within) / (k - 1) / (within / (n - k)))
     return 1 - within / total * (n - 1) / (n - k) if p < P else 0.0

@@ -137,8 +137,9 @@ def test_a_smaller_grid_is_its_cheapest_cells_with_all_their_seeds(grid):
 
 
 def test_a_search_is_set_beside_grids_up_to_the_whole(table, grid):
-    found, group = read_tuned(str(table)), read_table([str(grid)]).groups[0]
-    compared = at_equal_compute(found, group, resamples=60)
+    found, cells = read_tuned(str(table)), read_table([str(grid)])
+    group = cells.groups[0]
+    compared = at_equal_compute(found, cells, group, resamples=60)
     spent = [g.spent for g in compared.grids]
     assert spent == sorted(spent) and spent[0] <= found.spent and spent[-1] == pytest.approx(group.runs.C.sum())
     assert abs(compared.grids[-1].a.value - 0.4 / 0.7) < 0.05

@@ -55,7 +55,7 @@ def test_the_promised_width_is_kept_and_a_grid_of_equal_cost_is_beaten(name, tar
 
         def width(N, D, C):
             runs = joined(group.runs, N, D, C, lived(world, N, D, **noise, rng=k))
-            return wanted.width(wanted.estimate(laws_of(runs, table, request)))
+            return wanted.width(wanted.estimate(laws_of(runs, table, request).law))
 
         got = width(N, D, C)
         kept.append(got / plan.width)
@@ -70,7 +70,7 @@ def test_the_promised_width_is_kept_and_a_grid_of_equal_cost_is_beaten(name, tar
 
 def rivals(places, table, group, budget, request):
     """N, D, C of the table's own cells once more, and of the values between them, the cheapest first, as many as are paid for."""
-    offered = learning(candidates(places), laws_of(group.runs, table, request))
+    offered = learning(candidates(places), laws_of(group.runs, table, request).law)
     setting = Setting(offered.C, offered.there, offered.outside, Noise(1.0, 1.0, False), budget, 1000, 1)
     again = np.flatnonzero(same_grid(offered, setting))
     between = np.flatnonzero((offered.there == 0) & (offered.outside == 0))

@@ -12,6 +12,7 @@ from analysis.approaches.laws.objective import Coordinates
 NODES = np.geomspace(0.02, 4.0, 32)  # of alpha and of beta: neighbours differ by a fifth
 BEST = 12                            # nodes that a single fit descends from
 CHUNK = 64                           # resamples whose grids fill the cache
+NEAR = 1.5 * np.log(NODES[1] / NODES[0])   # of log alpha and log beta: a node no farther from a start lies in its basin
 
 
 def best_and_cover(points: Coordinates, weight) -> np.ndarray:
@@ -21,14 +22,15 @@ def best_and_cover(points: Coordinates, weight) -> np.ndarray:
 
 
 def best_of_each(points: Coordinates, weight, instead) -> np.ndarray:
-    """The best node (M, 5) under each row of weight (M, n); `instead` (5,) where no node holds a surface."""
+    """The best node (M, 5) under each row of weight (M, n); `instead` (5,) where no node holds a surface, or the best is next to it."""
     own = np.empty((len(weight), 5))
     for i in range(0, len(weight), CHUNK):
         values, linear = _grid(points, weight[i:i + CHUNK])
         flat = values.reshape(len(values), -1)
         rows, node = np.arange(len(values)), flat.argmin(1)
         own[i:i + CHUNK] = linear.reshape(len(values), -1, 5)[rows, node]
-        own[i:i + CHUNK][~np.isfinite(flat[rows, node])] = instead
+        beside = np.abs(np.log(own[i:i + CHUNK, 3:] / instead[3:])).max(1) < NEAR
+        own[i:i + CHUNK][~np.isfinite(flat[rows, node]) | beside] = instead
     return own
 
 
