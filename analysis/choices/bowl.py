@@ -12,6 +12,7 @@ and Waugh 1933).
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import sparse
 from scipy.optimize import least_squares
 
 from analysis.estimates.refusal import NotIdentified, TooFewPoints
@@ -148,26 +149,22 @@ def _fitted(trials: Trials, shape: Shape, *, start: Bowl | None, used: np.ndarra
 class _Projection:
     """Takes the base out of a column (n,) or columns (n, k)."""
 
-    cell: np.ndarray | None    # means of cells, or
-    basis: np.ndarray | None   # (n, r) orthonormal
+    basis: np.ndarray | sparse.csr_array   # (n, r) orthonormal
     rank: int
 
     def __call__(self, v: np.ndarray) -> np.ndarray:
-        if self.basis is not None:
-            return v - self.basis @ (self.basis.T @ v)
-        count = np.bincount(self.cell)
-        if v.ndim == 1:
-            return v - (np.bincount(self.cell, v) / count)[self.cell]
-        return np.stack([self(column) for column in v.T], 1)
+        return v - self.basis @ (self.basis.T @ v)
 
 
 def _projection(trials: Trials, shape: Shape) -> _Projection:
     if not shape.smooth:
-        return _Projection(trials.cell, None, int(trials.cell.max()) + 1)
+        cell, count = trials.cell, np.bincount(trials.cell)   # means of cells
+        level = sparse.csr_array((1 / np.sqrt(count[cell]), (np.arange(len(cell)), cell)), shape=(len(cell), len(count)))
+        return _Projection(level, len(count))
     powers = [trials.x**i * trials.y**j for i in range(DEGREE + 1) for j in range(DEGREE + 1 - i)]
     u, s, _ = np.linalg.svd(np.stack(powers, 1), full_matrices=False)
     basis = u[:, s > 1e-9 * s[0]]
-    return _Projection(None, basis, basis.shape[1])
+    return _Projection(basis, basis.shape[1])
 
 
 def _columns(trials: Trials, names: tuple[str, ...]) -> np.ndarray:

@@ -57,7 +57,7 @@ def sheet(columns: int = 1, rows: int = 1, *, width: float = COLUMN, height: flo
 def settle(figure: Figure) -> None:
     """Lays the figure out once and for all: it costs as much as drawing, and each kind of file would do it again."""
     figure.get_layout_engine().execute(figure)
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)   # not "none", under which every file is drawn twice, once for the layout
 
 
 def plain(text: object) -> str:

@@ -48,6 +48,8 @@ def test_innovations_filters_whiten_their_own_covariance():
     for base, truth in ((along(run, place, 0.7, weight), fading), (of_cells(structure.cell, 2.0, weight), alike)):
         expected = truth / np.sqrt(np.outer(weight, weight))
         assert_allclose(base.covariance(), expected, atol=1e-12)
+        assert_allclose(base.filter @ expected @ base.filter.T, np.eye(30), atol=1e-12)
+        assert_allclose(base.filter @ base.coloured(np.eye(30)), np.eye(30), atol=1e-12)
         assert base.log_determinant == pytest.approx(np.linalg.slogdet(expected)[1])
 
 
