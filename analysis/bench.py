@@ -2,7 +2,8 @@
 
 The usual way is scipy's L-BFGS-B with finite differences from several starting points. It
 is timed on a few resamples and scaled up; the stacked solver does all of them. Seconds are of
-CPU: ratios hold beside other work too.
+CPU: ratios hold beside other work too. With --beside PYTHON, an interpreter that has the package
+chinchilla (0.2.0), one fit of its own is timed there.
 """
 
 import sys
@@ -12,6 +13,8 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
+import subprocess
+import tempfile
 from itertools import product
 from time import process_time
 
@@ -19,8 +22,9 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import huber, logsumexp
 
+from analysis.approaches.cost import LANGUAGE
 from analysis.approaches.global_minimum import global_minima, global_minimum
-from analysis.approaches.newton import Coordinates
+from analysis.approaches.laws.objective import Coordinates
 from analysis.approaches.parametric import fit_parametric
 from analysis.approaches.surface import Surface
 from analysis.approaches.surface_fit import HUBER
@@ -48,11 +52,35 @@ def usual_way(N, D, L, weight, starts):
     return min(minimize(objective, s, method="L-BFGS-B").fun for s in starts)
 
 
+CHINCHILLA = """
+import sys, time
+import numpy as np
+from chinchilla import Chinchilla
+
+cc = Chinchilla("project", log_level=50, param_grid=dict(E=[1.5, 2.0], a=[5.0, 10.0], b=[5.0, 10.0], alpha=[0.2, 0.5], beta=[0.2, 0.5]))
+for N, D, L in np.loadtxt("runs.txt"):
+    cc.database.append(N=N, D=D, C=6 * N * D, loss=L)
+began = time.process_time()
+cc.fit(parallel=False)
+print(time.process_time() - began, cc.beta / (cc.alpha + cc.beta))
+"""
+
+
+def beside(python: str, N, D, L) -> tuple[float, float]:
+    """CPU seconds of chinchilla's fit from 32 starts, and its a."""
+    with tempfile.TemporaryDirectory() as folder:
+        np.savetxt(Path(folder) / "runs.txt", np.stack([N, D, L], 1))
+        said = subprocess.run([python, "-c", CHINCHILLA], cwd=folder, capture_output=True, text=True, check=True).stdout
+    seconds, a = map(float, said.split()[-2:])
+    return seconds, a
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--resamples", type=int, default=4000)
     parser.add_argument("--usual", type=int, default=4, help="resamples that the usual way is timed on")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the long table; 0 leaves it out")
+    parser.add_argument("--beside", metavar="PYTHON", help="an interpreter that has chinchilla")
     args = parser.parse_args(argv)
 
     N, D, L = simulated(240, seed=0)
@@ -74,6 +102,14 @@ def main(argv=None):
           f"   {each * args.resamples / seconds:.0f} times as long")
     print(f"stacked objective at or below the usual one      {lower:8.0%}   of {args.usual} resamples; "
           f"median excess of the usual {np.median(np.array(usual) / ours.value[:args.usual] - 1):.1%}")
+    if args.beside:
+        began = process_time()
+        mine = global_minimum(Coordinates.of(N, D, L, ones), ones, HUBER)
+        one = process_time() - began
+        theirs, a = beside(args.beside, N, D, L)
+        own = Surface(*Coordinates.external(points, mine.solution.theta[0]))
+        print(f"one fit of 240 points from {mine.starts} starts        {one:8.2f} s   a = {float(own.a(LANGUAGE)):.4f}\n"
+              f"the same by chinchilla from 32                 {theirs:8.2f} s   {theirs / one:.0f} times as long   a = {a:.4f}")
     if args.rows:
         N, D, L = simulated(args.rows, seed=1)
         began = process_time()

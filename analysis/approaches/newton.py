@@ -73,7 +73,7 @@ def minimise(points: Coordinates, weight, start, objective: Objective, *, law=AD
     origin = np.broadcast_to(restriction.origin, (M, start.shape[1]))
     basis = np.broadcast_to(restriction.basis, (M, *restriction.basis.shape[-2:]))
     phi = restriction.inside(start)
-    rows = max(1, CHUNK // of.weight.shape[1])
+    rows = max(1, CHUNK // of.numbers)
     work = law.workshop(of.points, min(rows, M), of.repeats)
     parts = [_Stack(law, points.scale, np.ascontiguousarray(of.weight[s]), of.constant[s], origin[s], basis[s], work,
                     None if of.noise is None else of.noise[s]).minimum(phi[s], of.objective, spread, tolerance)

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from worlds.correlated_errors import shared_order, sizes_off
-from worlds.simulated_grids import grid
 
 from analysis.approaches.laws import objective as objectives
 from analysis.approaches.laws.additive import ADDITIVE

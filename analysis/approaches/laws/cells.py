@@ -22,6 +22,12 @@ class Problem:
     noise: np.ndarray | None    # (M, n)
     constant: np.ndarray        # (M,) of the objective: what no surface can take away, in units of L where it is of L
 
+    @property
+    def numbers(self) -> int:
+        """In a buffer of one fit, on average: of a run there are a third as many buffers as of a place."""
+        n = self.weight.shape[1]
+        return n if self.repeats is None else len(self.repeats.first) + n // 3
+
 
 def problem(points: Coordinates, weight, objective: Objective, noise=None) -> Problem:
     """weight (M, n); noise (M, n): each fit is to losses L e^noise."""
