@@ -1,7 +1,8 @@
 """The next runs of a table: which cells, at what settings, and how wide the wanted interval is expected to be with them.
 
 The cells come from the Fisher information (analysis.design.exchange). The width to expect does not: the planned runs are simulated, from
-surfaces that the bootstrap drew and with the residuals that the table has, and table and simulated runs are fitted together by the very
+surfaces that the bootstrap drew and with the residuals that the table has (where errors go together, with errors that go on from the
+table's: analysis.errors.continued; the information takes cells for independent), and table and simulated runs are fitted together by the very
 path that fit.py takes, the choice of the law included.
 """
 
