@@ -140,7 +140,8 @@ def checked_game(game: str, names: Sequence[str]) -> None:
     """Raises ValueError, one line with the nearest names, for a game that there is not."""
     if game not in names:
         near = difflib.get_close_matches(game.lower(), names, 3, 0.5)
-        raise ValueError(f"there is no game {game!r}: {f'did you mean {", ".join(near)}?' if near else ", ".join(names)}")
+        offer = f"did you mean {' or '.join(near)}?" if near else ", ".join(names)
+        raise ValueError(f"there is no game {game!r}: {offer}")
 
 
 def installed() -> Procgen:
