@@ -105,7 +105,8 @@ def settings_among(task: Task, given: Mapping[str, object]) -> tuple[dict[str, o
     known = {*names(task.cell, "axis", "choice")} - {*inspect.signature(task.load).parameters}
     for name, value in given.items():
         if name in known and isinstance(value, (list, tuple)):
-            raise ValueError(f"--{name.replace('_', '-')} {' '.join(map(str, value))}: give one value, or --grid {name}={','.join(value)}")
+            raise ValueError(f"--{name.replace('_', '-')} {' '.join(map(str, value))}: give one value; a grid takes several as "
+                             f"--grid {name}={','.join(map(str, value))}")
     return {name: given[name] for name in given if name in known}, {name: given[name] for name in given if name not in known}
 
 

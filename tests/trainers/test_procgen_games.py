@@ -21,7 +21,8 @@ from trainers.procgen.task import TASK
 from trainers.procgen.train import Run
 
 ROOT = Path(__file__).resolve().parents[2]
-playable = pytest.mark.skipif(importlib.util.find_spec("envpool") is None, reason="envpool is not installed: pip install -e '.[procgen]'")
+playable = pytest.mark.skipif(importlib.util.find_spec("envpool") is None,
+                              reason="envpool is not installed: pip install -e '.[procgen]'")
 
 
 def test_without_envpool_every_command_says_so_in_a_line_with_status_2(monkeypatch, capsys):
@@ -114,7 +115,8 @@ def test_a_grid_of_two_games_through_ray_gives_the_cells_own_rows(tmp_path):
     assert "nothing to train" in ran.stdout
     rows = read_store(tmp_path / "r.parquet", task=TASK).results
     assert len(rows) == 4 and {row.levels for row in rows.values()} == {200}
-    cells = [TASK.cell(**{name: getattr(row, name) for name in TASK.cell.__dataclass_fields__}) for row in rows.values()]
+    settings = TASK.cell.__dataclass_fields__
+    cells = [TASK.cell(**{name: getattr(row, name) for name in settings}) for row in rows.values()]
     data, threads = installed(), torch.get_num_threads()
     torch.set_num_threads(1)
     again = [row for run in TASK.runs(cells, most=1)

@@ -60,7 +60,8 @@ def test_losses_are_the_papers_frame_by_frame():
     told = [one_loss(*frame, **settings) for frame in zip(scores, values, taken, log_chances, old, adv, ret)]
     seen = Seen(torch.tensor(taken), *(torch.tensor(part) for part in (log_chances, old, adv, ret)))
     made = losses(torch.tensor(scores), torch.tensor(values), seen, clip=0.2, value_coefficient=0.3, entropy_coefficient=0.07)
-    assert_allclose([part.item() for part in (made.total, made.entropy, made.change, made.clipped)], np.sum(told, axis=0), rtol=1e-12)
+    sums = [part.item() for part in (made.total, made.entropy, made.change, made.clipped)]
+    assert_allclose(sums, np.sum(told, axis=0), rtol=1e-12)
     assert 0 < made.clipped < n
 
 
@@ -80,7 +81,7 @@ def test_rewards_are_divided_by_the_deviation_of_all_discounted_returns_so_far()
     steps, n, gamma = 50, 4, 0.9
     rewards, ended = draw.exponential(size=(steps, n)), draw.random((steps, n)) < 0.1
     scale = RewardScale(np.zeros(n))
-    made = np.concatenate([scale.scaled(rewards[:20], ended[:20], gamma=gamma), scale.scaled(rewards[20:], ended[20:], gamma=gamma)])
+    made = np.concatenate([scale.scaled(rewards[part], ended[part], gamma=gamma) for part in (slice(0, 20), slice(20, None))])
     returns, all_returns = np.zeros(n), []
     for t in range(steps):
         returns = gamma * returns + rewards[t]
@@ -109,8 +110,8 @@ class Plain(torch.nn.Module):
     def __init__(self, shape: Shape):
         super().__init__()
         a, b, c = shape.channels
-        self.convs = torch.nn.ModuleList(
-            [torch.nn.Conv2d(i, o, 3, padding=1) for stage in ((3, a), (a, b), (b, c)) for i, o in (stage, *[(stage[1],) * 2] * 4)])
+        sizes = [size for stage in ((3, a), (a, b), (b, c)) for size in (stage, *[(stage[1],) * 2] * 4)]
+        self.convs = torch.nn.ModuleList([torch.nn.Conv2d(inputs, outputs, 3, padding=1) for inputs, outputs in sizes])
         self.dense, self.policy = torch.nn.Linear(shape.features, shape.units), torch.nn.Linear(shape.units, shape.actions)
         self.value = torch.nn.Linear(shape.units, 1)
 

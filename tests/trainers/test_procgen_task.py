@@ -189,10 +189,11 @@ def test_a_return_that_never_moves_is_a_row():
 
 
 @pytest.mark.parametrize("change, said", [
-    ({"game": "lime"}, "did you mean line"), ({"frames": 39}, "fewer than one update"), ({"minibatches": 3}, "do not divide"),
-    ({"distribution": "extreme"}, "easy or hard"), ({"schedule": "cosine"}, "constant or linear"), ({"lr": 0.0}, "more than 0"),
-    ({"gamma": 1.01}, "0 to 1"), ({"entropy": -0.1}, "0 or more"), ({"levels": -1}, "0 for all"), ({"levels": 2**31 - 1}, "0 for all"),
-    ({"episodes": 1}, "at least 2"), ({"envs": 0}, "at least 1"), ({"width": float("nan")}, "more than 0")])
+    ({"game": "lime"}, "did you mean line"), ({"frames": 39}, "fewer than one update"),
+    ({"minibatches": 3}, "do not divide"), ({"distribution": "extreme"}, "easy or hard"), ({"schedule": "cosine"}, "constant or"),
+    ({"lr": 0.0}, "more than 0"), ({"gamma": 1.01}, "0 to 1"), ({"entropy": -0.1}, "0 or more"), ({"levels": -1}, "0 for all"),
+    ({"levels": 2**31 - 1}, "0 for all"), ({"episodes": 1}, "at least 2"), ({"envs": 0}, "at least 1"),
+    ({"width": float("nan")}, "more than 0")])
 def test_what_can_not_be_trained_is_refused_in_a_line(change, said):
     TASK.check(SMALL, GAMES)
     with pytest.raises(ValueError, match=said) as refusal:
@@ -202,8 +203,8 @@ def test_what_can_not_be_trained_is_refused_in_a_line(change, said):
 
 def test_every_choice_changes_the_run():
     """Catches a setting that nobody reads."""
-    other = {"lr": 1e-3, "schedule": "linear", "entropy": 0.5, "gamma": 0.5, "gae_lambda": 0.5, "envs": 10, "steps": 4, "minibatches": 2,
-             "epochs": 1, "clip": 0.001, "value_coefficient": 5.0, "gradient_norm": 0.001, "width": 0.25}
+    other = {"lr": 1e-3, "schedule": "linear", "entropy": 0.5, "gamma": 0.5, "gae_lambda": 0.5, "envs": 10, "steps": 4,
+             "minibatches": 2, "epochs": 1, "clip": 0.001, "value_coefficient": 5.0, "gradient_norm": 0.001, "width": 0.25}
     usual = trained([replace(SMALL, episodes=2)])[0]
     choices = {f.name for f in fields(Cell) if f.metadata["role"] == "choice"} - {"episodes"}
     assert choices <= set(other)

@@ -72,7 +72,8 @@ class Games(Protocol):
 
     def bounds(self, game: str, distribution: str) -> Bounds: ...
 
-    def make(self, game: str, distribution: str, levels: range, seeds: Sequence[int], *, threads: int, again: bool) -> Environments:
+    def make(self, game: str, distribution: str, levels: range, seeds: Sequence[int], *, threads: int,
+             again: bool) -> Environments:
         """An environment a seed, on levels drawn from these. `again`: whether a new episode follows upon one that ended."""
 
 
@@ -132,7 +133,7 @@ def training_levels(count: int) -> range:
 
 
 def held_out_levels(count: int) -> range:
-    """The others. Where training has all levels no level is held out: they are 2^31, so that one drawn afresh is new all the same."""
+    """The others. Where training has all, none is held out; but they are 2^31, so that one drawn afresh is new all the same."""
     return range(count, LEVELS)
 
 

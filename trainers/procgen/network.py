@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.init import orthogonal_, xavier_uniform_
 
-from trainers.procgen.shape import KERNEL, RESIDUAL, Shape
+from trainers.procgen.shape import RESIDUAL, Shape
 
 POLICY_SCALE = 0.01   # of the first scores: training starts from even odds (baselines' pdfromlatent in train-procgen)
 BYTE = 255.0
@@ -22,15 +22,15 @@ class Network:
 
     def __init__(self, shape: Shape, generator: torch.Generator, device: torch.device | str = "cpu"):
         """Glorot's uniform kernels, orthogonal heads, no biases at first: as TensorFlow's layers and baselines have it."""
-        assert KERNEL == 9
         self.shape = shape
-        convolutions = [xavier_uniform_(torch.empty(outputs, inputs, 3, 3), generator=generator).to(memory_format=torch.channels_last)
+        convolutions = [xavier_uniform_(torch.empty(outputs, inputs, 3, 3), generator=generator)
                         for inputs, outputs, _ in shape.convolutions]
         (features, units), *heads = shape.dense
         dense = [xavier_uniform_(torch.empty(units, features), generator=generator),
                  *(orthogonal_(torch.empty(outputs, inputs), scale, generator=generator)
                    for (inputs, outputs), scale in zip(heads, (POLICY_SCALE, 1.0)))]
-        self.kernels = [_trained(weights, device) for weights in (*convolutions, *dense)]
+        channels_last = [weights.to(memory_format=torch.channels_last) for weights in convolutions]
+        self.kernels = [_trained(weights, device) for weights in (*channels_last, *dense)]
         self.biases = [_trained(torch.zeros(len(weights)), device) for weights in self.kernels]
 
     @property

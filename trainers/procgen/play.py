@@ -71,7 +71,8 @@ class Players:
         self.cell, self.device, self.choices = cell, device, games.actions
         self.halves = [Half(cell, games, own) for own in (slice(0, cut), slice(cut, cell.envs)) if own.start < own.stop]
         shape = (cell.steps, cell.envs)
-        self._pictures = torch.empty((*shape, games.side, games.side, 3), dtype=torch.uint8, device=device)   # used again and again
+        # Used again at every update.
+        self._pictures = torch.empty((*shape, games.side, games.side, 3), dtype=torch.uint8, device=device)
         self._log_chances = torch.empty(shape, device=device)
         self._values = torch.empty((cell.steps + 1, cell.envs), device=device)
 
@@ -91,9 +92,10 @@ class Players:
                     receive(half, step - 1)
                 pictures = self._pictures[step, half.own]
                 pictures.copy_(torch.from_numpy(half.pictures))
-                chosen, self._log_chances[step, half.own], self._values[step, half.own] = act(network, pictures, noise[step, half.own])
-                actions[step, half.own] = chosen
+                chosen, log_chances, values = act(network, pictures, noise[step, half.own])
                 half.environments.send(chosen)
+                actions[step, half.own], self._log_chances[step, half.own] = chosen, log_chances
+                self._values[step, half.own] = values
         for half in self.halves:
             receive(half, self.cell.steps - 1)
             seen = torch.from_numpy(half.pictures).to(self.device)

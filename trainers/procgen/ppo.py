@@ -12,7 +12,8 @@ MOST_REWARD = 10.0    # a normalised reward is clipped at (VecNormalize's clipre
 PRIOR_COUNT = 1e-4    # of the observations that the first variance, 1, stands for (baselines' RunningMeanStd)
 
 
-def advantages(rewards: np.ndarray, values: np.ndarray, ended: np.ndarray, last: np.ndarray, *, gamma: float, lam: float) -> np.ndarray:
+def advantages(rewards: np.ndarray, values: np.ndarray, ended: np.ndarray, last: np.ndarray, *, gamma: float,
+               lam: float) -> np.ndarray:
     """(steps, n): generalised advantage estimates (Schulman et al. 2016, eq. 16) of rewards and values (steps, n).
 
         A_t = d_t + gamma lam (1 - ended_t) A_t+1,    d_t = r_t + gamma (1 - ended_t) V_t+1 - V_t
@@ -48,7 +49,8 @@ class Losses:
     clipped: Tensor   # frames whose ratio of chances left the clip
 
 
-def losses(scores: Tensor, values: Tensor, seen: Seen, *, clip: float, value_coefficient: float, entropy_coefficient: float) -> Losses:
+def losses(scores: Tensor, values: Tensor, seen: Seen, *, clip: float, value_coefficient: float,
+           entropy_coefficient: float) -> Losses:
     """Of scores (n, actions) and values (n,) as the network now has them (Schulman et al. 2017, eqs. 7 and 9).
 
     Policy: the larger of -A r and -A clip(r, 1 - clip, 1 + clip), r the ratio of chances. Value: half the larger of the

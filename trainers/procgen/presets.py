@@ -11,16 +11,17 @@ def doublings(first: int, count: int) -> tuple[int, ...]:
 
 
 FOUR = ("bigfish", "coinrun", "fruitbot", "starpilot")
-SIXTEEN = ("bigfish", "bossfight", "caveflyer", "chaser", "climber", "coinrun", "dodgeball", "fruitbot", "heist", "jumper", "leaper",
-           "maze", "miner", "ninja", "plunder", "starpilot")
+SIXTEEN = ("bigfish", "bossfight", "caveflyer", "chaser", "climber", "coinrun", "dodgeball", "fruitbot", "heist", "jumper",
+           "leaper", "maze", "miner", "ninja", "plunder", "starpilot")
 
 PRESETS = {
     "smoke": Preset({"game": ("starpilot",), "width": (0.125,), "frames": (1024, 2048)}, 1,
                     choices={"envs": 16, "steps": 32, "episodes": 4}, purpose="a test, seconds"),
-    "quick": Preset({"game": ("starpilot",), "width": (0.125, 0.25), "frames": doublings(2, 4)}, 1, purpose="a first curve, 2 cores"),
+    "quick": Preset({"game": ("starpilot",), "width": (0.125, 0.25), "frames": doublings(2, 4)}, 1,
+                    purpose="a first curve"),
     "standard": Preset({"game": FOUR, "width": (0.125, 0.25, 0.5), "frames": doublings(4, 5)}, 2, purpose="a day of 2 cores"),
-    "full": Preset({"game": SIXTEEN, "width": (0.25, 0.5, 1.0, 2.0, 4.0), "frames": (*doublings(15, 7), 25_001_984), "levels": (0, 200)}, 3,
-                   purpose="GPUs"),
+    "full": Preset({"game": SIXTEEN, "width": (0.25, 0.5, 1.0, 2.0, 4.0), "frames": (*doublings(15, 7), 25_001_984),
+                    "levels": (0, 200)}, 3, purpose="GPUs"),
 }
 
 # A search's dimensions. The centre is the published agent at a quarter of its width, for as long as it takes to learn something.

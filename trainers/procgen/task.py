@@ -16,8 +16,9 @@ from trainers.task import Attempt, Task, grouped
 CODE = ("procgen/games.py", "procgen/network.py", "procgen/play.py", "procgen/ppo.py", "procgen/shape.py", "procgen/train.py",
         "procgen/trunk.py", "streams.py")
 
-CPU = Speed(step_s=5e-3, flops_per_s=3e10, eval_flops_per_s=1e10, eval_s=1.0)
-GPU = Speed(step_s=1e-2, flops_per_s=1e13, eval_flops_per_s=1e12, eval_s=1.0)   # a guess until rows say more
+# A step is a frame here: pooling, ReLU and the environment take 2 ms of it at any width from 1/4 to 1, on one core of an Intel Xeon.
+CPU = Speed(step_s=2e-3, flops_per_s=1.2e11, eval_flops_per_s=1e10, eval_s=0.5)
+GPU = Speed(step_s=5e-5, flops_per_s=2e13, eval_flops_per_s=2e12, eval_s=1.0)   # a guess until rows say more
 USUAL_EPISODE = 300   # frames, for the estimate of what episodes after training take
 
 
@@ -58,7 +59,8 @@ class ProcgenTask(Task):
         if cell.episodes < 2:
             raise ValueError(f"episodes {cell.episodes}: a standard error takes at least 2")
         if cell.envs * cell.steps % cell.minibatches:
-            raise ValueError(f"minibatches {cell.minibatches}: {cell.envs} environments x {cell.steps} steps do not divide into as many")
+            raise ValueError(f"minibatches {cell.minibatches}: {cell.envs} environments x {cell.steps} steps do not divide "
+                             "into as many")
         updates_of(cell)
 
     def cost(self, cells: Sequence[Cell], data: Games) -> Cost:
@@ -66,7 +68,7 @@ class ProcgenTask(Task):
         cell = longest(cells)
         shape, updates = shape_of(cell, data), updates_of(cell)
         return Cost(flops=float(act_flops(cell, shape, updates) + learn_flops(cell, shape, updates)),
-                    steps=updates * cell.epochs * cell.minibatches, evaluations=2 * len(cells),
+                    steps=updates * cell.envs * cell.steps, evaluations=2 * len(cells),
                     eval_flops=float(2 * len(cells) * cell.episodes * USUAL_EPISODE * shape.act_flops))
 
     def sizes(self, cell: Cell, data: Games) -> dict[str, float]:

@@ -27,7 +27,7 @@ from trainers.task import Diverged
 SCHEDULES = ("constant", "linear")
 ADAM_EPSILON = 1e-5      # baselines' ppo2
 RECENT = 100             # episodes of a training return (baselines' eprewmean)
-AT_A_TIME = {"cpu": 64, "cuda": 8192}   # frames through the network at once: on a CPU as many as its cache holds
+AT_A_TIME = {"cpu": 128, "cuda": 8192}   # frames through the network at once: on a CPU as many as its cache holds
 CERTAIN = 1e-3           # nats of entropy below which a policy tries nothing any more
 
 
@@ -48,8 +48,8 @@ def updates_of(cell: Cell) -> int:
     """Whole updates in the cell's frames. Raises ValueError where there is not one."""
     batch = cell.envs * cell.steps
     if cell.frames < batch:
-        raise ValueError(f"frames {cell.frames:,}: fewer than one update of {cell.envs} environments x {cell.steps} steps = {batch:,}: "
-                         "take more frames, or fewer steps")
+        raise ValueError(f"frames {cell.frames:,}: fewer than one update of {cell.envs} environments x {cell.steps} steps = "
+                         f"{batch:,}: take more frames, or fewer steps")
     return cell.frames // batch
 
 
@@ -103,7 +103,7 @@ class Run:
         self.boundary = state
         for own, kept in zip(self.network.parameters, state["weights"], strict=True):
             own.data.copy_(kept)
-        self.optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))   # it takes tensors as they are, and steps would change them
+        self.optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))   # else its steps would change the state's tensors
         self.scale = RewardScale(*state["scale"])
         self.updates, self.seconds, self.episodes = state["updates"], state["seconds"], state["episodes"]
         self.learnt = Learnt(*state["learnt"])
@@ -120,13 +120,12 @@ class Run:
     def _state(self) -> dict:
         """All that decides what comes next, as plain data of its own."""
         kept = self.optimiser.state_dict()
-        optimiser = {**kept, "state": {k: {name: v.clone() for name, v in one.items()} for k, one in kept["state"].items()}}
-        scale = self.scale
-        return {"weights": [weights.detach().clone() for weights in self.network.parameters], "optimiser": optimiser,
-                "scale": [scale.returns.copy(), float(scale.mean), float(scale.variance), float(scale.count)], "updates": self.updates,
-                "seconds": self.seconds, "episodes": self.episodes, "actions": list(self.actions), "running": self.running.copy(),
-                "first": list(self.first), "recent": list(self.recent), "digest": self._digest(),
-                "learnt": [self.learnt.entropy, self.learnt.change, self.learnt.clipped]}
+        scale, learnt = self.scale, self.learnt
+        return {"weights": [weights.detach().clone() for weights in self.network.parameters], "optimiser": copy.deepcopy(kept),
+                "scale": [scale.returns.copy(), float(scale.mean), float(scale.variance), float(scale.count)],
+                "updates": self.updates, "seconds": self.seconds, "learnt": [learnt.entropy, learnt.change, learnt.clipped],
+                "actions": list(self.actions), "running": self.running.copy(), "episodes": self.episodes,
+                "first": list(self.first), "recent": list(self.recent), "digest": self._digest()}
 
     def _digest(self) -> str:
         return hashlib.sha256(self.players.seen().tobytes()).hexdigest()
@@ -160,7 +159,8 @@ class Run:
                     for chosen in np.split(order, cell.minibatches) for index in [torch.from_numpy(chosen).to(self.device)]]
         self.learnt = Learnt(*(torch.stack(sums).sum().item() / frames for sums in zip(*told)))
 
-    def _step(self, pictures: torch.Tensor, index: torch.Tensor, seen: Seen, keep: Callable[[], None]) -> tuple[torch.Tensor, ...]:
+    def _step(self, pictures: torch.Tensor, index: torch.Tensor, seen: Seen,
+              keep: Callable[[], None]) -> tuple[torch.Tensor, ...]:
         """One of the optimiser, on the frames of these numbers; their sums of entropy, change and clipped.
 
         The gradient is a sum over parts that the cache holds: through 2,048 pictures at once every layer waits for memory.
@@ -185,8 +185,9 @@ class Run:
     def _check(self) -> None:
         """Raises Diverged for numbers that are none, and for a policy that tries nothing more and has learnt nothing."""
         where = f"after {self.updates} updates at lr {self.cell.lr:g}"
-        if not all(torch.isfinite(weights).all() for weights in self.network.parameters) or not math.isfinite(self.learnt.entropy):
+        finite = all(torch.isfinite(weights).all() for weights in self.network.parameters)
+        if not finite or not math.isfinite(self.learnt.entropy):
             raise Diverged(f"weights or losses are no longer finite {where}")
         if self.learnt.entropy < CERTAIN and len(self.recent) == RECENT and np.mean(self.recent) <= np.mean(self.first):
-            raise Diverged(f"the policy has collapsed {where}: its entropy is {self.learnt.entropy:.1g} nats, and its last {RECENT} "
-                           f"episodes return {np.mean(self.recent):.3g}, its first {np.mean(self.first):.3g}")
+            raise Diverged(f"the policy has collapsed {where}: its entropy is {self.learnt.entropy:.1g} nats, and its last "
+                           f"{RECENT} episodes return {np.mean(self.recent):.3g}, its first {np.mean(self.first):.3g}")

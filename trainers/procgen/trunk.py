@@ -46,8 +46,9 @@ def train(cells: Sequence[Cell], games: Games, attempt: Attempt) -> Iterator[Res
 
 def measured(run: Run, cell: Cell, keep: Callable[[], None]) -> dict[str, float]:
     """A row's numbers, as the run now is."""
+    sets = (TRAINING, training_levels(cell.levels)), (HELD_OUT, held_out_levels(cell.levels))
     training, held_out = (play_afresh(run.network, cell, run.games, levels, kind, run.updates, device=run.device, keep=keep)
-                          for kind, levels in ((TRAINING, training_levels(cell.levels)), (HELD_OUT, held_out_levels(cell.levels))))
+                          for kind, levels in sets)
     bounds, playing = run.games.bounds(cell.game, cell.distribution), act_flops(cell, run.shape, run.updates)
     return {
         "params": run.shape.params, "samples": run.updates * cell.envs * cell.steps, "updates": run.updates,
@@ -55,6 +56,6 @@ def measured(run: Run, cell: Cell, keep: Callable[[], None]) -> dict[str, float]
         "shortfall": 1.0 - bounds.score(held_out.mean),
         "held_out_return": held_out.mean, "held_out_error": held_out.error, "held_out_score": bounds.score(held_out.mean),
         "training_return": training.mean, "training_error": training.error, "training_score": bounds.score(training.mean),
-        "played_frames": training.frames + held_out.frames, "recent_return": run.recent_return(), "recent_episodes": len(run.recent),
-        "trained_episodes": run.episodes, "policy_entropy": run.learnt.entropy, "policy_change": run.learnt.change,
-        "clipped": run.learnt.clipped, "train_seconds": run.seconds}
+        "played_frames": training.frames + held_out.frames, "recent_return": run.recent_return(),
+        "recent_episodes": len(run.recent), "trained_episodes": run.episodes, "policy_entropy": run.learnt.entropy,
+        "policy_change": run.learnt.change, "clipped": run.learnt.clipped, "train_seconds": run.seconds}
