@@ -1,8 +1,8 @@
 """The usual script on Procgen, to compare with: CleanRL's ppo_procgen.py, its network, storage and loop, written out.
 
-After S. Huang et al., CleanRL (cleanrl/ppo_procgen.py, MIT): pictures kept as floats, minibatches of 2,048 through torch.nn at
-once, torch.distributions for the policy, wrappers that normalise and clip rewards; acting, stepping and learning one after the other.
-Written anew; logging is left out, and the environments are whoever's it is given.
+After S. Huang et al., CleanRL (cleanrl/ppo_procgen.py, MIT): pictures kept as floats, minibatches of 2,048 through torch.nn
+at once, torch.distributions for the policy, wrappers that normalise and clip rewards; acting, stepping and learning one
+after the other. Written anew; logging is left out, and the environments are whoever's it is given.
 """
 
 import numpy as np

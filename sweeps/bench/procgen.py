@@ -65,8 +65,8 @@ def section(widths: Sequence[float], *, game: str, envs: int, steps: int, repeat
                    for width, s in speeds.items()),
         targets=tuple(Target(f"width {width:g} against CleanRL's script", speeds[width].ratio, bound, "x", True)
                       for width, bound in TARGETS.items() if width in speeds),
-        notes=(f"limit: {peak / 1e9:.0f} GFLOP/s of square products; medians of {repeats} updates each by turns, after one that does "
-               "not count; CPU time of all threads, environments included, and the ratio of wall times beside it",))
+        notes=(f"limit: {peak / 1e9:.0f} GFLOP/s of square products; medians of {repeats} updates each by turns, after one that "
+               "does not count; CPU time of all threads, environments included, and the ratio of wall times beside it",))
 
 
 def _seconds(way: Callable[[int], object]) -> tuple[float, float]:

@@ -90,8 +90,9 @@ def test_the_peer_is_the_same_ppo():
     """Its advantages are ours, written another way round, and a minibatch moves every weight. Catches a peer made to lose."""
     shape, games = Shape(0.125, 15, 8), ToyGames()
     torch.manual_seed(0)
-    script = UsualProcgenScript(Agent(shape.channels, shape.units, shape.features, shape.actions),
-                                games.make("line", "easy", range(100), range(6), threads=1, again=True), steps=30, minibatches=2, epochs=1)
+    environments = games.make("line", "easy", range(100), range(6), threads=1, again=True)
+    agent = Agent(shape.channels, shape.units, shape.features, shape.actions)
+    script = UsualProcgenScript(agent, environments, steps=30, minibatches=2, epochs=1)
     script._play()
     ended = torch.cat([script.ends[1:], script.ended[None]]).numpy().astype(bool)
     with torch.no_grad():

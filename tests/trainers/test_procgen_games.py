@@ -119,8 +119,9 @@ def test_a_grid_of_two_games_through_ray_gives_the_cells_own_rows(tmp_path):
     cells = [TASK.cell(**{name: getattr(row, name) for name in settings}) for row in rows.values()]
     data, threads = installed(), torch.get_num_threads()
     torch.set_num_threads(1)
+    fingerprint = TASK.fingerprint(data)
     again = [row for run in TASK.runs(cells, most=1)
-             for row in TASK.train(run, data, attempt_at(TASK, run, fingerprint=TASK.fingerprint(data)))]
+             for row in TASK.train(run, data, attempt_at(TASK, run, fingerprint=fingerprint))]
     torch.set_num_threads(threads)
     assert_same_rows(rows, {identity_of(row): row for row in again})
 
@@ -129,7 +130,7 @@ def test_a_grid_of_two_games_through_ray_gives_the_cells_own_rows(tmp_path):
 @pytest.mark.slow
 def test_a_search_trains_runs_of_a_game(tmp_path):
     out = tmp_path / "s.parquet"
-    assert search.main(["procgen", "--game", "starpilot", "--budget", "1e13", "--runs", "3", "--search",
-                        "frames=log:1024:512:4096", "lr=log:5e-4", "envs=pow2:16:8:32", "--set", "steps=32", "episodes=2",
-                        "width=0.125", "--cpus", "2", "--out", str(out)]) == 0
+    space, settings = ("frames=log:1024:512:4096", "lr=log:5e-4", "envs=pow2:16:8:32"), ("steps=32", "episodes=2", "width=0.125")
+    assert search.main(["procgen", "--game", "starpilot", "--budget", "1e13", "--runs", "3", "--search", *space, "--set", *settings,
+                        "--cpus", "2", "--out", str(out)]) == 0
     assert len(read_store(out, task=TASK).results) == 3
