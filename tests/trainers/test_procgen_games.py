@@ -107,8 +107,8 @@ def test_a_run_goes_on_by_replaying_its_actions():
 @playable
 @pytest.mark.slow
 def test_a_grid_of_two_games_through_ray_gives_the_cells_own_rows(tmp_path):
-    command = [sys.executable, str(ROOT / "sweeps" / "grid.py"), "procgen", "--preset", "smoke", "--grid", "game=starpilot,coinrun",
-               "--levels", "200", "--cpus", "2", "--out", "r.parquet"]
+    command = [sys.executable, str(ROOT / "sweeps" / "grid.py"), "procgen", "--preset", "smoke",
+               "--grid", "game=starpilot,coinrun", "--levels", "200", "--cpus", "2", "--out", "r.parquet"]
     for _ in range(2):
         ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1200)
         assert ran.returncode == 0, ran.stderr
@@ -131,6 +131,6 @@ def test_a_grid_of_two_games_through_ray_gives_the_cells_own_rows(tmp_path):
 def test_a_search_trains_runs_of_a_game(tmp_path):
     out = tmp_path / "s.parquet"
     space, settings = ("frames=log:1024:512:4096", "lr=log:5e-4", "envs=pow2:16:8:32"), ("steps=32", "episodes=2", "width=0.125")
-    assert search.main(["procgen", "--game", "starpilot", "--budget", "1e13", "--runs", "3", "--search", *space, "--set", *settings,
-                        "--cpus", "2", "--out", str(out)]) == 0
+    assert search.main(["procgen", "--game", "starpilot", "--budget", "1e13", "--runs", "3",
+                        "--search", *space, "--set", *settings, "--cpus", "2", "--out", str(out)]) == 0
     assert len(read_store(out, task=TASK).results) == 3
