@@ -5,7 +5,7 @@
     python sweeps/grid.py mnist --preset quick
     python sweeps/grid.py mnist --cells plan.csv            cells that analysis/plan.py chose, a row each
 
-A task's own options (mnist: --dataset, --data-root) go behind its name as well.
+A task's own options (mnist: --dataset, --data-root) go behind its name as well, and one value of a setting may: --game starpilot.
 """
 
 import argparse

@@ -62,15 +62,18 @@ def planned_grid(named: str | Callable | Task, grid: Mapping[str, Sequence] | No
     """What sweep() would train. Raises ValueError, one line, for what can't be done."""
     task = task_of(named, axes=[name for name in grid or () if name != "seed"])
     given = _preset(task, preset) if preset or not grid else Preset({}, 1)
-    axes = {**given.axes, **{name: values if isinstance(values, tuple) else tuple(values) for name, values in (grid or {}).items()}}
+    said, options = settings_among(task, options or {})
+    grid = joined(grid or {}, {name: (value,) for name, value in said.items() if name in given.axes})
+    choices = joined(choices or {}, {name: value for name, value in said.items() if name not in given.axes})
+    axes = {**given.axes, **{name: values if isinstance(values, tuple) else tuple(values) for name, values in grid.items()}}
     seed_names = names(task.cell, "repeat")
     own_seeds = next((axes.pop(name) for name in seed_names if name in axes), None)   # seeds by their values
-    made = grid_of(task, axes, seeds if seeds is not None else 1 if own_seeds else given.seeds, {**given.choices, **(choices or {})},
+    made = grid_of(task, axes, seeds if seeds is not None else 1 if own_seeds else given.seeds, {**given.choices, **choices},
                    seed_values=own_seeds)
     tuning = _tuning(task, made.axes, given.tuning, tune, by, trials, tune_seeds, at)
     if tuning and not tune and tuning.choice in made.choices:
         tuning = None   # the preset's: a value that is given needs none
-    data = task.load(**options_of(task, options or {}))
+    data = task.load(**options_of(task, options))
     return plan_grid(task, data, made, tuning=tuning, name=preset or "")
 
 
@@ -88,8 +91,30 @@ def planned_search(named: str | Callable | Task, space: Mapping[str, str] | None
                    seed: int = 0, options: Mapping[str, object] | None = None) -> SearchPlan:
     """What search() would run. Raises ValueError, one line, for what can't be done."""
     task = task_of(named)
-    data = task.load(**options_of(task, options or {}))
-    return plan_search(task, data, space or {}, settings=choices or {}, cost=cost, budget=budget, max_cost=max_cost, seed=seed, runs=runs)
+    said, options = settings_among(task, options or {})
+    data = task.load(**options_of(task, options))
+    return plan_search(task, data, space or {}, settings=joined(choices or {}, said), cost=cost, budget=budget, max_cost=max_cost,
+                       seed=seed, runs=runs)
+
+
+def settings_among(task: Task, given: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:
+    """Options that are the task's settings (`--game starpilot` is `--set game=starpilot`), and those that are its load()'s.
+
+    Raises ValueError where a setting has several values.
+    """
+    known = {*names(task.cell, "axis", "choice")} - {*inspect.signature(task.load).parameters}
+    for name, value in given.items():
+        if name in known and isinstance(value, (list, tuple)):
+            raise ValueError(f"--{name.replace('_', '-')} {' '.join(map(str, value))}: give one value; a grid takes several as "
+                             f"--grid {name}={','.join(map(str, value))}")
+    return {name: given[name] for name in given if name in known}, {name: given[name] for name in given if name not in known}
+
+
+def joined(one: Mapping[str, object], other: Mapping[str, object]) -> dict[str, object]:
+    """Both together. Raises ValueError for a name in both."""
+    if both := sorted({*one} & {*other}):
+        raise ValueError(f"{both[0]} is given twice: once as --{both[0].replace('_', '-')}")
+    return {**one, **other}
 
 
 def options_of(task: Task, given: Mapping[str, object]) -> dict[str, object]:

@@ -3,6 +3,7 @@
     python sweeps/search.py my_model.py:train --search depth=log:4 lr=log:3e-3 tokens=log:1e5 \\
            --cost flops --budget 1e14 --out s.parquet
     python sweeps/search.py mnist --budget 2e12
+    python sweeps/search.py procgen --game starpilot --budget 1e15
 
 Dimensions: log:CENTER[:LOW[:HIGH]], linear:, logit: (a share), pow2:, list:A,B,C[:CENTER].
 """

@@ -9,8 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from worlds.toy_game import ToyGames
 
-from sweeps.bench import cells, language, packs
+from sweeps.bench import cells, language, packs, procgen
+from sweeps.bench.cleanrl import Agent, UsualProcgenScript
 from sweeps.bench.processes import memory_below, private_bytes
 from sweeps.bench.tables import Target
 from sweeps.bench.usual import DEVIATION, MEAN, UsualDataset, UsualScript, pixels_of
@@ -19,6 +21,8 @@ from trainers.columns import identity_of
 from trainers.language.corpus import text_corpus
 from trainers.mnist.images import _torchvision_datasets, load_images, normalised
 from trainers.mnist.network import ConvNet
+from trainers.procgen.ppo import advantages
+from trainers.procgen.shape import Shape
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +79,30 @@ def test_the_language_model_and_its_peer_are_measured_on_the_same_bytes_and_both
     ours, peers = float(row["loss"]), float(section.rows[0][-1])
     assert len(section.rows[0]) == len(section.columns) and ours < 1.0 and peers < np.log(256) - 1.0
     assert all(np.isfinite(target.value) for target in section.targets)
+
+
+def test_the_agent_and_its_peer_are_measured_on_a_toy_game():
+    section = procgen.section([0.125], game="line", envs=4, steps=4, repeats=1, games=ToyGames())
+    assert len(section.rows[0]) == len(section.columns) and float(section.rows[0][3].replace(",", "")) > 0
+
+
+def test_the_peer_is_the_same_ppo():
+    """Its advantages are ours, written another way round, and a minibatch moves every weight. Catches a peer made to lose."""
+    shape, games = Shape(0.125, 15, 8), ToyGames()
+    torch.manual_seed(0)
+    environments = games.make("line", "easy", range(100), range(6), threads=1, again=True)
+    agent = Agent(shape.channels, shape.units, shape.features, shape.actions)
+    script = UsualProcgenScript(agent, environments, steps=30, minibatches=2, epochs=1)
+    script._play()
+    ended = torch.cat([script.ends[1:], script.ended[None]]).numpy().astype(bool)
+    with torch.no_grad():
+        last = script.agent.value(script.seen)[:, 0].numpy()
+    ours = advantages(script.rewards.numpy(), script.values.numpy(), ended, last, gamma=0.999, lam=0.95)
+    found = script._advantages()
+    assert ended.any() and np.allclose(found, ours, atol=1e-5)
+    before = [weights.detach().clone() for weights in script.agent.parameters()]
+    script._learn(found, found + script.values)
+    assert not any(torch.equal(one, other) for one, other in zip(before, script.agent.parameters()))
 
 
 def test_a_target_knows_which_way_is_good():

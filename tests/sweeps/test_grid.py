@@ -128,6 +128,13 @@ def test_choices_follow_from_the_axes_unless_they_are_given(mnist_once):
     assert {cell.batch_size for cell in planned_grid(TASK, grid, choices={"lr": 0.01, "batch_size": 8}).cells()} == {8}
 
 
+def test_a_setting_may_be_an_option_and_stands_in_for_a_presets_axis():
+    """`--lr 0.01` is `--set lr=0.01`, and `--width 0.5` on a preset is `--grid width=0.5`: of the setting's own type."""
+    assert {cell.lr for cell in plan(options={"lr": "0.01"}).cells()} == {0.01}
+    asked = planned_grid(TASK, preset="smoke", options={"width": "0.5", "lr": "0.01"})
+    assert {(cell.width, cell.lr) for cell in asked.cells()} == {(0.5, 0.01)} and asked.tuning is None
+
+
 def quiet(depth: int, width: int, lr: float = 1e-3) -> dict:
     return {"loss": 1.0}
 
@@ -155,6 +162,9 @@ NONSENSE = {
     "too few values": (dict(tune={"lr": (1e-4, 1e-1)}, trials=2), "3 values"),
     "a preset of a function": (dict(preset="quick"), "preset"),
     "an option that it has not": (dict(options={"dataset": "x"}), "--dataset"),
+    "a setting as an option, with two values": (dict(options={"lr": ("1e-3", "1e-2")}), "--lr"),
+    "a setting as an option, and set": (dict(choices={"lr": 1e-3}, options={"lr": "1e-2"}), "lr is given twice"),
+    "an axis of the grid as an option": (dict(options={"depth": "3"}), "depth is given twice"),
     "more cells than anybody trains": (dict(grid={"depth": range(1, 4000), "tokens": range(1, 4000)}), "cells"),
 }
 
