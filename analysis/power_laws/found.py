@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.approaches.cost import LANGUAGE, CostLaw
 from analysis.approaches.wild_bootstrap import reduce_to_cells
 from analysis.critical_batch.critical import CriticalBatch, fit_critical_batch
 from analysis.critical_batch.least_steps import StepsLaw, fit_least_steps
@@ -14,13 +13,12 @@ from analysis.estimates.refusal import Doubt, NotIdentified, attempt
 from analysis.power_laws.direct import Direct, FloorAgreement, fit_direct, floors_agree
 from analysis.power_laws.joint_forms import JointForms, joint_forms
 from analysis.power_laws.limits import Limits, limit_laws
-from analysis.questions.both_laws import fit_both
+from analysis.questions.both_laws import fit_group
 from analysis.questions.law_choice import LawChoice
 from analysis.questions.nested import KAPLAN_CASE, nested_tests
 from analysis.table.columns import named_as
-from analysis.table.condense import condense
 from analysis.table.formats.sheet import Dialect
-from analysis.table.runs import Runs, read_table
+from analysis.table.runs import Runs, Table, read_table
 
 RATES = ("lr", "learningrate", "peaklr", "maxlr", "peaklearningrate")
 
@@ -61,21 +59,18 @@ def kaplan_study(sources: Sequence[str], *, flags: Mapping[str, str] | None = No
     how = dict(flags=flags, by=by, max_loss=max_loss, dialect=dialect)
     every = read_table(sources, **how, best=False)
     table = read_table(sources, **how, best=True) if best or any(d.code == "several_settings" for d in every.doubts) else every
-    groups = tuple(kaplan_laws(group.runs, label=group.label, every=whole.runs, cost=LANGUAGE if table.derived else None,
-                               seeds_known="seed" in table.columns, level=level, resamples=resamples, rng=rng, tell=tell)
+    groups = tuple(kaplan_laws(group.runs, table, label=group.label, every=whole.runs, level=level, resamples=resamples, rng=rng, tell=tell)
                    for group, whole in zip(table.groups, every.groups, strict=True))
     return KaplanStudy(table.sources, groups, table.doubts, level)
 
 
-def kaplan_laws(runs: Runs, *, label: str = "", every: Runs | None = None, cost: CostLaw | None = None, seeds_known: bool = False,
-                level: float = 0.95, resamples: int = 1000, rng: int = 0,
-                tell: Callable[[str], None] = lambda step: None) -> KaplanLaws:
+def kaplan_laws(runs: Runs, table: Table, *, label: str = "", every: Runs | None = None, level: float = 0.95, resamples: int = 1000,
+                rng: int = 0, tell: Callable[[str], None] = lambda step: None) -> KaplanLaws:
     """every: runs at all settings, for the critical batch size, where the laws of the loss are about the best of them."""
-    refused: dict[str, str] = {}
     name = f"{label}: " if label else ""
     tell(name + "joint law")
-    few = condense(runs.N, runs.D, runs.L, runs.C, cell=runs.cell, seed=runs.seed if seeds_known else None, run=runs.run)
-    law = fit_both(few, cost, refused, cluster=None, level=level, resamples=resamples, rng=rng)
+    found = fit_group(runs, table, level=level, resamples=resamples, rng=rng)
+    few, law, refused = found.few, found.law, found.refused
     tell(name + "one variable at a time")
     limits = law and attempt("limits of the joint law", refused, lambda: limit_laws(law))
     known = {} if law is None else dict(surface=law.quoted.surface, cost=law.quoted.cost, noise=law.quoted.scatter)
