@@ -12,6 +12,8 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from analysis.table.arguments import resample_count
+
 STEP_HELP = """NAME;PROTOCOL;COLUMN OF N[;COLUMN,COLUMN left out of C]: a step, in order (default: the six from Kaplan et al. to a
 tuned run for each budget)"""
 
@@ -24,7 +26,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--min-tokens", type=float, default=0.0, metavar="D", help="leave out smaller budgets")
     parser.add_argument("--min-width", type=float, default=0.0, metavar="W", help="leave out narrower networks")
     parser.add_argument("--max-loss", type=float, metavar="L", help="from which a run counts as dead (default: none does)")
-    parser.add_argument("--resamples", type=int, default=1000, metavar="R", help="of the bootstrap (1000)")
+    parser.add_argument("--resamples", type=resample_count, default=1000, metavar="R", help="of the bootstrap (1000)")
     return parser.parse_args(argv)
 
 
@@ -35,21 +37,17 @@ def main(argv: list[str] | None = None) -> int:
     from analysis.figures.bridge import bridge_plate
     from analysis.procedures.bridge import COUNTS, KAPLAN_TO_CHINCHILLA, Step, bridged
     from analysis.procedures.bridge_text import bridge_json, bridge_text, read_steps
-    from analysis.report.output import prepared, rendered, write_whole
+    from analysis.report.output import default_folder, prepared, write_plates, write_whole
 
-    out = args.out or Path(f"{Path(args.tables[0]).stem}-bridge")
+    out = args.out or default_folder(args.tables[0], "bridge")
     try:
-        if not 50 <= args.resamples <= 100_000:
-            raise ValueError(f"--resamples {args.resamples}: give 50 to 100000")
         steps = tuple(_step(text) for text in args.step) if args.step else KAPLAN_TO_CHINCHILLA
         counts = () if args.step else tuple(Step(f"N: {name}", steps[-1].protocol, column) for name, column in COUNTS)
         tables, counted = ({step: points.take((points.budget >= args.min_tokens) & (points.width >= args.min_width))
                             for step, points in read_steps(args.tables, some).items()} for some in (steps, counts))
         bridge = bridged(tables, counted, chance=args.max_loss or float("inf"), resamples=args.resamples)
         prepared(out)
-        plate = bridge_plate(bridge)
-        for kind in ("svg", "png"):
-            write_whole(out / f"{plate.name}.{kind}", rendered(plate, kind))
+        write_plates(out, [bridge_plate(bridge)])
         write_whole(out / "bridge.json", (json.dumps(bridge_json(bridge), indent=1, allow_nan=False) + "\n").encode())
     except (ValueError, OSError) as why:
         print(f"bridge.py: {why}", file=sys.stderr)

@@ -10,17 +10,9 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from analysis.table.arguments import add_columns, add_text, flags_of, flops
+from analysis.table.arguments import add_columns, add_text, flags_of, flops, resample_count
 
 # The rest is imported once the arguments are known to be good: --help answers at once.
-KINDS = ("svg", "png")   # of files that a figure is written as
-
-
-def resample_count(text: str) -> int:
-    count = int(text)
-    if not 50 <= count <= 100_000:
-        raise argparse.ArgumentTypeError(f"{text} is not between 50 and 100000")
-    return count
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -135,7 +127,7 @@ def report_search(args: argparse.Namespace, *, command: str, tell) -> int:
 
 def write_figures(plates, out: Path, *, tell) -> tuple[list, set[str]]:
     """Every figure, as it is drawn, as files of each kind; returns the report's pictures and the files' names."""
-    from analysis.report.output import rendered, write_whole
+    from analysis.report.output import KINDS, rendered, write_whole
     from analysis.report.page import Picture
 
     pictures, written = [], set()
@@ -184,7 +176,7 @@ def write(fitted, out: Path, *, figures: bool, static: bool, command: str, tell)
 def write_plates(fitted, out: Path, *, tell) -> list:
     """A study's figures, none of None; those of an earlier run that this one does not draw go."""
     from analysis.figures.sheets import FIGURES, plates
-    from analysis.report.output import cleared
+    from analysis.report.output import KINDS, cleared
     from analysis.table.formats.sheet import printable
 
     lost: list[str] = []

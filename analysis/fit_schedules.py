@@ -26,7 +26,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     from analysis.figures.schedules import plates
-    from analysis.report.output import default_folder, prepared, rendered, write_whole
+    from analysis.report.output import default_folder, prepared, write_plates, write_whole
     from analysis.procedures.fits import fit_schedules
     from analysis.procedures.text import read_points, schedule_json, terminal_text
 
@@ -38,9 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         wanted = (points.budget >= args.min_fraction) & (points.width >= args.min_width)
         study = fit_schedules(points.take(wanted), chance=chance, resamples=args.resamples)
         prepared(out)
-        for plate in plates(study):
-            for kind in ("svg", "png"):
-                write_whole(out / f"{plate.name}.{kind}", rendered(plate, kind))
+        write_plates(out, plates(study))
         written = write_whole(out / "protocols.json", schedule_json(study).encode())
     except (ValueError, OSError) as why:
         print(f"protocols.py: {why}", file=sys.stderr)

@@ -12,9 +12,8 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from analysis.table.arguments import COLUMNS, add_text, flags_of
+from analysis.table.arguments import COLUMNS, add_text, flags_of, resample_count
 
-KINDS = ("svg", "png")   # of files that a figure is written as
 FURTHER = {"steps": "optimiser steps so far", "batch": "examples a step"}
 
 
@@ -27,7 +26,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--by", action="append", metavar="COL", help="laws of each value of COL; repeatable; none: no groups")
     parser.add_argument("--best", action="store_true", help="of each (N, D) the best setting (done where most hold several)")
     parser.add_argument("--max-loss", type=float, metavar="L", help="leave out runs with a loss of L or more as diverged")
-    parser.add_argument("--resamples", type=int, default=1000, metavar="R", help="of the bootstrap (1000)")
+    parser.add_argument("--resamples", type=resample_count, default=1000, metavar="R", help="of the bootstrap (1000)")
     parser.add_argument("--no-figures", action="store_true", help="the numbers alone")
     columns = parser.add_argument_group("columns, where their names don't tell")
     for part in ("N", "D", "C", "L", "seed"):
@@ -35,10 +34,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     columns.add_argument("--batch-size", dest="column_batch", metavar="COL", help=FURTHER["batch"] + " (batch_size, ...)")
     columns.add_argument("--steps", dest="column_steps", metavar="COL", help=FURTHER["steps"] + "; without it D / batch size")
     add_text(parser)
-    args = parser.parse_args(argv)
-    if not 50 <= args.resamples <= 100_000:
-        parser.error("give --resamples between 50 and 100000")
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     from analysis.report.terminal import Progress
     from analysis.table.formats.sheet import Dialect, printable
 
-    out = args.out or Path(str(default_folder(args.files[0])).removesuffix("-fit") + "-kaplan")
+    out = args.out or default_folder(args.files[0], "kaplan")
     progress = Progress()
     try:
         study = kaplan_study(args.files, flags=flags_of(args), by=[] if args.by == ["none"] else args.by, best=args.best,
@@ -73,10 +69,10 @@ def main(argv: list[str] | None = None) -> int:
 def write_figures(study, out: Path, *, tell) -> list[Path]:
     """Each as SVG and PNG; returns the PNGs. Raises OSError."""
     from analysis.figures.power_laws import FIGURES, plates
-    from analysis.report.output import cleared, rendered, write_whole
+    from analysis.report.output import KINDS, cleared, write_plates
 
     tell("figures")
-    written = [write_whole(out / f"{plate.name}.{kind}", rendered(plate, kind)) for plate in plates(study) for kind in KINDS]
+    written = write_plates(out, plates(study))
     cleared(out, {f"{name}.{kind}" for name in FIGURES for kind in KINDS} - {path.name for path in written})
     return [path for path in written if path.suffix == ".png"]
 

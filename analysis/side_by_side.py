@@ -13,7 +13,7 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from analysis.table.arguments import add_text
+from analysis.table.arguments import add_text, resample_count
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -26,14 +26,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--samples", metavar="COL", help="training examples")
     add("--flops", metavar="COL", help="training FLOPs")
     add("--max-loss", type=float, metavar="L", help="as for analysis/fit.py")
-    add("--resamples", type=int, default=400, metavar="R", help="of the bootstrap (400)")
+    add("--resamples", type=resample_count, default=400, metavar="R", help="of the bootstrap (400)")
     add("--json", type=Path, metavar="FILE", help="every digit, here")
     add_text(parser)
     args = parser.parse_args(argv)
     if len(args.params) < 2 and len(args.loss) < 2 and not args.metric:
         parser.error("nothing side by side: give two columns or more to --params or --loss, or one to --metric")
-    if not 50 <= args.resamples <= 100_000:
-        parser.error("give --resamples between 50 and 100000")
     return args
 
 

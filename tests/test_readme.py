@@ -23,10 +23,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from worlds.sweep_cases import attempt_at, real_cluster
+from worlds.sweep_cases import Interrupted, attempt_at, real_cluster
 
 import sweeps.lab
-from sweeps.running.checkpoints import decoded, encoded
 from trainers.task import Stopped
 from trainers.lookup import task_of
 
@@ -144,29 +143,6 @@ def test_examples_run(readme, address, tmp_path, monkeypatch):
             assert len(pd.read_parquet(table)) > 0
 
 
-class Interrupted:
-    """An attempt that is stopped at its second save; the next one goes on from what that saved."""
-
-    device = "cpu"
-
-    def __init__(self, attempt, state=None, *, saves=None):
-        self.attempt, self.state, self.saves_left = attempt, state, saves
-
-    def restored(self):
-        return None if self.state is None else decoded(self.state)
-
-    def save(self, state):
-        if self.saves_left is None:
-            return
-        self.saves_left -= 1
-        if self.saves_left == 0:
-            self.state = encoded(state())
-            raise Stopped
-
-    def row(self, cell, **measured):
-        return self.attempt.row(cell, **measured)
-
-
 @pytest.mark.parametrize(("named", "cells"), [
     ("regression_saves.py", [{"width": 4, "samples": 250}]),
     ("regression_task.py", [{"width": 4, "samples": 250}, {"width": 4, "samples": 500}]),
@@ -183,7 +159,7 @@ def test_the_examples_that_save_go_on_to_the_same_rows(named, cells, tmp_path, m
         return [row if isinstance(row, dict) else vars(row) for row in task.train(cells, data, attempt)]
 
     undisturbed = rows(attempt_at(task, cells))
-    stopped = Interrupted(attempt_at(task, cells), saves=2)
+    stopped = Interrupted(attempt_at(task, cells), after=2)
     with pytest.raises(Stopped):
         rows(stopped)
     resumed = rows(Interrupted(attempt_at(task, cells), stopped.state))

@@ -59,17 +59,17 @@ class Components:
 
     def rebuilt(self, value: float) -> Innovation:
         """The base at another value."""
-        return _base(self.structure, self.base.kind, value, self.weight)
+        return innovation_of(self.structure, self.base.kind, value, self.weight)
 
     def kept(self, rows) -> "Components":
         """Of some of the runs (mask or indices)."""
         structure, weight = self.structure.kept(rows), self.weight[rows]
         by_name = {one.name: one for one in structure.shared}
-        return replace(self, structure=structure, weight=weight, base=_base(structure, self.base.kind, self.base.value, weight),
+        return replace(self, structure=structure, weight=weight, base=innovation_of(structure, self.base.kind, self.base.value, weight),
                        found=tuple(replace(c, shared=by_name[c.shared.name]) for c in self.found))
 
 
-def _base(structure: Structure, kind: str, value: float, weight: np.ndarray) -> Innovation:
+def innovation_of(structure: Structure, kind: str, value: float, weight: np.ndarray) -> Innovation:
     if kind == CELL:
         return innovation.of_cells(structure.cell, value, weight)
     if kind == ORDER:
@@ -160,7 +160,7 @@ def find_components(residuals, slopes, structure: Structure, weight=None) -> Com
 
     def state(kind: str, value: float, names: tuple[str, ...]) -> _State:
         if (kind, value) not in known:
-            known[kind, value] = _Contrasts.of(_base(structure, kind, value, weight), residuals, slopes, structure.shared)
+            known[kind, value] = _Contrasts.of(innovation_of(structure, kind, value, weight), residuals, slopes, structure.shared)
         return _State(kind, value, names, _restricted(known[kind, value], names))
 
     start = _best(state, [(NONE, 0.0), *((CELL, v) for v in GRIDS[CELL] if structure.repeated)], ())
@@ -178,7 +178,7 @@ def find_components(residuals, slopes, structure: Structure, weight=None) -> Com
         here = _best(state, [(ORDER, v) for v in GRIDS[ORDER]], here.names)
     found = tuple(Component(next(one for one in structure.shared if one.name == name), ratio * here.fit.variance, entered[name])
                   for name, ratio in zip(here.names, here.fit.ratios, strict=True) if ratio > LEAST)
-    return Components(structure, weight, _base(structure, here.kind, here.value, weight), here.fit.variance, found,
+    return Components(structure, weight, innovation_of(structure, here.kind, here.value, weight), here.fit.variance, found,
                       entered.get(ORDER, np.nan), tests)
 
 

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from analysis.errors.components import Components
-from analysis.errors.innovation import CELL, ORDER
-from analysis.errors.structure import Structure, groupings, structure_of
+from analysis.errors.components import Components, innovation_of
+from analysis.errors.structure import groupings, structure_of
 
 
 def continued(found: Components, errors: np.ndarray, N, D, seed, rng) -> np.ndarray:
@@ -25,15 +24,8 @@ def continued(found: Components, errors: np.ndarray, N, D, seed, rng) -> np.ndar
 def _covariance(found: Components, N, D, seed) -> np.ndarray:
     """V = sigma^2 B + sum sigma_l^2 Z_l Z_l' of all runs; new ones have weight 1."""
     N, D = np.asarray(N, float), np.asarray(D, float)
-    structure: Structure = structure_of(N, D, seed=seed)
-    V = np.eye(len(N))
-    if found.base.kind == CELL:
-        V += found.base.value * (structure.cell[:, None] == structure.cell)
-    if found.base.kind == ORDER:
-        steps = np.abs(np.subtract.outer(structure.place, structure.place))
-        V = np.where(structure.sequence[:, None] == structure.sequence, found.base.value ** steps, 0.0)
-    root = np.sqrt(np.append(found.weight, np.ones(len(N) - len(found.weight))))
-    V = found.variance * V / np.outer(root, root)
+    weight = np.append(found.weight, np.ones(len(N) - len(found.weight)))
+    V = found.variance * innovation_of(structure_of(N, D, seed=seed), found.base.kind, found.base.value, weight).covariance()
     member = {one.name: one.member for one in groupings(N, D, seed)}
     for one in found.found:
         # a run's own error, where a column named the runs, ends with it

@@ -103,19 +103,20 @@ def bridged(tables: Mapping[Step, Points], counted: Mapping[Step, Points] | None
     tables: step -> its protocol's rows, with its own N and C. counted: the same for further counts of N at the last step.
     Raises Refusal where no law fits the last step's points, TooFewPoints where the steps have no living run in common.
     """
-    common = _common(tables, chance)
-    last = list(common)[-1]
+    common = _common({**tables, **(counted or {})}, chance)
+    last = list(tables)[-1]
     fit_law, law = law_of(common[last], _cost(common[last], level), resamples=resamples, level=level, rng=rng)
     draws = {"cell": by_cell(common[last], resamples, rng), "run": by_run(common[last], resamples, rng)}
+    made: dict[tuple, StepFit] = {}   # by account: a count of N may be the last step's own
 
-    def fitted(step: Step, points: Points) -> StepFit:
-        return _step_fit(step, points, fit_law, draws, level, rng)
+    def fitted(step: Step) -> StepFit:
+        account = step.protocol, step.params, step.left_out
+        if account not in made:
+            made[account] = _step_fit(step, common[step], fit_law, draws, level, rng)
+        return replace(made[account], step=step)
 
-    steps = tuple(fitted(step, points) for step, points in common.items())
-    keys = _key(common[last])
-    alike = {step: _ordered(points) for step, points in (counted or {}).items()}
-    others = tuple(fitted(step, points.take(np.isin(_key(points), keys))) for step, points in alike.items())
-    return Bridge(steps, others, _differences(steps, level), law, len(common[last]), level)
+    steps, counts = (tuple(fitted(step) for step in some) for some in (tables, counted or {}))
+    return Bridge(steps, counts, _differences(steps, level), law, len(common[last]), level)
 
 
 def _common(tables: Mapping[Step, Points], chance: float) -> dict[Step, Points]:
@@ -124,15 +125,6 @@ def _common(tables: Mapping[Step, Points], chance: float) -> dict[Step, Points]:
     stacked = Points(**{name: np.concatenate([getattr(p, name) for p in labelled]) for name in vars(labelled[0])})
     common = common_points(stacked, [str(k) for k in range(len(tables))], chance=chance)
     return {step: common.of(str(k)) for k, step in enumerate(tables)}
-
-
-def _ordered(points: Points) -> Points:
-    return points.take(np.lexsort((points.seed, points.budget, points.width)))
-
-
-def _key(points: Points) -> np.ndarray:
-    """(n,) text that names a run's place."""
-    return np.array([f"{w:g} {b:g} {s:g}" for w, b, s in zip(points.width, points.budget, points.seed, strict=True)])
 
 
 def _cost(points: Points, level: float) -> CostLaw:

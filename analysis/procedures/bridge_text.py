@@ -1,17 +1,16 @@
 """A bridge's way in from Parquet, and out as text and JSON."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.estimates.estimate import Estimate
 from analysis.estimates.refusal import TooFewPoints
 from analysis.estimates.words import shown
 from analysis.procedures.bridge import Bridge, Step, StepFit
 from analysis.procedures.paired import Points
+from analysis.procedures.text import estimate_json, finite
 
 COLUMN = {"protocol": "protocol", "width": "width", "budget": "tokens", "seed": "seed", "D": "samples", "L": "val_loss",
           "spent": "spent_flops"}
@@ -107,22 +106,12 @@ def bridge_json(bridge: Bridge) -> dict:
     """All of it; what is not finite is None."""
     return {"version": 1, "level": bridge.level, "law": bridge.law, "runs": bridge.runs, "sentence": sentence(bridge),
             "steps": [_step(fit) for fit in bridge.steps], "counts": [_step(fit) for fit in bridge.counts],
-            "differences": [{"step": d.step, "before": d.before, "approach": d.approach, "estimate": _estimate(d.estimate),
-                             "p_value": _number(d.p_value), "p_holm": _number(d.p_holm)} for d in bridge.differences]}
+            "differences": [{"step": d.step, "before": d.before, "approach": d.approach, "estimate": estimate_json(d.estimate),
+                             "p_value": finite(d.p_value), "p_holm": finite(d.p_holm)} for d in bridge.differences]}
 
 
 def _step(fit: StepFit) -> dict:
     return {"name": fit.step.name, "protocol": fit.step.protocol, "params": fit.step.params,
             "left_out_of_flops": list(fit.step.left_out), "published": PUBLISHED.get(fit.step.name),
-            "a": {str(k): None if e is None else _estimate(e) for k, e in fit.a.items()},
-            "scatter": _number(fit.scatter), "refused": {str(k): why for k, why in fit.refused.items()}}
-
-
-def _estimate(e: Estimate) -> dict:
-    return {name: _number(getattr(e, name)) for name in ("value", "low", "high", "se")} | {"method": e.method, "n": e.n}
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
+            "a": {str(k): None if e is None else estimate_json(e) for k, e in fit.a.items()},
+            "scatter": finite(fit.scatter), "refused": {str(k): why for k, why in fit.refused.items()}}

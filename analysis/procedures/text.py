@@ -81,8 +81,8 @@ def schedule_json(study: ScheduleFit) -> str:
         "points": len(study.points), "common": len(study.common.of(REFERENCE)),
         "protocols": [_protocol(fit) for fit in study.fits],
         "differences": [{"quantity": d.quantity, "protocol": d.protocol, "reference": d.reference,
-                         "estimate": _estimate(d.estimate), "p_value": _number(d.p_value), "p_holm": _number(d.p_holm),
-                         "detectable_with_80_percent_power": _number(d.detectable)} for d in study.differences],
+                         "estimate": estimate_json(d.estimate), "p_value": finite(d.p_value), "p_holm": finite(d.p_holm),
+                         "detectable_with_80_percent_power": finite(d.detectable)} for d in study.differences],
         "refused": dict(study.refused)}
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
@@ -91,16 +91,16 @@ def _protocol(fit: ProtocolFit) -> dict:
     C = np.geomspace(fit.fit.C.min(), fit.fit.C.max(), 9)
     band = fit.fit.frontier_band(C)
     return {"protocol": fit.protocol, "points": fit.points, "dead": fit.dead, "spent_flops": fit.spent,
-            **{name: _estimate(fit.fit.interval(name)) for name in fit.fit.names},
-            "scatter": fit.scatter, "a_huber_delta_1e-3": _number(fit.a_delta_small),
-            "a_approach2": None if fit.isoflop_a is None else _estimate(fit.isoflop_a),
-            "frontier": {name: [_number(v) for v in column] for name, column in vars(band).items()},
+            **{name: estimate_json(fit.fit.interval(name)) for name in fit.fit.names},
+            "scatter": fit.scatter, "a_huber_delta_1e-3": finite(fit.a_delta_small),
+            "a_approach2": None if fit.isoflop_a is None else estimate_json(fit.isoflop_a),
+            "frontier": {name: [finite(v) for v in column] for name, column in vars(band).items()},
             "warnings": [{"code": doubt.code, "text": doubt.text} for doubt in fit.fit.warnings]}
 
 
-def _estimate(e: Estimate) -> dict:
-    return {name: _number(getattr(e, name)) for name in ("value", "low", "high", "se")} | {"method": e.method, "n": e.n}
+def estimate_json(e: Estimate) -> dict:
+    return {name: finite(getattr(e, name)) for name in ("value", "low", "high", "se")} | {"method": e.method, "n": e.n}
 
 
-def _number(value: float) -> float | None:
+def finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None

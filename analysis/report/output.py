@@ -4,6 +4,7 @@ import io
 import os
 import re
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,13 @@ if TYPE_CHECKING:   # matplotlib takes half a second to import, and the first nu
     from analysis.figures.sheets import Plate
 
 
-def default_folder(source: str) -> Path:
-    """NAME-fit in the working directory: nothing is written beside somebody else's data."""
+KINDS = ("svg", "png")   # of a figure's files
+
+
+def default_folder(source: str, what: str = "fit") -> Path:
+    """NAME-fit, or another word, in the working directory: nothing is written beside somebody else's data."""
     name = re.sub(r"[^\w.-]", "_", Path(source.rsplit("/", 1)[-1]).name.split(".")[0])[:100] or "table"
-    return Path(f"{name}-fit")
+    return Path(f"{name}-{what}")
 
 
 def prepared(folder: Path) -> Path:
@@ -52,3 +56,8 @@ def rendered(plate: "Plate", kind: str) -> bytes:
     buffer = io.BytesIO()
     plate.figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
     return buffer.getvalue()
+
+
+def write_plates(folder: Path, plates: "Iterable[Plate]") -> list[Path]:
+    """Each figure in both kinds. Raises OSError."""
+    return [write_whole(folder / f"{plate.name}.{kind}", rendered(plate, kind)) for plate in plates for kind in KINDS]

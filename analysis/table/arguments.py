@@ -35,6 +35,14 @@ def flops(text: str) -> float:
     return positive(text, " of FLOPs")
 
 
+def resample_count(text: str) -> int:
+    """Of a bootstrap."""
+    count = int(text)
+    if not 50 <= count <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text} is not between 50 and 100000")
+    return count
+
+
 def flags_of(args: argparse.Namespace) -> dict[str, str]:
     """Part -> the column that the user names."""
     return {part: name for part in (*COLUMNS, "steps", "batch") if (name := getattr(args, f"column_{part}", None)) is not None}

@@ -9,10 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds.sweep_cases import attempt_at
+from worlds.sweep_cases import Interrupted, attempt_at
 
 from sweeps.jobs.grid import cell_of
-from sweeps.running.checkpoints import decoded, encoded
 from sweeps.store.rows import differing
 from sweeps.store.store import read_store
 from trainers.columns import identity_of, names
@@ -114,32 +113,13 @@ def test_a_row_does_not_depend_on_what_ran_before(data):
     assert not differing(trained([CELL], data)[0], wanted)
 
 
-class Interrupted:
-    """An attempt that keeps a state at its n-th call and leaves, as where a sweep stops; the next begins there."""
-
-    def __init__(self, cells, state=None, *, after):
-        self.inner, self.state, self.left = attempt_at(TASK, cells), state, after
-
-    def restored(self):
-        return decoded(self.state) if self.state else None
-
-    def save(self, state):
-        self.left -= 1
-        if not self.left:
-            self.state = encoded(state())
-            raise Stopped
-
-    def row(self, cell, **measured):
-        return self.inner.row(cell, **measured)
-
-
 @pytest.mark.parametrize("cells", [[CELL], points(CELL, CONSTANT, WSD), points(CELL, SINGLE_RUN), [replace(CELL, tokens=9000, epochs=3)]])
 @pytest.mark.parametrize("after", [1, 7, 12])
 def test_a_run_that_was_stopped_again_and_again_gives_the_same_rows_bit_for_bit(cells, after, data, monkeypatch):
     monkeypatch.setattr("trainers.language.train.CHECKED_AFTER", 0.0)   # a chance to save at every step
     wanted, state, stops = trained(cells, data), None, 0
     while True:
-        attempt, rows = Interrupted(cells, state, after=after + stops), []
+        attempt, rows = Interrupted(attempt_at(TASK, cells), state, after=after + stops), []
         try:
             rows.extend(TASK.train(cells, data, attempt))
             break

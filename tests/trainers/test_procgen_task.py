@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from worlds.sweep_cases import attempt_at
+from worlds.sweep_cases import Interrupted, attempt_at
 from worlds.toy_game import CELLS, LONGEST, ToyGames
 
 from sweeps.running.checkpoints import decoded, encoded
@@ -60,32 +60,13 @@ def test_cells_that_differ_in_frames_alone_are_one_run_unless_the_rate_decays():
     assert TASK.cost(cells[::2], GAMES).flops == TASK.cost([cells[2]], GAMES).flops
 
 
-class Interrupted:
-    """An attempt that is told to stop after so many chances to save; the next goes on from what it kept, encoded."""
-
-    def __init__(self, cells, state=None, *, after):
-        self.inner, self.state, self.left, self.device = attempt_at(TASK, cells), state, after, "cpu"
-
-    def restored(self):
-        return decoded(self.state) if self.state else None
-
-    def save(self, state):
-        self.left -= 1
-        if not self.left:
-            self.state = encoded(state())
-            raise Stopped
-
-    def row(self, cell, **measured):
-        return self.inner.row(cell, **measured)
-
-
 @pytest.mark.parametrize("schedule", ["constant", "linear"])
 def test_a_run_that_is_stopped_again_and_again_gives_the_same_rows_bit_for_bit(schedule):
     """In the middle of playing, of learning, of what is played afterwards, and of replaying."""
     cells = [replace(SMALL, frames=frames, schedule=schedule) for frames in ((40, 120) if schedule == "constant" else (120,))]
     wanted, state, stops = trained(cells), None, 0
     while True:
-        attempt = Interrupted(cells, state, after=25 + 7 * stops)
+        attempt = Interrupted(attempt_at(TASK, cells), state, after=25 + 7 * stops)
         try:
             rows = list(TASK.train(cells, GAMES, attempt))
             break
@@ -100,7 +81,7 @@ def test_a_state_whose_environments_are_not_found_again_begins_afresh():
     run = Run(SMALL, GAMES)
     run.advance(1)
     state = {"rows": [], "run": {**run.boundary, "actions": [1 - run.boundary["actions"][0] % 2]}}
-    wrong = Interrupted([SMALL], encoded(state), after=10**9)
+    wrong = Interrupted(attempt_at(TASK, [SMALL]), encoded(state))
     assert not Run(SMALL, GAMES).restore(decoded(encoded(state))["run"])
     assert differing(list(TASK.train([SMALL], GAMES, wrong))[0], trained([SMALL])[0]) == []
 

@@ -22,13 +22,14 @@ from ray.cluster_utils import Cluster as RayCluster
 from sweeps.jobs.job import Job
 from sweeps.jobs.source import JobList
 from sweeps.running.attempt import RunningAttempt
+from sweeps.running.checkpoints import decoded, encoded
 from sweeps.store.rows import differing
 from trainers.columns import identity_of
 from trainers.function import FunctionTask
 from trainers.mnist.cell import Cell
 from trainers.mnist.images import Images, load_images, normalised
 from trainers.mnist.task import Mnist
-from trainers.task import Attempt, Task
+from trainers.task import Attempt, Stopped, Task
 from worlds import faulty_model
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -51,6 +52,28 @@ def in_order(jobs: Iterable[Job]) -> JobList:
 def attempt_at(task: Task, cells: Sequence[object], *, fingerprint: str = "f") -> RunningAttempt:
     """What a run is given, without Ray: nothing is saved."""
     return RunningAttempt(task, cells, device="cpu", fingerprint=fingerprint, timeout_s=3600.0, checkpoints=None)
+
+
+class Interrupted:
+    """An attempt that keeps a state, encoded, at its `after`-th chance to save and leaves there, as where a sweep stops; without
+    `after` it never does. The next one goes on from that state."""
+
+    def __init__(self, attempt: RunningAttempt, state: bytes | None = None, *, after: int | None = None):
+        self.inner, self.state, self.left, self.device = attempt, state, after, attempt.device
+
+    def restored(self) -> object | None:
+        return None if self.state is None else decoded(self.state)
+
+    def save(self, state: Callable[[], object]) -> None:
+        if self.left is None:
+            return
+        self.left -= 1
+        if not self.left:
+            self.state = encoded(state())
+            raise Stopped
+
+    def row(self, cell: object, **measured: object) -> object:
+        return self.inner.row(cell, **measured)
 
 
 def report(task: Task, job: Job, data: object = None, *, fingerprint: str = "f") -> dict:
