@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from trainers.language.by_hand import ByHand
 from trainers.language.head import ROWS, head_loss
 from trainers.language.network import Transformer
-from trainers.language.shape import Shape, context_of, depth_of
+from trainers.language.shape import CONTEXT, Shape, depth_of
 
 SHAPES = [Shape(8, 2, 32, 256), Shape(24, 2, 20, 256), Shape(13, 1, 9, 5), Shape(48, 3, 64, 256)]
 
@@ -158,7 +158,6 @@ def test_training_starts_from_even_odds(vocabulary):
 @given(st.integers(1, 4096))
 def test_the_rule_gives_every_width_a_network(width):
     """Catches heads that have no even width, which positions can't turn, and sizes that shrink as the width grows."""
-    shape, wider = (Shape(w, depth_of(w), context_of(w), 256) for w in (width, width + 1))
+    shape, wider = (Shape(w, depth_of(w), CONTEXT, 256) for w in (width, width + 1))
     assert shape.head_width % 2 == 0 and 0 <= shape.attention_width - width <= 2 * shape.heads
-    assert 32 <= shape.context <= 1024 and shape.depth >= 2
-    assert wider.depth >= shape.depth and wider.context >= shape.context
+    assert wider.depth >= shape.depth >= 2

@@ -18,14 +18,13 @@ from trainers.columns import identity_of, names
 from trainers.language.cell import Cell
 from trainers.language.corpus import Corpus, load_corpus, text_corpus
 from trainers.language.presets import PRESETS, SEARCH
-from trainers.language.shape import context_of
 from trainers.language.task import TASK
 from trainers.language.train import Run, order_of
 from trainers.language.trunk import CONSTANT, SCHEDULES, SINGLE_RUN, WSD
 from trainers.task import Stopped
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "analysis" / "published"
-CELL = Cell(width=8, tokens=8192, batch_size=128, lr=0.03)
+CELL = Cell(width=8, tokens=8192, context=32, batch_size=128, lr=0.03)
 VERSE = b"Whan that Aprille with his shoures soote, the droghte of March hath perced to the roote. "
 
 
@@ -89,9 +88,9 @@ def test_more_data_and_a_wider_network_learn_more(data):
 @given(seed=st.integers(0, 2**31), small=st.integers(1, 40), large=st.integers(1, 40), width=st.sampled_from([8, 12, 40]))
 def test_a_smaller_budget_is_the_beginning_of_a_larger_one(corpus, seed, small, large, width):
     """For every seed and whatever the width: curves over D are nested."""
-    context, (small, large) = context_of(width), sorted((small, large))
-    less, more = (order_of(replace(CELL, seed=seed, tokens=n * 1024), corpus, context).tolist() for n in (small, large))
-    assert more[:len(less)] == less and len(set(more)) == len(more) == large * 1024 // context
+    small, large = sorted((small, large))
+    less, more = (order_of(replace(CELL, seed=seed, tokens=n * 1024), corpus, 32).tolist() for n in (small, large))
+    assert more[:len(less)] == less and len(set(more)) == len(more) == large * 1024 // 32
 
 
 def test_epochs_pass_over_the_same_sequences_in_another_order(corpus):

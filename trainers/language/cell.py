@@ -18,7 +18,7 @@ class Cell:
     tokens: int = axis("tokens", "training data: the run sees as many, in whole batches")
     seed: int = repeat("1", "of initialisation, subset and order", default=0)
     depth: int = choice("blocks", "attention and a feed-forward layer each; by rule from the width", default=2)
-    context: int = choice("tokens", "attended to at most; 0: by rule from the width, or the whole image", default=0)
+    context: int = choice("tokens", "attended to at most; 0: 64, or the whole image", default=0)
     batch_size: int = choice("tokens", "a step, in whole sequences, at least one; by rule from the data", default=512)
     lr: float = choice("1", "peak learning rate of Adam; by rule from the width", default=0.01)
     schedule: str = choice("", "shape of the learning rate's decay", default="cosine")

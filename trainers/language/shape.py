@@ -9,7 +9,7 @@ from dataclasses import dataclass
 HEAD_WIDTH = 16       # of one attention head: at width 48 two or three heads beat one by 0.03 nats, 8 wide ones only cost time
 WIDTH_PER_BLOCK = 16  # aspect ratio, within the flat optimum of Kaplan et al. 2020 (figure 5); so N of the blocks ~ width^3
 FEWEST_BLOCKS = 2     # one block can't look up what followed an earlier occurrence (Olsson et al. 2022)
-SHORTEST, LONGEST = 32, 1024   # contexts by rule
+CONTEXT = 64          # tokens, at every size: a loss is given what came before, and one that grew with the width would bend L(N)
 FEED_FORWARD = 4      # its hidden units a unit of width
 
 
@@ -84,11 +84,3 @@ class Shape:
 def depth_of(width: int) -> int:
     """Blocks by rule."""
     return max(FEWEST_BLOCKS, round(width / WIDTH_PER_BLOCK))
-
-
-def context_of(width: int) -> int:
-    """Tokens by rule: the power of 2 nearest to 1.5 widths.
-
-    The best of 32, 64 and 128 at 1e6 bytes of Python: 32 at width 16, 64 at width 48.
-    """
-    return min(LONGEST, max(SHORTEST, 2 ** round(math.log2(1.5 * width))))

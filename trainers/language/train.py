@@ -21,7 +21,7 @@ from trainers.language.cell import Cell
 from trainers.language.by_hand import ByHand
 from trainers.language.corpus import Corpus, starts_of
 from trainers.language.network import Transformer
-from trainers.language.shape import Shape, context_of
+from trainers.language.shape import CONTEXT, Shape
 from trainers.precision import arithmetic
 from trainers.streams import generator, sequence
 from trainers.task import Diverged
@@ -64,8 +64,8 @@ def put_on(corpus: Corpus, device: torch.device | str) -> DeviceCorpus:
 
 
 def shape_of(cell: Cell, corpus: Corpus) -> Shape:
-    """Of the cell's network: the context is the whole image, else the cell's own, else by rule."""
-    return Shape(width=cell.width, depth=cell.depth, context=corpus.image or cell.context or context_of(cell.width),
+    """Of the cell's network: the context is the whole image, else the cell's own, else the one of all sizes."""
+    return Shape(width=cell.width, depth=cell.depth, context=corpus.image or cell.context or CONTEXT,
                  vocabulary=corpus.vocabulary)
 
 
