@@ -191,8 +191,9 @@ def _minima(sections: list[Section], curve: str, reach: float) -> list[Vertices]
 
 
 def _truth(sections: list[Section], surface: SmoothSurface) -> np.ndarray:
-    """log N (b,), or (T, b), of the smooth surface's own minimum along each budget; nan where it lies at an end."""
-    log_N = np.linspace(*(np.log([s.N[end] for s in sections]) for end in (0, -1)), FINE, axis=1)
+    """log N (b,), or (T, b), of the smooth surface's own minimum along each budget; nan where it lies at an end, or no size does."""
+    ends = [(s.N[0], s.N[-1]) if len(s.N) else (np.nan, np.nan) for s in sections]
+    log_N = np.linspace(*np.log(ends).T, FINE, axis=1)
     height = surface(log_N.ravel(), np.repeat(np.log([s.C for s in sections]), FINE))
     lowest = height.reshape(*height.shape[:-1], *log_N.shape).argmin(-1)
     return np.where((lowest > 0) & (lowest < FINE - 1), log_N[np.arange(len(log_N)), lowest], np.nan)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from worlds.coverage import told, within_92_and_98
-from worlds.simulated_grids import STUDY_LAWS, study_grid
+from worlds.simulated_grids import STUDY_LAWS, published, study_grid
 
 from analysis.approaches.calibration import calibrated
 from analysis.approaches.envelope import envelope_slopes, fit_envelope
@@ -52,6 +52,14 @@ def test_many_tables_at_once_give_what_each_gives_alone():
             if approach is fit_isoflop:
                 assert np.exp(many.log_N[i]) == pytest.approx([alone.params(C).value for C in places], rel=1e-9)
     assert np.isnan(together[1].a).any() and np.isfinite(together[1].a).any()
+
+
+def test_a_budget_between_all_sizes_has_no_minimum_and_stops_nobody():
+    # the bug: scattered sizes leave common budgets that none of them covers, and fit.py stopped on Hoffmann's points
+    table = np.genfromtxt(published("kyo_takano/df.csv"), delimiter=",", names=True)
+    N, D, L = table["N"], table["D"], table["loss"]
+    found = isoflop_slopes(N, D, np.stack([L, L]), 6 * N * D)
+    assert found.a == pytest.approx(fit_isoflop(N, D, L, 6 * N * D, resamples=20).a.value, abs=1e-12)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from worlds.simulated_grids import published
 from worlds.simulated_study import ALPHA as TRUE_ALPHA
 from worlds.simulated_study import BETA, COST_EXPONENT, simulated_study, simulated_trials
 
@@ -170,3 +171,14 @@ def test_a_text_whose_signs_cannot_be_told_is_read_by_flags(tmp_path):
     a = json.loads((tmp_path / "odd-fit" / "fit.json").read_text())["groups"][0]["approach3"]["a"]["value"]
     assert a == pytest.approx(0.5, abs=1e-3)
     assert fit("odd.txt", "--delimiter", "ab", cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, flags", [
+    ("kyo_takano/df.csv", ()), ("epoch/svg_extracted_data.csv", ()),
+    ("gadre/gadre_104_models.csv", ("--loss", "loss_c4_val", "--by", "dataset")),
+    ("porian/isoflop_points.csv", ("--by", "dataset", "--by", "hparams", "--by", "warmup", "--by", "decay", "--by", "param_count", "--by", "val"))])
+def test_published_tables_are_read_to_the_end(name, flags, tmp_path):
+    done = fit(published(name), *flags, "--resamples", "50", "--static", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0 and "Traceback" not in done.stderr and (tmp_path / "out" / "report.html").exists()
+    assert json.loads((tmp_path / "out" / "fit.json").read_text())["groups"]

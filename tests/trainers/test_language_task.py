@@ -189,7 +189,7 @@ def test_what_no_run_can_have_is_refused_in_one_line(change, corpus):
 
 def test_an_image_is_a_sequence_and_no_other_context_is_taken():
     images = Corpus("images", np.zeros(500, np.uint8), np.array([[1, 50], [51, 100]]), np.array([[101, 150]]), 5, 49, "")
-    cell = replace(CELL, tokens=98, batch_size=10)
+    cell = replace(CELL, tokens=98, context=0, batch_size=10)
     TASK.check(cell, images)
     assert TASK.sizes(cell, images)["sequence"] == 49 and TASK.sizes(cell, images)["samples"] == 98
     with pytest.raises(ValueError, match="49 tokens"):
