@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from analysis.across import differences_of, learning_rate_of
-from analysis.approaches.calibration import Calibrated, calibrated
+from analysis.approaches.calibration import Calibrated, Outdoing, calibrated
 from analysis.approaches.envelope import EnvelopeFit, envelope_slopes, fit_envelope
 from analysis.approaches.frontier import LocalExponent, OptimumEstimate, local_exponents
 from analysis.approaches.isoflop import IsoflopFit, fit_isoflop, isoflop_slopes
@@ -219,6 +219,7 @@ def _envelope(few: Condensed, L, request: Request, resamples: int) -> EnvelopeFi
 def _calibrations(g: GroupFit, law: LawChoice | None, request: Request, refused: dict[str, str]) -> dict[str, Calibrated]:
     """What approaches 1 and 2 find too much on this grid."""
     few, made = g.few, {}
+    better = Outdoing(np.exp(law.better.log_loss(law.quoted.N, law.quoted.D)), law.better.a) if law and law.better else None
     table = dict(weight=few.weight, cell=few.cell, rng=request.rng)
     if g.approaches.envelope:
         made["approach 1"] = g.approaches.envelope, (), lambda L, resamples: envelope_slopes(
@@ -228,7 +229,7 @@ def _calibrations(g: GroupFit, law: LawChoice | None, request: Request, refused:
         made["approach 2"] = g.approaches.isoflop, places, lambda L, resamples: isoflop_slopes(
             few.N, few.D, L, few.C, budget=few.budget, places=places, resamples=resamples, **table)
     found = {name: attempt(f"bias of {name}", refused, lambda fit=fit, places=places, approach=approach: calibrated(
-        fit.a, approach, law.quoted, places=places, rng=request.rng))
+        fit.a, approach, law.quoted, places=places, better=better, rng=request.rng))
         for name, (fit, places, approach) in made.items() if law}
     return {name: calibration for name, calibration in found.items() if calibration}
 
@@ -252,7 +253,8 @@ def _answers(g: GroupFit, cost, request: Request, refused: dict[str, str]) -> An
         g.answers, accuracy=accuracy,
         profiles=tuple(p for q in PROFILED if q in fit.names and (
             p := attempt(f"profile of {q}", refused, lambda q=q: fit.profile(q)))),
-        claims=attempt("claims", refused, lambda: judge(fit, beside=law.other)) or (),
+        claims=attempt("claims", refused, lambda: judge(
+            fit, beside=law.other, better={name: law.of_better(name) for name in ("a", "b")} if law.better else None)) or (),
         sensitivity=attempt("sensitivity", refused, lambda: sensitivity.sensitivity(
             few.N, few.D, few.L, C=few.C, cost=cost, fit=fit, weight=few.weight)) or (),
         local=attempt("local exponents", refused, lambda: local_exponents(fit)) or ())

@@ -104,7 +104,9 @@ def agreement(envelope=None, isoflop=None, parametric=None, *, calibrations: Map
     telling = [f"{p.first} and {p.second} agree on a within {abs(p.difference):.3f}, and would have shown {TELLING:g}"
                for p in pairs if p.evidence]
     empty = [f"that {p.first} does not contradict {p.second} is no evidence: {p.weak}" for p in pairs if p.agree and p.weak]
-    levels = _levels(isoflop, parametric, known.get("approach 2"), level) if isoflop is not None and parametric is not None else ()
+    # N* is not that of the law whose a is quoted where another outdoes it
+    told = isoflop is not None and parametric is not None and getattr(parametric, "better", None) is None
+    levels = _levels(isoflop, parametric, known.get("approach 2"), level) if told else ()
     said = [_said_of_levels(levels, level)] if levels else []
     return Agreement(pairs, "; ".join(apart + telling + said + empty), levels, level)
 

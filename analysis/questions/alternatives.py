@@ -4,7 +4,9 @@ All are fitted to the cells' log L by least squares from the same starts, so tha
 is of laws, not of optimisers or outlier rules.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from scipy.optimize import least_squares
@@ -15,14 +17,17 @@ from analysis.approaches.laws.objective import Coordinates
 from analysis.approaches.surface_fit import LOG_SQUARES, fit_surface
 from analysis.approaches.wild_bootstrap import reduce_to_cells
 from analysis.estimates.refusal import Doubt, Refusal, TooFewPoints
+from analysis.estimates.sandwich import half_width
 from analysis.questions import rival_laws
 from analysis.questions.rival_laws import LAWS, Law, Start
 
 FOLDS = (0.5, 0.65, 0.8)  # rollout: fit the cheapest share of cells, foretell the next
 STARTS = 4
 FOLD_STARTS = 2           # of a fold, beside the optimum of all cells
+BETTER = 1.1              # times a law's rollout error: more is worse foresight
 CLEAR = 10.0              # difference in AICc beyond which the worse law has no support (Burnham and Anderson 2002, 2.6)
 STEP = 1.5e-8             # of numerical slopes: the square root of the last digit
+WIDE = 1e-3               # of an exponent's, which is read off a grid of sizes
 ISO = 4001                # sizes at which a law is read along equal compute
 FLAT = 0.1                # of log N: an optimum nearer to an end of the sizes than this has not been bracketed
 
@@ -40,12 +45,19 @@ class LawScore:
     rollout_error: float     # root mean square of log L foretold less seen, over all folds
     rollout_n: int           # cells foretold
     a: float                 # slope of log N* on log C in the middle of the table; nan where no size is best there
+    a_half: float            # half the width of its 95% interval; nan where it can't be told
     note: str
     errors: np.ndarray = field(repr=False, compare=False)   # (rollout_n,) log L foretold less seen, by compute
+    log_loss: Callable = field(repr=False, compare=False)   # (N, D) -> log L by the fit
 
     def summary(self) -> str:
         return (f"{self.law:40s} k {self.k}   rms {self.rms:.3f}   AICc +{self.delta_aicc:<8.1f} rollout error "
-                f"{self.rollout_error:.3f} ({self.rollout_n} cells)   a {self.a:.3f}   {self.note}").rstrip()
+                f"{self.rollout_error:.3f} ({self.rollout_n} cells)   a {self.a_text(3)}   {self.note}").rstrip()
+
+    def a_text(self, digits: int) -> str:
+        """a and its interval."""
+        ends = f" [{self.a - self.a_half:.{digits}f}, {self.a + self.a_half:.{digits}f}]" if np.isfinite(self.a_half) else ""
+        return f"{self.a:.{digits}f}{ends}"
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,8 @@ class _Points:
 def compare_laws(N, D, L, *, C=None, cost: CostLaw | None = None, weight=None, cell=None, rng=0) -> tuple[LawScore, ...]:
     """Every law of LAWS by AICc, best first, with its rollout error and its exponent of N*.
 
-    Coordinates are centred: x = log N less its mean. M4's upper level is 5% above the highest loss of the table.
+    Coordinates are centred: x = log N less its mean. M4's upper level is 5% above the highest loss of the table. An exponent's
+    interval is that of analysis/estimates/sandwich.py, by cells, or by sizes and amounts of data, whichever is wider.
     Raises TooFewPoints below 12 cells.
     """
     N, D, L = (np.asarray(v, float) for v in (N, D, L))
@@ -80,6 +93,7 @@ def compare_laws(N, D, L, *, C=None, cost: CostLaw | None = None, weight=None, c
     seed = int(np.random.default_rng(rng).integers(2**31))
     folds = [(int(s * m), round(u * m)) for s, u in zip(FOLDS, (*FOLDS[1:], 1.0)) if round(u * m) > int(s * m)]
     start = _start(points)
+    middle = np.log(cells.N).mean(), np.log(cells.D).mean()
     scores = []
     for law in LAWS:
         starts = _starts(law, start, seed)
@@ -90,14 +104,30 @@ def compare_laws(N, D, L, *, C=None, cost: CostLaw | None = None, weight=None, c
             law=law.name, parameters=dict(zip(law.names, map(float, t))), k=k, rms=float(np.sqrt(error / m)),
             aicc=_aicc(error, m, k), delta_aicc=0.0, rollout_n=len(errors),
             rollout_error=float(np.sqrt(np.mean(errors**2))) if len(errors) else np.nan,
-            a=_exponent(law, t, points, cost.p), note=note, errors=errors))
+            a=_exponent(law, t, points, cost.p), a_half=_half_width(law, t, points, cost.p), note=note, errors=errors,
+            log_loss=partial(_at, law, t, middle, points.top)))
     best = min(s.aicc for s in scores)
     ranked = (LawScore(**vars(s) | {"delta_aicc": s.aicc - best}) for s in scores)
     return tuple(sorted(ranked, key=lambda s: s.aicc))
 
 
+def _at(law: Law, t, middle: tuple[float, float], top: float, N, D):
+    """log L (n,) of a fitted law."""
+    return law.log_loss(t, np.log(N) - middle[0], np.log(D) - middle[1], top)
+
+
 def score_of(scores: tuple[LawScore, ...], law: str) -> LawScore | None:
     return next((s for s in scores if s.law == law), None)
+
+
+def better_law(scores: tuple[LawScore, ...], spoken: str) -> LawScore | None:
+    """The best law whose N* is a power of C too, where it describes the table clearly better than the one spoken of, foretells dearer runs
+    better by a tenth, and its exponent has an interval."""
+    ours, powers = score_of(scores, spoken), {law.name for law in LAWS if law.power}
+    best = next((s for s in scores if s.law in powers), None)
+    if ours is None or best is None or not np.isfinite(best.a_half):
+        return None
+    return best if ours.aicc - best.aicc > CLEAR and ours.rollout_error > max(1e-4, BETTER * best.rollout_error) else None
 
 
 def doubts(scores: tuple[LawScore, ...], spoken: str = rival_laws.ADDITIVE) -> tuple[Doubt, ...]:
@@ -107,7 +137,7 @@ def doubts(scores: tuple[LawScore, ...], spoken: str = rival_laws.ADDITIVE) -> t
     if ours is None or not CLEAR < ours.delta_aicc < np.inf or ours.rollout_error < 1e-4:
         return ()
     best = scores[0]
-    under = f"a would be {best.a:.2f} under it" if np.isfinite(best.a) else "it has no best size"
+    under = f"a would be {best.a_text(2)} under it" if np.isfinite(best.a) else "it has no best size"
     return (Doubt("law_outdone", f"another law describes these runs better, {best.law}, by {ours.delta_aicc:.0f} in AICc "
                   f"({under}); dearer runs it foretells {'better' if best.rollout_error < ours.rollout_error else 'no better'}: log loss "
                   f"within {best.rollout_error:.3f}, this law within {ours.rollout_error:.3f}"),)
@@ -149,9 +179,7 @@ def _fit(law: Law, starts, points: _Points):
         return np.nan_to_num(law.log_loss(t, points.x, points.y, points.top) - points.z, nan=1e3, posinf=1e3, neginf=-1e3)
 
     def slopes(t):
-        # all parameters' steps in one evaluation of the law
-        step = STEP * np.maximum(np.abs(t), 1)
-        return ((residual((t + np.diag(step)).T[:, :, None]) - residual(t)) / step[:, None]).T
+        return _slopes(residual, t)
 
     best = None
     for at in starts:
@@ -165,6 +193,28 @@ def _fit(law: Law, starts, points: _Points):
     if best is None:
         return np.full(len(law.names), np.nan), np.inf
     return best.x, 2 * best.cost
+
+
+def _slopes(function, t) -> np.ndarray:
+    """Numerical derivatives (m, k) of what `function` makes of t (k,): all parameters' steps in one evaluation."""
+    step = STEP * np.maximum(np.abs(t), 1)
+    return ((function((t + np.diag(step)).T[:, :, None]) - function(t)) / step[:, None]).T
+
+
+def _half_width(law: Law, t, points: _Points, p: float) -> float:
+    """Of the interval of a; nan where a law has no best size, or one at the end of the table's."""
+    if not np.isfinite(t).all():
+        return np.nan
+    with np.errstate(all="ignore"):
+        slopes = _slopes(lambda t: law.log_loss(t, points.x, points.y, points.top), t)
+        step = WIDE * np.maximum(np.abs(t), 1)
+        ends = [[_exponent(law, t + sign * d, points, p) for sign in (-1, 1)] for d in np.diag(step)]
+        told = np.abs(slopes).max(0) > 1e-9     # a floor at nothing, say, is no parameter
+        gradient = (np.diff(ends, axis=1)[:, 0] / (2 * step))[told]
+        residuals = points.z - law.log_loss(t, points.x, points.y, points.top)
+    if not (np.isfinite(gradient).all() and np.isfinite(slopes).all()) or len(residuals) <= told.sum() + 1:
+        return np.nan
+    return half_width(gradient, slopes[:, told], residuals, points.x, points.y)
 
 
 def _rollout(law: Law, starts, folds, points: _Points):

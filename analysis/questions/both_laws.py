@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from analysis.approaches.cost import LANGUAGE, CostLaw
 from analysis.approaches.parametric import ParametricFit, fit_generalised, fit_parametric
 from analysis.approaches.resampled import TESTED
 from analysis.approaches.surface_fit import HUBER
 from analysis.errors.structure import thinned
 from analysis.estimates.refusal import attempt
-from analysis.questions.alternatives import compare_laws
+from analysis.questions.alternatives import LawScore, compare_laws
 from analysis.questions.lack_of_fit import LackOfFit, lack_of_fit
 from analysis.questions.law_choice import EITHER, LawChoice, choose_law
 from analysis.questions.nested import ADDITIVE_CASE, CASES, nested_tests
@@ -82,11 +84,11 @@ def fit_both(few: Condensed, cost: CostLaw | None, refused: dict[str, str], *, c
                     for fit in (additive, generalised))
     made = dict(tests=tests, scores=scores, misfits=misfits, untested=refused.get("generalised law", ""))
     law = choose_law(additive, generalised, **made)
-    if law.speaks != EITHER:
-        return law
-    plain = attempt("additive law by the same objective", {}, lambda: fit_parametric(
-        few.N, few.D, few.L, objective=generalised.point.objective, **drawn))
-    return choose_law(additive, generalised, plain=plain, **made)
+    if law.speaks == EITHER:
+        plain = attempt("additive law by the same objective", {}, lambda: fit_parametric(
+            few.N, few.D, few.L, objective=generalised.point.objective, **drawn))
+        law = choose_law(additive, generalised, plain=plain, **made)
+    return law if law.better is None else replace(law, better_misfit=attempt("lack of fit", {}, lambda: _misfit(law.better, few)))
 
 
 def with_every_test(law: LawChoice | None, refused: dict[str, str]) -> LawChoice | None:
@@ -99,7 +101,9 @@ def with_every_test(law: LawChoice | None, refused: dict[str, str]) -> LawChoice
     return replace(law, tests=tuple(done[case] for case in CASES if case in done))
 
 
-def _misfit(fit: ParametricFit, few: Condensed) -> LackOfFit:
+def _misfit(fit: ParametricFit | LawScore, few: Condensed) -> LackOfFit:
     if few.seed is None and (few.weight > 1).any():
         raise ValueError("repeats were merged")
-    return lack_of_fit(fit.residuals, few.N, few.D, parameters=fit.parameters, cell=few.cell)
+    residuals, parameters = ((np.log(few.L) - fit.log_loss(few.N, few.D), fit.k - 1) if isinstance(fit, LawScore)
+                             else (fit.residuals, fit.parameters))
+    return lack_of_fit(residuals, few.N, few.D, parameters=parameters, cell=few.cell)

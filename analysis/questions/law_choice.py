@@ -9,7 +9,8 @@ better only where a table cannot tell them apart. The generalised law speaks alo
 
 Where any fails both speak, both fitted by the generalised law's objective: the value is that of the law with the lower
 AICc, the interval spans both laws' intervals (so that it covers whenever either does), and a claim is rejected only
-where both laws reject it. Where a table has too few cells for the generalised law, the additive speaks and its form is
+where both laws reject it. Where a law outside these two, with an N* that is a power of C as theirs is, outdoes the quoted one in AICc
+by more than 10 and in foresight by a tenth, a and b are its own; N*, D*, L* and the frontier stay the quoted law's. Where a table has too few cells for the generalised law, the additive speaks and its form is
 said to be untested.
 """
 
@@ -28,7 +29,6 @@ from analysis.questions.lack_of_fit import LackOfFit
 from analysis.questions.nested import ADDITIVE_CASE, NestedTest
 
 REJECTED = 0.01
-WORSE = 1.1      # times the additive law's rollout error: more is worse foresight
 
 GENERALISED, EITHER, ADDITIVE = "generalised", "either", "additive"   # who speaks
 
@@ -47,6 +47,7 @@ class LawChoice:
     scores: tuple[LawScore, ...]
     misfit: LackOfFit | None              # of the quoted law; None where no run is repeated
     additive_misfit: LackOfFit | None
+    better_misfit: LackOfFit | None = None   # of the law that outdoes the quoted one, if any
 
     @property
     def other(self) -> ParametricFit | None:
@@ -55,9 +56,29 @@ class LawChoice:
             return None
         return self.plain if self.quoted is self.generalised else self.generalised
 
+    @cached_property
+    def better(self) -> LawScore | None:
+        """A law outside the two that outdoes the quoted one and says a; None where there is none."""
+        return alternatives.better_law(self.scores, self._spoken)
+
+    @property
+    def _spoken(self) -> str:
+        return rival_laws.GENERALISED if self.quoted is self.generalised else rival_laws.ADDITIVE
+
     def estimate(self, name: str) -> Estimate:
-        """One of the quoted law's quantities, its interval joined with the other law's where both speak."""
+        """One of the quoted law's quantities, its interval joined with the other law's where both speak; a and b a better law's."""
+        return self.of_better(name) if name in ("a", "b") and self.better is not None else self.own(name)
+
+    def own(self, name: str) -> Estimate:
+        """What the two laws say, whatever a better one would."""
         return spanning(getattr(self.quoted, name), None if self.other is None else getattr(self.other, name))
+
+    def of_better(self, name: str) -> Estimate:
+        """a, or b = 1 - p a, by the law that outdoes the quoted one."""
+        p = self.quoted.cost.p if name == "b" else 1.0
+        value, half = (1 - p * self.better.a if name == "b" else self.better.a), p * self.better.a_half
+        return Estimate(value, value - half, value + half, half / 1.96, f"robust errors of least squares on log L, {self.better.law}",
+                        self.quoted.n, self.quoted.level)
 
     def optimum(self, C: float) -> OptimumEstimate:
         """The quoted law's, its intervals joined."""
@@ -95,8 +116,7 @@ class LawChoice:
 
     @property
     def outdone(self) -> tuple[Doubt, ...]:
-        spoken = rival_laws.GENERALISED if self.quoted is self.generalised else rival_laws.ADDITIVE
-        return alternatives.doubts(self.scores, spoken)
+        return alternatives.doubts(self.scores, self._spoken)
 
     @property
     def warnings(self) -> tuple[Doubt, ...]:
@@ -134,11 +154,11 @@ def choose_law(additive: ParametricFit | None, generalised: ParametricFit | None
     p = next((test.p_value for test in tests if test.case == ADDITIVE_CASE), np.nan)
     by_aicc = f", AICc is {abs(gain):.0f} {'better' if gain > 0 else 'worse'} with g" if np.isfinite(gain) else ""
     said = f"g = {generalised.g}, g = 1 has p = {p:.2g}{by_aicc}"
-    if p < REJECTED and gain > alternatives.CLEAR and not foresight > WORSE:
+    if p < REJECTED and gain > alternatives.CLEAR and not foresight > alternatives.BETTER:
         return LawChoice(additive, plain, generalised, GENERALISED, generalised, f"the additive law does not hold ({said})",
                          tests, scores, misfits[1], misfits[0])
     use_joint = gain > 0 if np.isfinite(gain) else p < REJECTED
-    fails = "" if not foresight > WORSE else f", dearer runs are foretold {foresight:.1f} times as badly"
+    fails = "" if not foresight > alternatives.BETTER else f", dearer runs are foretold {foresight:.1f} times as badly"
     return LawChoice(additive, plain, generalised, EITHER, generalised if use_joint else plain,
                      f"the table does not settle whether the law is additive ({said}{fails})", tests, scores,
                      misfits[1] if use_joint else misfits[0], misfits[0])

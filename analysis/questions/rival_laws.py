@@ -24,6 +24,7 @@ class Law:
     names: tuple[str, ...]
     log_loss: Callable = field(repr=False)  # (parameters (k,) or (k, R, 1), x, y, top) -> log L (n,) or (R, n)
     starts: Callable = field(repr=False)    # (Start, normal deviates (6,)) -> parameters
+    power: bool = True                      # N* is a power of C: the loss falls as a sum of powers of N and D does
 
 
 def _surface(t, x, y, top):
@@ -100,14 +101,14 @@ LAWS = (
     Law(NO_FLOOR["generalised"], (*_FIVE[1:], "log g"), _generalised_no_floor, lambda s, r: (s.generalised + r)[1:]),
     Law("E inside the bracket (Droppo and Elibol)", (*_FIVE, "log g"), _floor_inside, lambda s, r: s.generalised + r),
     Law("with G/(N^alpha D^beta)", (*_FIVE, "log G"), _interaction,
-        lambda s, r: np.append(s.additive, s.additive[1:3].mean() - 1) + r),
+        lambda s, r: np.append(s.additive, s.additive[1:3].mean() - 1) + r, power=False),
     Law(NO_FLOOR["additive"], _FIVE[1:], _no_floor, lambda s, r: (s.additive + r[:5])[1:]),
     Law(PRODUCT, ("log A", "alpha", "beta"), _product,
-        lambda s, r: np.array([np.logaddexp(*s.additive[1:3]), 0.3, 0.3]) + r[:3]),
+        lambda s, r: np.array([np.logaddexp(*s.additive[1:3]), 0.3, 0.3]) + r[:3], power=False),
     Law(KAPLAN, ("log Nc", "log Dc", "log alpha_N", "log alpha_D"), _kaplan,
         lambda s, r: np.concatenate([s.additive[1:3] / np.exp(s.additive[4]), s.additive[3:]]) + r[:4]),
     Law("broken in D (BNSL)", (*_FIVE, "change", "log d", "log width"), _broken,
-        lambda s, r: np.concatenate([s.additive + r[:5], [0.1 * r[0], r[1], 0.0]])),
+        lambda s, r: np.concatenate([s.additive + r[:5], [0.1 * r[0], r[1], 0.0]]), power=False),
     Law("saturating (M4)", (*_FIVE, "log c"), _saturating,
         lambda s, r: np.concatenate([s.additive + r[:5], [-0.5 + r[0]]])),
 )

@@ -103,7 +103,7 @@ def _group(g: GroupFit, budgets: tuple[float, ...]) -> dict:
         "claims": [_claim(v) for v in g.answers.claims],
         "alternatives": [
             {"law": s.law, "parameters": dict(s.parameters), "k": s.k, "aicc": s.aicc, "delta_aicc": s.delta_aicc, "rms": s.rms,
-             "a": s.a, "rollout_error": s.rollout_error, "rollout_n": s.rollout_n, "note": s.note}
+             "a": s.a, "a_half_width": s.a_half, "rollout_error": s.rollout_error, "rollout_n": s.rollout_n, "note": s.note}
             for s in (g.approaches.law.scores if g.approaches.law else ())],
         "predictions": [_prediction(C, g.answers.optimum(C), g.approaches.isoflop) for C in budgets
                         if g.answers.optima or g.approaches.isoflop],
@@ -136,7 +136,9 @@ def _law(law: LawChoice) -> dict:
             "range": {"low": reach.low, "high": reach.high, "decades": reach.decades}} | {
         name: _estimate(getattr(law, name)) for name in ("a", "b", "alpha", "beta", "E", "gamma")} | {
         "tests": [{"case": t.case, "F": t.F, "freedom": t.freedom, "p_value": t.p_value, "a": t.a} for t in law.tests],
-        "lack_of_fit": _lack(law.misfit), "lack_of_fit_additive": _lack(law.additive_misfit), "errors": _errors(law.quoted.errors)}
+        "lack_of_fit": _lack(law.misfit), "lack_of_fit_additive": _lack(law.additive_misfit),
+        "better": law.better and {"law": law.better.law, "lack_of_fit": _lack(law.better_misfit), "a": _estimate(law.of_better("a"))},
+        "errors": _errors(law.quoted.errors)}
 
 
 def _errors(model: ErrorModel | None) -> dict | None:

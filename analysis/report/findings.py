@@ -110,8 +110,8 @@ def _exponents_finding(g: GroupFit) -> Finding:
                        f"{len(g.group.runs):,} runs: {next(iter(g.refused.values()), 'nothing was asked')}", "")
     name, a, b = quoted
     law = g.approaches.law
-    how = [name if law is None else f"{name}, {law.name}{_bracket(law)}", f"{a.level:.0%} intervals", f"{len(g.group.runs):,} runs"]
-    if law is not None and law.quoted.correlated:
+    how = [name if law is None else f"{name}, {_speaking(law)}", f"{a.level:.0%} intervals", f"{len(g.group.runs):,} runs"]
+    if law is not None and law.quoted.correlated and law.better is None:
         how.insert(1, "errors that go together allowed for")
     if law is not None and law.speaks == GENERALISED and law.additive is not None:
         how.insert(1, f"the additive law, which does not hold here, would say {shown(law.additive.a)}")
@@ -128,7 +128,9 @@ def _doubts(g: GroupFit) -> list[str]:
 def late_doubts(g: GroupFit) -> list[str]:
     """Those that take longer to find than the exponent: other approaches and other choices."""
     most = most_moved(g.answers.sensitivity)
-    moved = [f"another choice ({most.name}) would say {number(most.a, g.approaches.law.a)}"] if most else []
+    law = g.approaches.law
+    told = most is not None and (law.better is None or most.a not in law.a)   # of the fit that a better law outdoes
+    moved = [f"another choice ({most.name}) would say {number(most.a, law.a)}"] if told else []
     return _disagreements(g) + moved
 
 
@@ -147,6 +149,15 @@ def _disagreements(g: GroupFit) -> list[str]:
             for other, p in sorted(apart.items())]
 
 
+def _speaking(law: LawChoice) -> str:
+    """Whose a and b are given."""
+    pair = f"{law.name}{_bracket(law)}"
+    if law.better is None:
+        return pair
+    return (f"{law.better.law} law, which outdoes, in AICc and in foretelling dearer runs, the {pair}, that N* and L* are by and that would say "
+            f"{shown(law.own('a'))}")
+
+
 def _bracket(law: LawChoice) -> str:
     return f" with g = {shown(law.generalised.g)}" if law.generalised is not None else ""
 
@@ -156,15 +167,18 @@ def _law_doubts(law: LawChoice | None) -> list[str]:
     if law is None:
         return []
     said = []
-    if law.misfit is not None and law.misfit.large:
-        said.append(f"the law leaves {law.misfit.ratio:.1f} times the noise of repeats, so that no exponent of it should be relied on")
+    misfit = law.misfit if law.better is None else law.better_misfit
+    if misfit is not None and misfit.large:
+        said.append(f"the law leaves {misfit.ratio:.1f} times the noise of repeats, so that no exponent of it should be relied on")
+    if law.better is not None:
+        return said
     if law.speaks == EITHER:
         said.append("the table does not decide between the two laws, whose intervals are joined")
     if law.speaks == ADDITIVE:
         said.append("whether the law is additive could not be tested")
     if law.outdone:
         best = law.scores[0]
-        said.append(f"another law, {best.law}, describes the runs better" + (f" and would say {best.a:.2f}" if math.isfinite(best.a) else
+        said.append(f"another law, {best.law}, describes the runs better" + (f" and would say {best.a_text(2)}" if math.isfinite(best.a) else
                                                                " and has no best size"))
     return said
 

@@ -264,7 +264,7 @@ def alternatives(study: Study) -> Lines:
     def rows(g: GroupFit) -> list[tuple[str, ...]]:
         return [(s.law, str(s.k), f"{s.rms:.2%}", f"{s.delta_aicc:.1f}",
                  f"{s.rollout_error:.2%}" if s.rollout_error is not None and s.rollout_error == s.rollout_error else "-",
-                 number(s.a, g.approaches.law.a), s.note) for s in (g.approaches.law.scores if g.approaches.law else ())]
+                 s.a_text(2) if math.isfinite(s.a) else "-", s.note) for s in (g.approaches.law.scores if g.approaches.law else ())]
 
     return _by_group(study, "Other laws", ("law", "parameters", "rms", "AICc above the best", "error on the dearest runs, held out",
                                            "a", "note"), rows, LAWS_NOTE)
