@@ -41,8 +41,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--static", action="store_true", help="a report without script, 2 MB smaller")
     parser.add_argument("--no-figures", action="store_true", help="everything but figures")
     add_columns(parser)
-    parser.add_argument("--return", dest="column_return", metavar="COL", help="mean return of an agent: rows are points of learning curves, "
-                        "and the law is of the least compute that reaches a return")
+    parser.add_argument("--return", dest="column_return", metavar="COL", help="mean return of an agent: rows are points of "
+                        "learning curves, and the law is of the least compute that reaches a return")
     add_text(parser)
     return parser.parse_args(argv)
 
@@ -145,8 +145,7 @@ def report_returns(args: argparse.Namespace, column: str, *, by: list[str] | Non
               "--accuracy": args.column_accuracy, "--isoflop-budget": args.column_budget}
     if wrong := [flag for flag, given in losses.items() if given]:
         raise BadTable(f"{wrong[0]} is for losses, and {column} is a return")
-    study = agent_study(args.files, column, flags=flags_of(args), by=by, dialect=dialect, budgets=args.predict_flops,
-                        resamples=args.resamples, tell=tell)
+    study = agent_study(args.files, column, flags=flags_of(args), by=by, dialect=dialect, budgets=args.predict_flops, tell=tell)
     out = args.out or default_folder(args.files[0])
     try:
         numbers = write_whole(prepared(out) / "fit.json", study_json(study, provenance(study.table.sources, command)).encode())

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 
 from analysis.estimates.words import shown
 from analysis.figures.sheets import Plate
-from analysis.figures.theme import COLUMN, GREY, INK, SEQUENCE, colour_bar, heading, log_axes, log_norm, settle, sheet, themed, tidy_log_ticks
+from analysis.figures.theme import (COLUMN, GREY, INK, SEQUENCE, colour_bar, heading, log_axes, log_norm, settle, sheet, themed,
+                                    tidy_log_ticks)
 from analysis.intrinsic.found import AgentLaws, AgentStudy
 
 FIGURES = ("returns",)
@@ -36,10 +37,10 @@ def plates(study: AgentStudy) -> Iterator[Plate]:
         if len(np.unique(sizes)) > 1:
             colour_bar(figure, norm, "parameters $N$")
         settle(figure)
-    law = (" Middle and right, intrinsic performance (the least compute that is worth as much) against frames, and of each size's last "
-           "points against size; black: the best of all sizes.") if laws else ""
-    yield Plate("returns", "The scaling of an agent", "Left, mean returns of each size, averaged over runs and steps of frames (points), with "
-                f"{'the law (lines)' if laws else 'rising curves through them'}; black, the most that compute buys.{law}", figure)
+    lines, law = ("the law (lines)", " Middle and right, intrinsic performance (the least compute that is worth as much) against "
+                  "frames, and of each size's last points against size; black: the best of all sizes.") if laws else ("rising curves", "")
+    yield Plate("returns", "The scaling of an agent", "Left, mean returns of each size, averaged over runs and steps of frames "
+                f"(points), with {lines}; black, the most that compute buys.{law}", figure)
 
 
 def plot_returns(g: AgentLaws, ax: Axes, *, norm) -> Axes:
@@ -56,7 +57,8 @@ def plot_returns(g: AgentLaws, ax: Axes, *, norm) -> Axes:
         t = t[(t - constant >= link.low) & (t - constant <= link.high)]
         ax.plot(np.exp(t), g.law.fitted.returns(t), color=INK, lw=1.3, zorder=4, label="best of all sizes")
     elif g.levels:
-        ax.plot([v.compute.value for v in g.levels], [v.R for v in g.levels], "o", color=INK, ms=3, zorder=4, label="least compute")
+        least, R = zip(*((v.compute.value, v.R) for v in g.levels), strict=True)
+        ax.plot(least, R, "o", color=INK, ms=3, zorder=4, label="least compute")
     log_axes(ax, "compute $C$ (FLOPs)")
     ax.set_ylabel("mean return")
     tidy_log_ticks(ax)
@@ -90,9 +92,11 @@ def plot_size(g: AgentLaws, ax: Axes, *, norm) -> Axes:
     for s, log_N in enumerate(merged.log_N):
         last = np.flatnonzero(merged.weight[s] > 0)[-3:]
         colour = SEQUENCE(norm(np.exp(log_N)))
-        ax.plot(np.full(len(last), np.exp(log_N)), np.exp(fitted.least_compute(merged.R[s][last])), "o", color=colour, ms=2.6, zorder=3)
+        I = np.exp(fitted.least_compute(merged.R[s][last]))
+        ax.plot(np.full(len(last), np.exp(log_N)), I, "o", color=colour, ms=2.6, zorder=3)
     N = np.linspace(merged.log_N.min(), merged.log_N.max(), FINE)
-    ax.plot(np.exp(N), np.exp(fitted.log_I(N, np.nanmax(merged.log_E))), color=GREY, lw=0.9, label="at the most frames run")
+    most = np.nanmax(merged.log_E)
+    ax.plot(np.exp(N), np.exp(fitted.log_I(N, most)), color=GREY, lw=0.9, label="at the most frames run")
     ax.plot(np.exp(N), np.exp(g.law.N_power.value * (N - fitted.shape.scales[0])), "--", color=GREY, lw=0.9,
             label=f"$N^{{\\,1/a}}$: {shown(g.law.N_power)}")
     C = np.linspace(np.nanmin(merged.log_C), np.nanmax(merged.log_C), FINE)

@@ -10,7 +10,7 @@ from analysis.estimates.refusal import NotIdentified
 
 STEP = np.log(2) / 4     # of log E, over which a run's points are averaged: a curve changes little within a fifth of its frames
 SKIP = 1 / 64            # of a run's frames at its beginning: transients of the start (Hilton et al. 2023 leave out as much)
-MOVED = 0.2              # of the variance of returns that a rise must explain: below, nothing was learnt
+MOVED = 0.3              # of the variance of returns that a rise must explain beyond what a fall does: below, nothing was learnt
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class Merged:
     weight: np.ndarray   # (S, B) of the runs in the mean, 0 where there is none
 
     def rising(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Of each size log C and the least-squares rising curve through its returns (isotonic regression).
+        """Of each size that has points log C and the least-squares rising curve through its returns (isotonic regression).
 
         A running maximum would do for a curve without noise; with it, it takes every lucky point for progress.
         """
         curves = []
         for log_C, R, weight in zip(self.log_C, self.R, self.weight, strict=True):
-            good = weight > 0
-            curves.append((log_C[good], isotonic_regression(R[good], weights=weight[good]).x))
+            if (good := weight > 0).any():
+                curves.append((log_C[good], isotonic_regression(R[good], weights=weight[good]).x))
         return curves
 
 
@@ -98,23 +98,23 @@ def curves_of(points: Points, *, skip: float = SKIP) -> Curves:
         binned = [(np.bincount(cell, v, G * B) / count).reshape(G, B) for v in (np.log(kept.E), np.log(kept.C), kept.R)]
     sizes, size = np.unique(kept.N[first], return_inverse=True)
     made = Curves(sizes, size, *binned, len(kept), len(points) - len(kept))
-    if (share := moved(made)) < MOVED:
-        raise NotIdentified(f"the returns never move: of their variance along the runs a rise explains {max(share, 0):.0%}"
-                            f" ({kept.R.min():.3g} to {kept.R.max():.3g})")
+    if moved(made) < MOVED:
+        low, high = kept.R.min(), kept.R.max()
+        raise NotIdentified("the returns never move: " + (f"all are {low:.3g}" if low == high else f"from {low:.3g} to {high:.3g}, they "
+                                                          "fall along the runs about as much as they rise"))
     return made
 
 
 def moved(curves: Curves) -> float:
-    """Share of the variance along the runs that rising curves explain, adjusted for what they explain of noise."""
-    left, whole = 0.0, 0.0
+    """Share of the variance along the runs that rising curves explain, less what falling ones do: noise, drifting or not, knows
+    neither way."""
+    gained, whole = 0.0, 0.0
     for R in curves.R:
         R = R[np.isfinite(R)]
-        if len(R) < 3 or np.ptp(R) == 0:
-            continue
-        freedom = (1 / np.arange(1, len(R) + 1)).sum()   # that isotonic regression takes of noise
-        left += np.square(R - isotonic_regression(R).x).sum() / (len(R) - freedom) * (len(R) - 1)
+        rising, falling = (np.square(R - isotonic_regression(R, increasing=up).x).sum() for up in (True, False))
+        gained += falling - rising
         whole += np.square(R - R.mean()).sum()
-    return 1 - left / whole if whole > 0 else 0.0
+    return gained / whole if whole > 0 else 0.0
 
 
 def least_compute(log_C: np.ndarray, R: np.ndarray, levels: np.ndarray) -> np.ndarray:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.estimates.estimate import Estimate
+from analysis.estimates.intervals import jackknife
 from analysis.estimates.refusal import Doubt, attempt
 from analysis.intrinsic.curves import SKIP, Curves, curves_of
 from analysis.intrinsic.frontier import Level, read_frontier
-from analysis.intrinsic.law import IntrinsicLaw, fit_intrinsic
+from analysis.intrinsic.law import PARAMETERS, IntrinsicLaw, fit_intrinsic
 from analysis.intrinsic.returns import ReturnGroup, ReturnTable, read_returns
 from analysis.table.files import BadTable
 from analysis.table.formats.sheet import Dialect, path_text
@@ -48,54 +49,49 @@ class AgentStudy:
     table: ReturnTable
     groups: tuple[AgentLaws, ...]
     level: float
-    resamples: int
 
 
 def agent_study(sources: Sequence[str], column: str, *, flags: Mapping[str, str] | None = None, by: Sequence[str] | None = None,
-                dialect: Dialect = Dialect(), budgets: Sequence[float] = (), level: float = 0.95, resamples: int = 1000, rng: int = 0,
+                dialect: Dialect = Dialect(), budgets: Sequence[float] = (), level: float = 0.95,
                 tell: Callable[[str], None] = lambda step: None) -> AgentStudy:
     """column: of the mean returns. Raises BadTable, also where no group's returns move."""
     table = read_returns(sources, column, flags=flags, by=by, dialect=dialect)
     groups = []
     for group in table.groups:
         tell(f"{group.label}: law" if group.label else "law of intrinsic performance")
-        groups.append(agent_laws(group, budgets=budgets, level=level, resamples=resamples, rng=rng))
+        groups.append(agent_laws(group, budgets=budgets, level=level))
     if all(g.curves is None for g in groups):
         raise BadTable(f"{path_text(sources[0])}: {groups[0].refused[CURVES]}")
-    return AgentStudy(table, tuple(groups), level, resamples)
+    return AgentStudy(table, tuple(groups), level)
 
 
-def agent_laws(group: ReturnGroup, *, budgets: Sequence[float] = (), level: float = 0.95, resamples: int = 1000, rng: int = 0,
-               skip: float = SKIP) -> AgentLaws:
+def agent_laws(group: ReturnGroup, *, budgets: Sequence[float] = (), level: float = 0.95, skip: float = SKIP) -> AgentLaws:
     refused: dict[str, str] = {}
     curves = attempt(CURVES, refused, lambda: curves_of(group.points, skip=skip))
     if curves is None:
         return AgentLaws(group.label, None, None, (), (), (), refused)
-    law = attempt(LAW, refused, lambda: fit_intrinsic(curves, level=level, resamples=resamples, rng=rng))
-    weights = law.weights if law else np.random.default_rng(rng).exponential(size=(resamples, curves.runs))
-    levels = attempt(LEVELS, refused, lambda: read_frontier(curves, weights, level=level)) or ()
+    law = attempt(LAW, refused, lambda: fit_intrinsic(curves, level=level))
+    levels = attempt(LEVELS, refused, lambda: read_frontier(curves, level=level)) or ()
     bought = tuple(buy(law, flops) for flops in budgets) if law else ()
     return AgentLaws(group.label, curves, law, levels, bought, (*(law.doubts if law else ()), *_doubts(curves, law)), refused)
 
 
 def buy(law: IntrinsicLaw, flops: float) -> Bought:
     """The best size, its frames and its return for C FLOPs: N* ~ C^a, E* ~ C^b, R = f(C)."""
-    log_C = np.log(flops)
-    best = law.fitted.shape
-    N = law.interval(np.exp(best.best_size(log_C)), [np.exp(d.shape.best_size(log_C)) for d in law.draws])
-    E = law.interval(np.exp(best.best_frames(log_C)), [np.exp(d.shape.best_frames(log_C)) for d in law.draws])
-    t = log_C - best.constant
-    inside = law.fitted.link.low <= t <= law.fitted.link.high
-    R = law.interval(float(law.fitted.returns(log_C)), [float(d.returns(log_C)) for d in law.draws]) if inside else None
+    log_C, best = np.log(flops), law.fitted.shape
+    N = law.interval(lambda fit: float(np.exp(fit.shape.best_size(log_C))))
+    E = law.interval(lambda fit: float(np.exp(fit.shape.best_frames(log_C))))
+    inside = law.fitted.link.low <= log_C - best.constant <= law.fitted.link.high
+    R = jackknife(float(law.fitted.returns(log_C)), [float(fit.returns(log_C)) for fit in law.left_out], label="by whole run",
+                  freedom=max(law.runs - PARAMETERS, 1), n=law.runs, level=law.level) if inside else None
     return Bought(flops, N, E, R)
 
 
 def least_by_law(law: IntrinsicLaw, R: float) -> Estimate | None:
-    """FLOPs by which the best of all sizes reaches a return; None where fewer than nine draws in ten have it."""
-    value, draws = np.exp(law.fitted.least_compute(R)), np.exp([d.least_compute(R) for d in law.draws])
-    if not np.isfinite(value) or np.isfinite(draws).mean() < 0.9:
+    """FLOPs by which the best of all sizes reaches a return; None where not every fit has it, whichever run is left out."""
+    if not all(np.isfinite(fit.least_compute(R)) for fit in (law.fitted, *law.left_out)):
         return None
-    return law.interval(float(value), draws)
+    return law.interval(lambda fit: float(np.exp(fit.least_compute(R))))
 
 
 def _doubts(curves: Curves, law: IntrinsicLaw | None) -> tuple[Doubt, ...]:
@@ -103,7 +99,9 @@ def _doubts(curves: Curves, law: IntrinsicLaw | None) -> tuple[Doubt, ...]:
     if curves.runs == 1:
         found.append(Doubt("one_run", "one run: nothing tells how far another would be off, so nothing has an interval"))
     elif law is not None and np.isnan(law.repeats):
-        found.append(Doubt("no_repeats", "no size was run twice: whether the law misses the curves by more than chance can't be told"))
+        found.append(Doubt("no_repeats", "no size was run twice: whether the law misses the curves by more than chance can't "
+                           "be told"))
     if law is not None and law.misfit > MISFIT:
-        found.append(Doubt("lack_of_fit", f"the law misses the sizes' mean returns by {law.misfit:.1f} times what repeats explain"))
+        found.append(Doubt("lack_of_fit", f"the law misses the sizes' mean returns by {law.misfit:.1f} times what repeats "
+                           "explain"))
     return tuple(found)

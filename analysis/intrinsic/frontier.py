@@ -5,17 +5,16 @@ curves was lucky. No slope is read off the best sizes: on simulated agents of kn
 of 3 apart, without noise, the minima of a cubic through the sizes gave .34, .71 and .64.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from analysis.estimates.estimate import Estimate
-from analysis.estimates.intervals import percentile
+from analysis.estimates.intervals import exponential, jackknife
 from analysis.estimates.refusal import NotIdentified
 from analysis.intrinsic.curves import Curves, Merged, least_compute
 
 LEVELS, TRIED = 9, 41    # returns told, of those tried: evenly spaced in log C along the upper envelope
-TOLD = 0.9               # of the draws must reach a return
 
 
 @dataclass(frozen=True)
@@ -29,18 +28,21 @@ class Level:
     by_size: np.ndarray = field(repr=False)   # (S,) FLOPs of each size; NaN where it never does, 0 where its first point has
 
 
-def read_frontier(curves: Curves, weights: np.ndarray, *, level: float = 0.95) -> tuple[Level, ...]:
-    """weights: (draws, G) of the runs, for intervals. Raises NotIdentified where no return is told: some size has it at its first
-    point, so that what it took is not known."""
-    whole = curves.merged()
+def read_frontier(curves: Curves, *, level: float = 0.95) -> tuple[Level, ...]:
+    """Returns that are reached whichever run is left out, with the jackknife's intervals by whole run.
+
+    Raises NotIdentified where no return is told: some size has it at its first point, so that what it took is not known.
+    """
+    whole, G = curves.merged(), curves.runs
     R = envelope_returns(whole)
     point = _compute(whole, R)                                                             # (S, J)
-    least, drawn = _least(point), np.stack([_least(_compute(curves.merged(weight), R)) for weight in weights])
-    told = np.flatnonzero(np.isfinite(least) & (np.isfinite(drawn).mean(0) >= TOLD))
+    least = _least(point)
+    left_out = np.stack([_least(_compute(curves.merged(weight), R)) for weight in 1.0 - np.eye(G)]) if G > 1 else least[None]
+    told = np.flatnonzero(np.isfinite(least) & np.isfinite(left_out).all(0))
     if not len(told):
         raise NotIdentified("no return whose least compute the curves tell: at its first point a run has what it ever has")
     told = told[np.unique(np.linspace(0, len(told) - 1, LEVELS).round().astype(int))]
-    return tuple(_level(curves, whole, float(R[j]), point[:, j], drawn[:, j], level) for j in told)
+    return tuple(_level(curves, whole, float(R[j]), point[:, j], left_out[:, j], level) for j in told)
 
 
 def envelope_returns(merged: Merged) -> np.ndarray:
@@ -66,10 +68,11 @@ def _least(log_C: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(least), least, np.nan)
 
 
-def _level(curves: Curves, whole: Merged, R: float, point, drawn, level: float) -> Level:
-    s, drawn = int(np.nanargmin(point)), drawn[np.isfinite(drawn)]
-    compute = percentile(np.exp(point[s]), np.exp(drawn if curves.runs > 1 else np.full(len(drawn), np.nan)), label="by whole run",
-                         count=curves.runs, n=curves.runs, parameters=1, level=level)
+def _level(curves: Curves, whole: Merged, R: float, point, left_out, level: float) -> Level:
+    s, G = int(np.nanargmin(point)), curves.runs
+    compute = exponential(jackknife(float(point[s]), left_out, freedom=max(G - 1, 1), label="by whole run", n=G, level=level))
+    if G == 1:
+        compute = replace(compute, low=np.nan, high=np.nan, se=np.nan, method="none: one run")
     has = whole.weight[s] > 0
     E = np.exp(np.interp(point[s], whole.log_C[s][has], whole.log_E[s][has]))
     return Level(R, compute, float(curves.sizes[s]), float(E), np.exp(point))

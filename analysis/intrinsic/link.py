@@ -25,7 +25,8 @@ class Link:
     increments: np.ndarray      # (K + 2,) c
 
     def __call__(self, t):
-        return self.start + steps(np.clip(t, self.low, self.high), self.low, self.high, len(self.increments) - 2) @ self.increments
+        F = steps(np.clip(t, self.low, self.high), self.low, self.high, len(self.increments) - 2)
+        return self.start + F @ self.increments
 
     def inverse(self, R) -> np.ndarray:
         """t at which the curve first reaches each R, NaN beyond its range."""

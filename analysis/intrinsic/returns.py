@@ -12,7 +12,7 @@ import numpy as np
 from analysis.estimates.intervals import distinct
 from analysis.estimates.refusal import Doubt
 from analysis.intrinsic.curves import Points
-from analysis.table.columns import PARTS, Part, candidates, chosen, listed, plain
+from analysis.table.columns import PARTS, RUNS, Part, candidates, chosen, listed, named_as, plain
 from analysis.table.files import BadTable, open_sheet
 from analysis.table.formats.sheet import Dialect, Sheet, path_text, printable
 from analysis.table.groups import MAX_GROUPS, coded, driven, split
@@ -76,7 +76,8 @@ def return_column(sources: Sequence[str], flags: Mapping[str, str], dialect: Dia
     if not found or sheet.description.lettered("L") or any(plain(name) in PARTS["L"].tiers[0] for name in sheet.flat):
         return None
     if losses := candidates(sheet.flat, PARTS["L"]):
-        raise BadTable(f"{source}: has a loss ({listed(losses, 3)}) and a return ({listed(found, 3)}): say which with --loss or {FLAG}")
+        raise BadTable(f"{source}: has a loss ({listed(losses, 3)}) and a return ({listed(found, 3)}): say which with --loss or "
+                       f"{FLAG}")
     if len(found) > 1:
         raise BadTable(f"{source}: which column is the mean return? {listed(found)}; name one with {FLAG}")
     return found[0]
@@ -105,15 +106,14 @@ def read_returns(sources: Sequence[str], column: str, *, flags: Mapping[str, str
         raise BadTable(f"--by {' '.join(columns)} makes {group.max() + 1:,} groups, more than {MAX_GROUPS}")
     run = distinct(group, N, *_run_codes(rows, keep, description, extra, labels, E))
     points = Points(N, E, C, R, run)
-    points, group = _one_a_place(points, group, source, listed([n for n, tag in rows.others.items() if len(tag.values) > 1], 4))
-    groups = tuple(ReturnGroup(_label(tags, _first(group, i)), points.take(group == i)) for i in range(group.max() + 1))
+    further = [n for n, tag in rows.others.items() if len(tag.values) > 1 and named_as([n], RUNS) is None]
+    kept = _one_a_place(points, source, listed(further, 4))
+    points, group, tags = points.take(kept), group[kept], [(name, tag.take(kept)) for name, tag in tags]
+    first = sorted(np.unique(group, return_index=True)[1], key=lambda row: _order(tags, row))
+    groups = tuple(ReturnGroup(_label(tags, row), points.take(group == group[row])) for row in first)
     named = {"N": "N", "D": "E", "C": "C", "L": "R"}
     return ReturnTable(tuple(sources), rows.read, {letter: rows.columns[part] for part, letter in named.items()}, groups,
                        (*_told(rows.doubts), *left_out))
-
-
-def _first(group: np.ndarray, i: int) -> int:
-    return int(np.flatnonzero(group == i)[0])
 
 
 def _rows(sheet: Sheet, column: str, flags: Mapping[str, str], by: Sequence[str], description: Description) -> Rows:
@@ -121,12 +121,11 @@ def _rows(sheet: Sheet, column: str, flags: Mapping[str, str], by: Sequence[str]
     parts = {part: name for part, name in flags.items() if part in ("N", "D", "C", "seed")} | {"L": column}
     if "D" not in parts and not sheet.description.lettered("D") and (frames := candidates(sheet.flat, FRAMES)):
         parts["D"] = frames[0]
-    known = {part: part in parts or bool(sheet.description.lettered(part) or candidates(sheet.flat, PARTS[part])) for part in "NDC"}
-    asked = {"C": COMPUTE, "D": f"name frames with {FRAMES.flag}", "N": f"name the model size with {PARTS['N'].flag}"}
-    what = {"C": "compute", "D": "frames (interactions with the environment)", "N": "size"}
-    for part, there in known.items():
-        if not there:
-            raise BadTable(f"{path_text(sheet.source)}: no column tells the {what[part]} of a point: {asked[part]} "
+    asked = {"N": ("size", f"name the model size with {PARTS['N'].flag}"),
+             "D": ("frames (interactions with the environment)", f"name them with {FRAMES.flag}"), "C": ("compute", COMPUTE)}
+    for part, (what, remedy) in asked.items():
+        if not (part in parts or sheet.description.lettered(part) or candidates(sheet.flat, PARTS[part])):
+            raise BadTable(f"{path_text(sheet.source)}: no column tells the {what} of a point: {remedy} "
                            f"(the table has {listed(sheet.flat)})")
     return rows_of(sheet, parts, by, description)
 
@@ -143,8 +142,8 @@ def _usable(rows: Rows) -> tuple[np.ndarray, tuple[Doubt, ...]]:
     return keep, tuple(said)
 
 
-def _run_codes(rows: Rows, keep: np.ndarray, description: Description, extra: Mapping[str, np.ndarray], labels: Mapping[str, Labels],
-               E: np.ndarray) -> list[np.ndarray]:
+def _run_codes(rows: Rows, keep: np.ndarray, description: Description, extra: Mapping[str, np.ndarray],
+               labels: Mapping[str, Labels], E: np.ndarray) -> list[np.ndarray]:
     """Codes (n,) that tell runs apart: of a stranger's table its column of runs and its seed; of ours all that a run was told but
     the axes that make it longer."""
     seeds = [] if rows.seed is None else [rows.seed.code[keep]]
@@ -154,12 +153,13 @@ def _run_codes(rows: Rows, keep: np.ndarray, description: Description, extra: Ma
     text = {name: labels[name] for name in description.named("axis", "choice", text=True) if name in labels}
     codes = coded(axes, text)
     longer = [name for name in axes if description.columns[name].law == "D" or driven(name, codes, {"D": E})]
-    choices = [np.unique(extra[name], return_inverse=True)[1] for name in description.named("choice", text=False) if name in extra]
-    return [*seeds, *choices, *(code for name, code in codes.items() if name not in longer)]
+    choices = [extra[name] for name in description.named("choice", text=False) if name in extra]
+    return [*seeds, *(np.unique(choice, return_inverse=True)[1] for choice in choices),
+            *(code for name, code in codes.items() if name not in longer)]
 
 
-def _one_a_place(points: Points, group: np.ndarray, source: str, further: str) -> tuple[Points, np.ndarray]:
-    """Without rows that repeat another. Raises BadTable where a run has two returns at the same frames."""
+def _one_a_place(points: Points, source: str, further: str) -> np.ndarray:
+    """Rows without those that repeat another. Raises BadTable where a run has two returns at the same frames."""
     place = distinct(points.run, points.E)
     first = np.unique(distinct(place, points.R), return_index=True)[1]
     if len(first) > place.max() + 1:
@@ -168,8 +168,13 @@ def _one_a_place(points: Points, group: np.ndarray, source: str, further: str) -
         hint = f" (it has {further})" if further else ""
         raise BadTable(f"{source}: several returns of one run at N {points.N[i]:.4g}, {points.E[i]:.4g} frames: name what tells "
                        f"repeats apart with --seed, kinds of run with --by{hint}")
-    rows = np.sort(first)
-    return points.take(rows), group[rows]
+    return np.sort(first)
+
+
+def _order(tags: Sequence[tuple[str, Labels]], row: int) -> list[tuple[bool, object]]:
+    """Groups go by their labels, numbers before text."""
+    values = [tag.values[tag.code[row]] if tag.code[row] >= 0 else "missing" for _, tag in tags]
+    return [(isinstance(value, str), value) for value in values]
 
 
 def _label(tags: Sequence[tuple[str, Labels]], row: int) -> str:

@@ -25,12 +25,13 @@ def sentence(g: AgentLaws) -> str:
     """The finding of one group."""
     if g.law is not None:
         law = g.law
-        return (f"The best size grows as N* ~ C^{shown(law.a)} and its frames as E* ~ C^{shown(law.b)}: the least compute that reaches a "
-                f"return goes as N^{shown(law.N_power)} where frames are plenty, as E^{shown(law.E_power)} where the size is "
-                f"({law.runs} runs of {len(g.curves.sizes)} sizes).")
+        return (f"The best size grows as N* ~ C^{shown(law.a)} and its frames as E* ~ C^{shown(law.b)}: the least compute that "
+                f"reaches a return goes as N^{shown(law.N_power)} where frames are plenty, as E^{shown(law.E_power)} where the "
+                f"size is ({law.runs} runs of {len(g.curves.sizes)} sizes).")
     if g.curves is None:
         return f"No law: {next(iter(g.refused.values()))}."
-    return f"No law: {g.refused[LAW]}. " + ("What each return took is told below." if g.levels else "No return's compute is told either.")
+    told = "What each return took is told below." if g.levels else "No return's compute is told either."
+    return f"No law: {g.refused[LAW]}. {told}"
 
 
 def findings(study: AgentStudy) -> list[str]:
@@ -60,8 +61,8 @@ def doubts_of(study: AgentStudy) -> list[str]:
     if left_out:
         every.append(f"left out {left_out:,} points: the first {SKIP:.2%} of a run's frames, transients of the start")
     for g in study.groups:
-        every += [(f"{printable(g.label)}: " if named else "") + d.text for d in g.doubts]
-        every += [(f"{printable(g.label)}: " if named else "") + f"{name} refused: {why}" for name, why in g.refused.items() if name != LAW]
+        texts = [d.text for d in g.doubts] + [f"{name} refused: {why}" for name, why in g.refused.items() if name != LAW]
+        every += [f"{printable(g.label)}: {text}" if named else text for text in texts]
     return list(dict.fromkeys(every))
 
 
@@ -74,8 +75,8 @@ def exponents_table(study: AgentStudy) -> Lines:
                   f"{g.law.rms:.2g}" + (f" ({g.law.misfit:.2g})" if math.isfinite(g.law.misfit) else ""))
                  for g in study.groups if g.law is not None)
     return Lines(f"The law {LAW_TEXT}", ("", "a of N*", "alpha_N", "alpha_E", "beta", "rms"), rows,
-                 f"{study.level:.0%} intervals by a bootstrap of whole runs, {study.resamples:,} draws. rms: of the sizes' mean returns "
-                 "about the law (over what repeats explain of it).")
+                 f"{study.level:.0%} intervals by the jackknife, each run left out whole, Student's t. rms: of the sizes' mean "
+                 "returns about the law (over what repeats explain of it).")
 
 
 def returns_table(study: AgentStudy, *, full: bool = False) -> Lines:
@@ -89,15 +90,15 @@ def returns_table(study: AgentStudy, *, full: bool = False) -> Lines:
             by_law = least_by_law(g.law, level.R) if g.law else None
             rows.append((*((printable(g.label),) if several else ()), f"{level.R:.3g}", _scale(level.compute),
                          *((_scale(by_law) if by_law else "-",) if laws else ()), f"{level.N:.3g}", f"{level.E:.3g}"))
-    header = (*(("",) if several else ()), "return", "FLOPs, sizes run", *(("FLOPs, by the law",) if laws else ()), "size", "frames")
-    return Lines("The least compute that reaches a return", header, tuple(rows),
-                 "Sizes run: read off rising curves through the sizes' mean returns, with the size that took least and its frames; it lies "
-                 "high where the best size is between two." if laws else "Read off rising curves through the mean returns.")
+    header = ("",) * several + ("return", "FLOPs, sizes run") + ("FLOPs, by the law",) * laws + ("size", "frames")
+    note = ("Sizes run: read off rising curves through the sizes' mean returns, with the size that took least and its frames; it "
+            "lies high where the best size is between two.") if laws else "Read off rising curves through the mean returns."
+    return Lines("The least compute that reaches a return", header, tuple(rows), note)
 
 
 def bought_table(study: AgentStudy) -> Lines:
-    rows = tuple((printable(g.label) or "all runs", f"{b.flops:.3g}", _scale(b.N), _scale(b.E), shown(b.R) if b.R else "beyond the table")
-                 for g in study.groups for b in g.bought)
+    rows = tuple((printable(g.label) or "all runs", f"{b.flops:.3g}", _scale(b.N), _scale(b.E),
+                  shown(b.R) if b.R else "beyond the table") for g in study.groups for b in g.bought)
     return Lines("What a budget buys", ("", "FLOPs", "best size", "frames", "return"), rows)
 
 
@@ -109,7 +110,7 @@ def study_json(study: AgentStudy, provenance: dict) -> str:
     """fit.json of a table of returns: strict JSON, estimates as in any study's."""
     return json.dumps({
         "version": VERSION, "kind": "returns", "sources": list(study.table.sources), "rows": study.table.rows,
-        "columns": dict(study.table.columns), "level": study.level, "resamples": study.resamples, "law": LAW_TEXT,
+        "columns": dict(study.table.columns), "level": study.level, "law": LAW_TEXT,
         "groups": [_group(g) for g in study.groups], "provenance": provenance,
         "warnings": [{"code": d.code, "text": d.text, "group": ""} for d in study.table.doubts] + [
             {"code": d.code, "text": d.text, "group": g.label} for g in study.groups for d in g.doubts],
@@ -124,9 +125,10 @@ def _group(g: AgentLaws) -> dict:
             "intrinsic": law and {**{name: _estimate(getattr(law, name)) for name in exponents}, "rms": law.rms,
                                   "repeats": _number(law.repeats), "misfit": _number(law.misfit),
                                   "cost": {"k": law.fitted.shape.cost.k, "p": law.fitted.shape.cost.p}},
-            "returns": [{"return": v.R, "flops": _estimate(v.compute), "flops_by_law": _estimate(least_by_law(law, v.R)) if law else None,
+            "returns": [{"return": v.R, "flops": _estimate(v.compute), "flops_by_law": law and _estimate(least_by_law(law, v.R)),
                          "params": v.N, "frames": v.E, "by_size": [_number(x) for x in v.by_size]} for v in g.levels],
-            "predictions": [{"flops": b.flops, "params": _estimate(b.N), "frames": _estimate(b.E), "return": _estimate(b.R)} for b in g.bought],
+            "predictions": [{"flops": b.flops, "params": _estimate(b.N), "frames": _estimate(b.E), "return": _estimate(b.R)}
+                            for b in g.bought],
             "refused": dict(g.refused)}
 
 
@@ -145,6 +147,6 @@ def study_html(study: AgentStudy, pictures: Sequence[Picture], *, command: str) 
         title=printable(Path(study.table.sources[0]).name), numbers=[], opening=[Finding(found[0].removesuffix("."), "")],
         findings=found[1:], tables=tables(study, full=True), live="", open_refused=False, pictures=pictures,
         doubts=[("", "", text) for text in doubts_of(study)], refused=[], appendix=[], excluded=[], rows=study.table.rows,
-        columns=study.table.columns, method=Lines("Method", ("", ""), (("law", LAW_TEXT), ("intervals", f"bootstrap of whole runs, "
-                                                                      f"{study.resamples:,} draws, {study.level:.0%}"))),
+        columns=study.table.columns,
+        method=Lines("Method", ("", ""), (("law", LAW_TEXT), ("intervals", f"jackknife by whole run, {study.level:.0%}"))),
         command=printable(command, 400))
