@@ -10,7 +10,7 @@ from analysis.estimates.refusal import NotIdentified
 
 STEP = np.log(2) / 4     # of log E, over which a run's points are averaged: a curve changes little within a fifth of its frames
 SKIP = 1 / 64            # of a run's frames at its beginning: transients of the start (Hilton et al. 2023 leave out as much)
-MOVED = 0.3              # of the variance of returns that a rise must explain beyond what a fall does: below, nothing was learnt
+MOVED = 0.4              # of the variance of returns that a rise must explain beyond what a fall does (noise alone: .3 at most)
 
 
 @dataclass(frozen=True)
@@ -98,18 +98,22 @@ def curves_of(points: Points, *, skip: float = SKIP) -> Curves:
         binned = [(np.bincount(cell, v, G * B) / count).reshape(G, B) for v in (np.log(kept.E), np.log(kept.C), kept.R)]
     sizes, size = np.unique(kept.N[first], return_inverse=True)
     made = Curves(sizes, size, *binned, len(kept), len(points) - len(kept))
-    if moved(made) < MOVED:
+    means = made.merged()
+    if ((means.weight > 0).sum(1) < 2).all():
+        raise NotIdentified("no size has returns at two numbers of frames: a row is a point of a learning curve")
+    if moved(means) < MOVED:
         low, high = kept.R.min(), kept.R.max()
-        raise NotIdentified("the returns never move: " + (f"all are {low:.3g}" if low == high else f"from {low:.3g} to {high:.3g}, they "
-                                                          "fall along the runs about as much as they rise"))
+        said = f"all are {low:.3g}" if low == high else (f"from {low:.3g} to {high:.3g}, they fall with frames about as much as "
+                                                         "they rise")
+        raise NotIdentified(f"the returns never move: {said}")
     return made
 
 
-def moved(curves: Curves) -> float:
-    """Share of the variance along the runs that rising curves explain, less what falling ones do: noise, drifting or not, knows
-    neither way."""
+def moved(means: Merged) -> float:
+    """Share of the variance along the sizes' mean curves that rising curves explain, less what falling ones do: noise,
+    drifting or not, knows neither way."""
     gained, whole = 0.0, 0.0
-    for R in curves.R:
+    for R in means.R:
         R = R[np.isfinite(R)]
         rising, falling = (np.square(R - isotonic_regression(R, increasing=up).x).sum() for up in (True, False))
         gained += falling - rising

@@ -142,8 +142,8 @@ def interval(of: Callable[[Fitted], float], fitted: Fitted, left_out: Sequence[F
 
 QUANTITIES = {   # of a shape
     "alpha_N": lambda s: s.alpha_N, "alpha_E": lambda s: s.alpha_E, "beta": lambda s: s.beta,
-    "a": lambda s: s.a, "b": lambda s: s.b, "N_power": lambda s: 1 / s.a, "E_power": lambda s: 1 / s.b, "N_c": lambda s: np.exp(s.scales[0]),
-    "E_c": lambda s: np.exp(s.scales[1])}
+    "a": lambda s: s.a, "b": lambda s: s.b, "N_power": lambda s: 1 / s.a, "E_power": lambda s: 1 / s.b,
+    "N_c": lambda s: np.exp(s.scales[0]), "E_c": lambda s: np.exp(s.scales[1])}
 
 
 def fit_intrinsic(curves: Curves, *, level: float = 0.95) -> IntrinsicLaw:

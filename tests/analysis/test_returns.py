@@ -116,10 +116,18 @@ def test_beginnings_are_left_out_and_dense_points_average():
 @pytest.mark.parametrize(("change", "refusal", "said"), [
     (dict(sizes=1), TooFewPoints, "one size"), (dict(sizes=2), TooFewPoints, "2 sizes"),
     (dict(sizes=3, seeds=1), TooFewPoints, "run once"), (dict(returns=lambda t: 0 * t), NotIdentified, "never move"),
-    (dict(returns=lambda t: 0 * t, noise=0.0), NotIdentified, "never move")])
+    (dict(returns=lambda t: 0 * t, noise=0.0), NotIdentified, "never move"),
+    (dict(points=2), NotIdentified, "two numbers of frames")])
 def test_what_tells_no_law_is_refused(change, refusal, said):
     with pytest.raises(refusal, match=said):
         fit_intrinsic(curves_of(learning_curves(**change)))
+
+
+def test_runs_of_one_point_each_are_curves_of_their_size():
+    """A rate that falls to the end of a run makes another run of each number of frames."""
+    points = learning_curves(seeds=1, luck=0, noise=0.2, points=16)
+    law = fit_intrinsic(curves_of(replace(points, run=np.arange(len(points)))))
+    assert law.runs == 96 and law.a.value == pytest.approx(Agents().a, abs=0.02)
 
 
 def frame(points: Points, **columns) -> dict:
