@@ -41,6 +41,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--static", action="store_true", help="a report without script, 2 MB smaller")
     parser.add_argument("--no-figures", action="store_true", help="everything but figures")
     add_columns(parser)
+    parser.add_argument("--return", dest="column_return", metavar="COL", help="mean return of an agent: rows are points of "
+                        "learning curves, and the law is of the least compute that reaches a return")
     add_text(parser)
     return parser.parse_args(argv)
 
@@ -56,6 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         # Libraries' warnings name no row and no remedy; the study's own doubts do.
         warnings.simplefilter("ignore")
     from analysis.carbs.found import is_tuned
+    from analysis.intrinsic.returns import return_column
     from analysis.report.output import default_folder, prepared
     from analysis.report.terminal import LINES, Progress, brief_text, full_text, opening_text, said
     from analysis.table.files import BadTable
@@ -69,6 +72,9 @@ def main(argv: list[str] | None = None) -> int:
         dialect = Dialect(args.delimiter, args.decimal)
         if len(args.files) == 1 and is_tuned(args.files[0], dialect):
             return report_search(args, command=shlex.join(["python", "analysis/fit.py", *(argv or sys.argv[1:])]), tell=progress)
+        if (column := return_column(args.files, flags_of(args), dialect)) is not None:
+            return report_returns(args, column, by=by, dialect=dialect, tell=progress,
+                                  command=shlex.join(["python", "analysis/fit.py", *(argv or sys.argv[1:])]))
         table = read_table(args.files, flags=flags_of(args), by=by, max_loss=args.max_loss, dialect=dialect, best=args.best)
         out = args.out or default_folder(args.files[0])
         prepared(out)
@@ -122,6 +128,35 @@ def report_search(args: argparse.Namespace, *, command: str, tell) -> int:
     finally:
         tell.close()
     print(search_text(found), "", *(path_text(path) for path in (page, numbers, out)), sep="\n")
+    return 0
+
+
+def report_returns(args: argparse.Namespace, column: str, *, by: list[str] | None, dialect, command: str, tell) -> int:
+    """An agent's learning curves: its own kind of study. Raises BadTable."""
+    from analysis.figures.returns import FIGURES, plates
+    from analysis.intrinsic.found import agent_study
+    from analysis.intrinsic.text import study_html, study_json, study_text
+    from analysis.report.keeping import provenance
+    from analysis.report.output import KINDS, cleared, default_folder, prepared, write_whole
+    from analysis.table.files import BadTable
+    from analysis.table.formats.sheet import path_text
+
+    losses = {"--max-loss": args.max_loss, "--best": args.best, "--cluster": args.cluster, "--save": args.save,
+              "--accuracy": args.column_accuracy, "--isoflop-budget": args.column_budget}
+    if wrong := [flag for flag, given in losses.items() if given]:
+        raise BadTable(f"{wrong[0]} is for losses, and {column} is a return")
+    study = agent_study(args.files, column, flags=flags_of(args), by=by, dialect=dialect, budgets=args.predict_flops, tell=tell)
+    out = args.out or default_folder(args.files[0])
+    try:
+        numbers = write_whole(prepared(out) / "fit.json", study_json(study, provenance(study.table.sources, command)).encode())
+        pictures, written = write_figures(() if args.quick or args.no_figures else plates(study), out, tell=tell)
+        cleared(out, {f"{name}.{kind}" for name in FIGURES for kind in KINDS} - written)
+        page = write_whole(out / "report.html", study_html(study, pictures, command=command).encode())
+    except OSError as why:
+        return fail(f"cannot write to {path_text(out)}: {why.strerror or why}")
+    finally:
+        tell.close()
+    print(study_text(study, full=args.full), "", *(path_text(path) for path in (page, numbers)), sep="\n")
     return 0
 
 

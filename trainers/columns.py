@@ -23,7 +23,7 @@ import pyarrow as pa
 
 IDENTIFYING = ("axis", "choice", "repeat")
 ROLES = (*IDENTIFYING, "measured", "clock")
-LETTERS = ("N", "D", "C", "L", "accuracy")   # what a law is written in
+LETTERS = ("N", "D", "C", "L", "accuracy", "return")   # what a law is written in
 
 ARROW = {float: pa.float64(), int: pa.int64(), str: pa.string(), bool: pa.bool_()}
 KINDS = {pa.float64(): float, pa.int64(): int, pa.string(): str, pa.large_string(): str, pa.bool_(): bool}

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from scipy import special
 
 from analysis.choices.bowl import Bowl, Shape, Trials, fit_bowl, shape_of
 from analysis.estimates.estimate import Estimate
+from analysis.estimates.intervals import exponential, jackknife
 from analysis.estimates.refusal import Doubt, NotIdentified, Refusal, TooFewPoints
 
 MOST_BLOCKS = 60     # of the jackknife
@@ -60,7 +60,7 @@ class ChoiceLaws:
     def best(self, name: str, N: float, D: float) -> Estimate:
         """h* of the choice at N, D."""
         h, at = self.names.index(name), np.array([1.0, np.log(N / self.N), np.log(D / self.D)])
-        return _exponential(self._estimate(at @ self.bowl.place[h], self.left[:, h] @ at))
+        return exponential(self._estimate(at @ self.bowl.place[h], self.left[:, h] @ at))
 
     def at(self, name: str, optimum: object, cost: object) -> Estimate:
         """h* at the best N and D of a budget: an OptimumEstimate, whose own error moves h* along C = k N^p D."""
@@ -71,7 +71,7 @@ class ChoiceLaws:
                         e.n, e.level)
 
     def _estimate(self, value: float, left: np.ndarray) -> Estimate:
-        return _jackknife(float(value), left, self.freedom, self.runs, self.level)
+        return jackknife(float(value), left, freedom=self.freedom, label="by (N, D) cell", n=self.runs, level=self.level)
 
     @property
     def freedom(self) -> int:
@@ -147,19 +147,6 @@ def _freedom(cells: int, shape: Shape) -> int:
     return max(cells - len(shape.place), 1)
 
 
-def _jackknife(value: float, left: np.ndarray, freedom: int, n: int, level: float) -> Estimate:
-    blocks = len(left)
-    se = float(np.sqrt((blocks - 1) / blocks * np.square(left - left.mean()).sum()))
-    reach = float(special.stdtrit(freedom, (1 + level) / 2)) * se
-    method = f"jackknife by (N, D) cell, Student's t with {freedom} degrees of freedom"
-    return Estimate(value, value - reach, value + reach, se, method, n, level)
-
-
-def _exponential(e: Estimate) -> Estimate:
-    value = float(np.exp(e.value))
-    return Estimate(value, float(np.exp(e.low)), float(np.exp(e.high)), value * e.se, e.method, e.n, e.level)
-
-
 def _value(e: Estimate | None) -> float:
     return 0.0 if e is None else e.value
 
@@ -168,10 +155,11 @@ def _law(name: str, h: int, bowl: Bowl, left: np.ndarray, here: Mapping[str, obj
     freedom = _freedom(here["cells"], bowl.shape)
 
     def estimate(weigh: Callable[[np.ndarray], np.ndarray]) -> Estimate:
-        return _jackknife(float(weigh(bowl.place[h])), weigh(left[:, h]), freedom, here["runs"], here["level"])
+        return jackknife(float(weigh(bowl.place[h])), weigh(left[:, h]), freedom=freedom, label="by (N, D) cell", n=here["runs"],
+                         level=here["level"])
 
     of_N, of_D = (estimate(lambda p, i=i: p[..., i]) if name_ in bowl.shape.place else None for i, name_ in ((1, "x"), (2, "y")))
-    middle = _exponential(estimate(lambda p: p[..., 0]))
+    middle = exponential(estimate(lambda p: p[..., 0]))
     return ChoiceLaw(name, of_N, of_D, _along(law, of_N, of_D, estimate), middle, float(bowl.curvature[h]), _bracketed(h, bowl, trials))
 
 

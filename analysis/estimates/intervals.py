@@ -120,3 +120,18 @@ def bca(value: float, draws, left_out, *, label: str, count: int, n: int, parame
     return Estimate(float(value), float(low), float(high), float(np.std(draws, ddof=1)),
                     f"BCa bootstrap {label}", n, level)
 
+
+def jackknife(value: float, left_out, *, freedom: float, label: str, n: int, level: float = 0.95) -> Estimate:
+    """From values (blocks,) with one block left out each, Student's t (Efron and Tibshirani 1993, chapter 11)."""
+    left_out = np.asarray(left_out, float)
+    blocks = len(left_out)
+    se = float(np.sqrt((blocks - 1) / blocks * np.square(left_out - left_out.mean()).sum()))
+    reach = float(special.stdtrit(freedom, (1 + level) / 2)) * se
+    method = f"jackknife {label}, Student's t with {freedom:g} degrees of freedom"
+    return Estimate(value, value - reach, value + reach, se, method, n, level)
+
+
+def exponential(e: Estimate) -> Estimate:
+    """Of a logarithm's estimate, that of the quantity itself."""
+    value = float(np.exp(e.value))
+    return Estimate(value, float(np.exp(e.low)), float(np.exp(e.high)), value * e.se, e.method, e.n, e.level)

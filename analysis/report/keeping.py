@@ -84,6 +84,8 @@ def read_fit(path: Path) -> tuple[KeptGroup, ...]:
         raise NoFit(f"{path}: no JSON: give the fit.json that analysis/fit.py wrote") from None
     if not isinstance(document, dict) or not isinstance(document.get("groups"), list):
         raise NoFit(f"{path}: no fit of analysis/fit.py (it has no groups)")
+    if document.get("kind") == "returns":
+        raise NoFit(f"{path}: a fit of returns keeps nothing to predict from: give --predict-flops to analysis/fit.py")
     try:
         groups = tuple(_group_of(said) for said in document["groups"])
     except (KeyError, TypeError, ValueError, AttributeError) as why:

@@ -45,7 +45,7 @@ def resample_count(text: str) -> int:
 
 def flags_of(args: argparse.Namespace) -> dict[str, str]:
     """Part -> the column that the user names."""
-    return {part: name for part in (*COLUMNS, "steps", "batch") if (name := getattr(args, f"column_{part}", None)) is not None}
+    return {part: name for part in (*COLUMNS, "steps", "batch", "return") if (name := getattr(args, f"column_{part}", None)) is not None}
 
 
 def delimiter(text: str) -> str:

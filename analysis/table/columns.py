@@ -73,9 +73,9 @@ PF_DAY = 1e15 * 86_400   # FLOPs in Kaplan's unit
 def scale_of(name: str, part: str) -> float:
     """What the column's name says its numbers are multiples of: 1e9 for total_gflops or Params (B); 1 where it says nothing."""
     if part == "C":
-        if any(re.fullmatch(r"[a-z]*p(?:eta)?f(?:lops?)?s?days?", word) for word in (_plain(name), _plain(_behind_slash(name)))):
+        if any(re.fullmatch(r"[a-z]*p(?:eta)?f(?:lops?)?s?days?", word) for word in (plain(name), plain(_behind_slash(name)))):
             return PF_DAY
-        found = re.fullmatch(rf"(?:total|compute|training|train)*({'|'.join(SI)})flops?", _plain(_behind_slash(name)))
+        found = re.fullmatch(rf"(?:total|compute|training|train)*({'|'.join(SI)})flops?", plain(_behind_slash(name)))
         return SI[found[1]] if found else 1.0
     found = _unit(name)
     return COUNTS.get(found[1], 1.0) if found and part in ("N", "D") else 1.0
@@ -84,10 +84,10 @@ def scale_of(name: str, part: str) -> float:
 def _unit(name: str) -> re.Match | None:
     """The last word of a name, as in Params (B) or tokens_b; of d_k the k is no unit."""
     found = re.search(r"[^a-z0-9]+([a-z]+)[^a-z0-9]*$", name.lower())
-    return found if found and (len(_plain(name[:found.start()])) > 1 or "(" in found[0]) else None
+    return found if found and (len(plain(name[:found.start()])) > 1 or "(" in found[0]) else None
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Small letters and digits."""
     return re.sub(r"[^a-z0-9]", "", text.lower())
 
@@ -97,30 +97,30 @@ def _behind_slash(name: str) -> str:
 
 
 def _whole(name: str, part: str) -> str:
-    return _plain(name)
+    return plain(name)
 
 
 def _logged(name: str, part: str) -> str:
     """Of config.n_params, what is behind a tracker's prefix."""
     found = TRACKERS.match(name)
-    return _plain(name[found.end():]) if found else ""
+    return plain(name[found.end():]) if found else ""
 
 
 def _tracked(name: str, part: str) -> str:
     """Of throughput/total_tokens, what is behind the slash; tokens/params is a ratio, train/loss another quantity."""
     before, slash, last = name.rpartition("/")
-    ratio = any(_plain(before) in tier for other in PARTS.values() for tier in other.tiers)
-    return "" if not slash or ratio else _plain(last)
+    ratio = any(plain(before) in tier for other in PARTS.values() for tier in other.tiers)
+    return "" if not slash or ratio else plain(last)
 
 
 def _without_unit(name: str, part: str) -> str:
     """params of Params (B), flops of total_gflops; but plain tflops is more often a speed."""
-    scale, last = scale_of(name, part), _plain(_behind_slash(name))
+    scale, last = scale_of(name, part), plain(_behind_slash(name))
     if scale == 1:
         return ""
     if part == "C":
         return "flops" if scale == PF_DAY or re.match("total|compute|training", last) else ""
-    return _plain(_behind_slash(name.lower()[:_unit(name).start()]))
+    return plain(_behind_slash(name.lower()[:_unit(name).start()]))
 
 
 def base_of(name: str) -> float | None:
@@ -135,7 +135,7 @@ def _of_logarithm(name: str, part: str) -> str:
     """params of log10_params or ln(params); of a loss and a share the logarithm is another quantity."""
     if part not in ("N", "D", "C") or base_of(name) is None:
         return ""
-    return _plain(LOGARITHM_BEHIND.sub("", LOGARITHM.sub("", name)))
+    return plain(LOGARITHM_BEHIND.sub("", LOGARITHM.sub("", name)))
 
 
 def candidates(names: Sequence[str], part: Part) -> tuple[str, ...]:
@@ -152,12 +152,12 @@ def candidates(names: Sequence[str], part: Part) -> tuple[str, ...]:
 
 def named_as(names: Sequence[str], known: Sequence[str]) -> str | None:
     """The first column of one of these plain names."""
-    return next((name for word in known for name in names if word in (_plain(name), _logged(name, ""))), None)
+    return next((name for word in known for name in names if word in (plain(name), _logged(name, ""))), None)
 
 
 def lone_loss(names: Sequence[str]) -> tuple[str, ...]:
     """The only column whose name ends in loss."""
-    like = tuple(dict.fromkeys(name for name in names if _plain(name).endswith("loss")))
+    like = tuple(dict.fromkeys(name for name in names if plain(name).endswith("loss")))
     return like if len(like) == 1 else ()
 
 

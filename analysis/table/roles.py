@@ -13,6 +13,7 @@ import pyarrow as pa
 
 ROLES = ("axis", "choice", "repeat", "measured", "clock")
 LETTERS = ("N", "D", "C", "L", "accuracy")
+RETURN = "return"   # the letter of a mean return, which is no loss: analysis/intrinsic/returns.py reads it
 # Measured text that tells experiments apart, and text that tells versions of a trainer apart.
 DATASET, FINGERPRINT = "dataset", "fingerprint"
 RUN = "run of a row"   # what we call the column that says which run a row is a checkpoint of
@@ -24,7 +25,7 @@ class Column:
     """One column, as its table describes it."""
 
     role: str             # of ROLES
-    law: str = ""         # of LETTERS, where it is one
+    law: str = ""         # of LETTERS, or RETURN, where it is one
     text: bool = False    # labels (text, or yes and no), not numbers
     unit: str = ""
     meaning: str = ""
@@ -71,7 +72,7 @@ def described(schema: pa.Schema) -> Description:
         said = {_text(key): _text(value) for key, value in (f.metadata or {}).items()}
         if said.get("role") in ROLES and schema.names.count(f.name) == 1 and not pa.types.is_nested(f.type):
             law = said.get("law", "")
-            columns[f.name] = Column(said["role"], law if law in LETTERS else "", _is_text(f.type), said.get("unit", ""),
+            columns[f.name] = Column(said["role"], law if law in (*LETTERS, RETURN) else "", _is_text(f.type), said.get("unit", ""),
                                      said.get("meaning", ""))
     if not columns:
         return Description()

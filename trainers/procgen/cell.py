@@ -43,7 +43,8 @@ class Result(Cell):
     flops: float = measured("FLOP", "C, of acting and learning, 2 per multiply-add; without the episodes after training", law="C")
     act_flops: float = measured("FLOP", "acting's share of C")
     shortfall: float = measured("1", "L, 1 less the normalised mean return on held-out levels", law="L")
-    held_out_return: float = measured("reward", "mean of episodes on levels outside training's (of all: drawn afresh)")
+    held_out_return: float = measured("reward", "mean of episodes on levels outside training's (of all: drawn afresh)",
+                                      law="return")
     held_out_error: float = measured("reward", "standard error of it, over the episodes")
     held_out_score: float = measured("1", "normalised: 0 for a random agent, 1 for the best")
     training_return: float = measured("reward", "mean of episodes on the training levels, played after training")
