@@ -88,7 +88,11 @@ def fit_both(few: Condensed, cost: CostLaw | None, refused: dict[str, str], *, c
         plain = attempt("additive law by the same objective", {}, lambda: fit_parametric(
             few.N, few.D, few.L, objective=generalised.point.objective, **drawn))
         law = choose_law(additive, generalised, plain=plain, **made)
-    return law if law.better is None else replace(law, better_misfit=attempt("lack of fit", {}, lambda: _misfit(law.better, few)))
+    if law.better is None:
+        return law
+    if law.quoted.correlated:   # what runs share is the misfit of a law that another outdoes: no covariance to fit it by
+        return fit_both(few, cost, refused, cluster="cell", level=level, resamples=resamples, rng=rng)
+    return replace(law, better_misfit=attempt("lack of fit", {}, lambda: _misfit(law.better, few)))
 
 
 def with_every_test(law: LawChoice | None, refused: dict[str, str]) -> LawChoice | None:

@@ -10,9 +10,12 @@ from worlds.simulated_grids import grid
 
 from analysis.approaches.parametric import fit_generalised, fit_parametric
 from analysis.estimates.sandwich import half_width
+from analysis.fitted import Request, headlined
 from analysis.questions.alternatives import compare_laws
 from analysis.questions.claims import Claim, judge
 from analysis.questions.law_choice import choose_law
+from analysis.report.findings import headlines
+from analysis.table.runs import read_table
 
 ALPHA, BETA, FLOOR, TOP, BEND = 0.55, 0.6, 0.9, 2.5, 0.33   # as the language study's law
 A = BETA / (ALPHA + BETA)
@@ -62,6 +65,15 @@ def test_no_better_law_is_seen_where_the_generalised_one_holds():
     world = grid(g=3.0, noise=0.02, seeds=1)
     choice = choice_of(world.N, world.D, world.L)
     assert choice.better is None and choice.a == choice.own("a")
+
+
+def test_the_misfit_of_an_outdone_law_is_not_taken_for_errors_that_runs_share(tmp_path):
+    # the bug: a fit by that misfit's covariance put the frontier below every run, and said a .69 where all else says .53
+    np.savetxt(tmp_path / "r.csv", np.column_stack(saturating(rng=1)), delimiter=",", header="N,D,loss", comments="")
+    study = headlined(read_table([str(tmp_path / "r.csv")]), Request(resamples=60))
+    law = study.groups[0].approaches.law
+    assert law.better is not None and not law.quoted.correlated and law.quoted.a.value == pytest.approx(A, abs=0.06)
+    assert A in law.a and "saturating (M4) law, which outdoes" in headlines(study)[0]
 
 
 @pytest.mark.slow
