@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -27,10 +28,16 @@ class Beliefs:
 
     X: Array                # (n, d) finished runs, in basic coordinates
     log_cost: Array         # (n,)
+    observed: Array         # (n,) losses
     loss: surrogate.LossModel
     cost: surrogate.CostModel
     failure: surrogate.FailureModel | None
     fitted: int             # observations that the hyperparameters have seen
+
+    @cached_property
+    def intervals(self) -> surrogate.Interval:
+        """Of the loss of each finished run, free of observation noise."""
+        return self.loss.interval(self.X)
 
     @property
     def learnt(self) -> Learnt:
@@ -50,12 +57,13 @@ def believe(space: Space, observations: Sequence[Observation], learnt: Learnt) -
     log_cost = np.log([o.cost for o in finished])
     keep = _informative(log_cost, loss)
     theta = {name: np.array(values) for name, values in learnt.theta.items()}
-    losses = surrogate.fit_loss(X[keep], loss[keep], start=theta.get("loss"), index=learnt.warp, iterations=iterations)
+    losses = surrogate.fit_loss(X[keep], loss[keep], log_cost[keep], start=theta.get("loss"), index=learnt.warp,
+                                iterations=iterations)
     some = keep[surrogate.spread(len(keep), surrogate.TRAIN)]
     costs = surrogate.fit_cost(X[some], log_cost[some], start=theta.get("cost"), iterations=iterations)
     losses = _with_stopped(space, observations, losses)
     failures = _fit_failure(space, observations, theta.get("failure"), iterations)
-    return Beliefs(X, log_cost, losses, costs, failures, len(observations) if iterations else learnt.fitted)
+    return Beliefs(X, log_cost, loss, losses, costs, failures, len(observations) if iterations else learnt.fitted)
 
 
 def _with_stopped(space: Space, observations: Sequence[Observation], losses: surrogate.LossModel) -> surrogate.LossModel:
