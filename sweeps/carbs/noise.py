@@ -22,6 +22,9 @@ Array = np.ndarray
 
 # Degrees of freedom tried: Gaussian, and tails as heavy as still have a variance.
 TAILS = (math.inf, 8.0, 3.0)
+# Of the general level and the slopes: noise may be larger for cheap runs and for bad ones only. Where a loss has a plateau,
+# little noise there and a model's misfit elsewhere would have it follow the plateau and distrust the best runs.
+SIDES = ((None, None), (None, 0.0), (0.0, None))
 # Prior sd of a slope: an e-fold of the variance a standard deviation.
 SLOPE = 1.0
 # Fewer observations can't tell noise that changes from noise that doesn't.
@@ -88,7 +91,7 @@ def _most_likely(log_cost: Array, level: Array, residual: Array, latent: Array, 
         return float(0.5 * np.log(variance).sum() - log_density(residual ** 2 / variance, nu).sum()
                      + 0.5 * (p[1:] @ p[1:]) / SLOPE ** 2 + 0.125 * p[0] ** 2)
 
-    fits = [(minimize(cost, np.zeros(3), args=(nu,), method="L-BFGS-B", options={"maxiter": 40}), nu) for nu in TAILS]
+    fits = [(minimize(cost, np.zeros(3), args=(nu,), method="L-BFGS-B", bounds=SIDES, options={"maxiter": 40}), nu) for nu in TAILS]
     best, nu = min(fits, key=lambda fit: fit[0].fun)
     level_of, slopes = best.x[0], best.x[1:]
     multiple = np.exp(np.clip(level_of + F @ slopes, -30.0, 30.0))
