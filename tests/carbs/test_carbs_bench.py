@@ -4,8 +4,10 @@ import importlib.util
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from sweeps.carbs.bench.__main__ import main
+from sweeps.carbs.bench.figure import interval
 from sweeps.carbs.bench.problems import PROBLEMS
 from sweeps.carbs.bench.wall import LONGEST, finished
 
@@ -57,3 +59,18 @@ def test_a_rival_that_is_not_installed_is_one_line_and_status_2(tmp_path, capsys
     assert main(["--methods", "smac", "--problems", "P4", "--seeds", "1", "--out", str(tmp_path / "x.json")]) == 2
     said = capsys.readouterr().err.strip()
     assert "pip install smac" in said and "\n" not in said
+
+
+def test_a_benchmark_on_the_clock_prints_its_table_and_draws_its_figure(tmp_path, capsys):
+    files = ["--out", str(tmp_path / "x.json"), "--figure", str(tmp_path / "closed.png")]
+    assert not main(["--methods", "random,tpe-told", "--problems", "P4n", "--seeds", "2", "--hours", "0.2", *files])
+    assert (tmp_path / "closed.png").stat().st_size > 5000
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("P4n")]
+    assert [row[1] for row in rows] == ["random", "tpe-told"] and all(0 < float(row[4]) < 1 for row in rows)
+
+
+def test_an_interval_over_seeds_is_that_of_student():
+    values = [0.9, 0.92, 0.97]
+    mean, reach = interval(values)
+    low, high = scipy.stats.t.interval(0.95, 2, loc=np.mean(values), scale=scipy.stats.sem(values))
+    np.testing.assert_allclose([mean - reach, mean + reach], [low, high])

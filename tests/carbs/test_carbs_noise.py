@@ -7,8 +7,9 @@ import pytest
 
 from sweeps.carbs import noise
 from sweeps.carbs.bench.problems import HELD_OUT, PROBLEMS
+from sweeps.carbs.plateau import plateau_of
 from sweeps.carbs.search import Carbs
-from sweeps.carbs.space import Log
+from sweeps.carbs.space import Linear, Log
 from sweeps.carbs.surrogate import WARPS, fit_loss
 
 MIDDLE = len(WARPS) // 2
@@ -44,7 +45,7 @@ def test_heavy_tails_are_noticed_and_do_not_move_the_mean(monkeypatch):
 
     def error():
         models = [fitted(X, c, y) for X, c, _, y in worlds]
-        misses = [m.interval(X).loss - truth for m, (X, _, truth, _) in zip(models, worlds)]
+        misses = [m.warp.inverse(m.predict(X)[0]) - truth for m, (X, _, truth, _) in zip(models, worlds)]
         return models, np.sqrt((np.array(misses) ** 2).mean(1)).mean()
 
     models, robust = error()
@@ -73,6 +74,23 @@ def test_a_front_point_beyond_what_the_model_reads_speaks_for_itself():
     first = carbs.front().points[0]
     assert first.config["N"] == 1e3 and carbs.beliefs().loss.warp.ceiling < first.loss
     assert first.low < truth(1e3) < first.high < 2 * first.loss
+
+
+def test_a_plateau_is_seen_and_its_runs_bound_the_loss_from_below():
+    rng = np.random.default_rng(2)
+    x = rng.uniform(-2.0, 2.0, 80)
+    truth = np.where(np.abs(x) < 1.0, 0.3 * x ** 2, 1.0)                # a cliff at 1
+    carbs = Carbs({"x": Linear(0.0, -2.0, 2.0, 1.0), "N": Log(1e5)})
+    carbs.recall([({"x": float(a), "N": 1e5}, t + 0.001 * rng.standard_normal(), 1.0 + 0.01 * i)
+                  for i, (a, t) in enumerate(zip(x, truth))])
+    off = np.abs(carbs.beliefs().intervals.loss - truth)
+    assert off.max() < 0.05     # a trend through the plateau misses by .2
+
+
+def test_losses_that_vary_smoothly_have_no_plateau():
+    rng = np.random.default_rng(3)
+    for draw in (rng.uniform, rng.normal, rng.gumbel, rng.exponential):
+        assert not any(plateau_of(draw(size=100)) for _ in range(100))
 
 
 @pytest.mark.slow

@@ -43,6 +43,7 @@ def parse_args(argv=None):
                         "run takes an hour (10 x --evaluations runs at most)")
     parser.add_argument("--workers", type=int, default=8, help="under --hours, runs side by side (default: %(default)s)")
     parser.add_argument("--asks", action="store_true", help="instead: CPU seconds of a suggestion after 100, 500 and 2,000 runs")
+    parser.add_argument("--figure", type=Path, help="also draw what was closed, with 95%% intervals over seeds, into this file")
     parser.add_argument("--out", type=Path, default=Path("carbs_bench.json"),
                         help="finished runs (default: %(default)s)")
     args = parser.parse_args(argv)
@@ -115,6 +116,22 @@ def table(scores: list[Score]) -> str:
     return "\n".join(lines)
 
 
+def draw(scores: list[Score], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    from sweeps.carbs.bench.figure import plot_closed
+
+    problems = list(dict.fromkeys(s.problem for s in scores))
+    figure, axes = pyplot.subplots(1, len(problems), figsize=(4 * len(problems), 3), squeeze=False, layout="constrained")
+    for ax, problem in zip(axes[0], problems):
+        plot_closed([s for s in scores if s.problem == problem], ax)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
 def ask_seconds(runs: int, *, asks: int = 5) -> list[float]:
     """CPU seconds of suggestions in P12's 12 dimensions after `runs` told, a new run told before each."""
     problem, rng = ALL["P12"], np.random.default_rng(0)
@@ -164,6 +181,9 @@ def main(argv=None):
                 save(args.out, scores)
                 print(f"{key}: closed {scores[key].closed:.4f}", file=sys.stderr, flush=True)
     print(table([scores[key] for key in wanted]))
+    if args.figure is not None:
+        draw([scores[key] for key in wanted], args.figure)
+        print(f"figure in {args.figure}")
     print(f"runs kept in {args.out}")
 
 

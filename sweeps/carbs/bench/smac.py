@@ -33,8 +33,8 @@ class SmacRival:
                             output_directory=Path(self.folder.name))
         center = Configuration(space, values=dict(first))
         design = Facade.get_initial_design(scenario, n_configs=4 + len(ranges), additional_configs=[center])
-        self.smac = Facade(scenario, lambda config, seed=0: [0.0, 0.0], logging_level=False, overwrite=True, initial_design=design,
-                           intensifier=Facade.get_intensifier(scenario, max_config_calls=1),
+        self.smac = Facade(scenario, lambda config, seed=0: [0.0, 0.0], logging_level=False, overwrite=True,
+                           initial_design=design, intensifier=Facade.get_intensifier(scenario, max_config_calls=1),
                            multi_objective_algorithm=Facade.get_multi_objective_algorithm(scenario))
         self.asked: list[tuple[dict, object]] = []
 
