@@ -37,10 +37,9 @@ def plateau_of(loss: Array) -> Plateau | None:
     widths = ordered[k:] - ordered[:-k]
     at = int(np.argmin(widths))
     level, width = float(np.median(ordered[at:at + k + 1])), float(widths[at])
-    # Three windows' widths either way: tails of the noise on it, while all that is better by more is off it.
-    on = np.abs(loss - level) <= 3.0 * width
-    if (level < np.median(loss) or width > WIDTH * (np.quantile(loss, 0.9) - ordered[0])
-            or (loss[~on] > level).mean() * (~on).mean() > ABOVE or (~on).sum() < OFF):
+    band = WIDTH * float(np.quantile(loss, 0.9) - ordered[0])
+    on = np.abs(loss - level) <= 1.5 * band
+    if (level + band < np.median(loss) or width > band or (~on).sum() < OFF or (loss[~on] > level).sum() > ABOVE * n):
         return None
     low, high = np.quantile(loss[on], [0.025, 0.975])
     return Plateau(on, float(low), level, float(high))

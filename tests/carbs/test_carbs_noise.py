@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from sweeps.carbs import noise
+from sweeps.carbs import beliefs, noise
 from sweeps.carbs.bench.problems import HELD_OUT, PROBLEMS
 from sweeps.carbs.plateau import plateau_of
 from sweeps.carbs.search import Carbs
@@ -76,15 +76,24 @@ def test_a_front_point_beyond_what_the_model_reads_speaks_for_itself():
     assert first.low < truth(1e3) < first.high < 2 * first.loss
 
 
-def test_a_plateau_is_seen_and_its_runs_bound_the_loss_from_below():
+def test_a_trend_does_not_run_through_a_plateau(monkeypatch):
     rng = np.random.default_rng(2)
-    x = rng.uniform(-2.0, 2.0, 80)
-    truth = np.where(np.abs(x) < 1.0, 0.3 * x ** 2, 1.0)                # a cliff at 1
-    carbs = Carbs({"x": Linear(0.0, -2.0, 2.0, 1.0), "N": Log(1e5)})
-    carbs.recall([({"x": float(a), "N": 1e5}, t + 0.001 * rng.standard_normal(), 1.0 + 0.01 * i)
-                  for i, (a, t) in enumerate(zip(x, truth))])
-    off = np.abs(carbs.beliefs().intervals.loss - truth)
-    assert off.max() < 0.05     # a trend through the plateau misses by .2
+    X = rng.uniform(-2.0, 2.0, (60, 3))
+    r2 = (X ** 2).sum(1) / 3.0
+    truth = np.where(r2 < 1.2, 0.3 * r2, 1.0)                # a cliff, 60% high, about a bowl
+    loss = truth + np.where(truth < 1.0, 0.01, 0.001) * rng.standard_normal(60)
+    runs = [({f"x{i}": float(v) for i, v in enumerate(x)}, y, 1.0) for x, y in zip(X, loss)]
+
+    def errors():
+        carbs = Carbs({f"x{i}": Linear(0.0, -2.0, 2.0, 1.0) for i in range(3)})
+        carbs.recall(runs)
+        return np.abs(carbs.beliefs().intervals.loss - truth)
+
+    treated = errors()
+    monkeypatch.setattr(beliefs, "plateau_of", lambda loss: None)
+    untreated = errors()
+    assert treated[truth == 1.0].max() < 0.02
+    assert treated[truth < 1.0].mean() < 0.5 * untreated[truth < 1.0].mean()
 
 
 def test_losses_that_vary_smoothly_have_no_plateau():
