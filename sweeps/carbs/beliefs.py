@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from sweeps.carbs import surrogate
 from sweeps.carbs.observation import Observation
+from sweeps.carbs.plateau import plateau_of
 from sweeps.carbs.space import Space
 
 Array = np.ndarray
@@ -27,10 +29,21 @@ class Beliefs:
 
     X: Array                # (n, d) finished runs, in basic coordinates
     log_cost: Array         # (n,)
+    observed: Array         # (n,) losses
     loss: surrogate.LossModel
     cost: surrogate.CostModel
     failure: surrogate.FailureModel | None
     fitted: int             # observations that the hyperparameters have seen
+
+    @cached_property
+    def intervals(self) -> surrogate.Interval:
+        """Of the loss of each finished run, free of observation noise."""
+        found, plateau = self.loss.interval(self.X), plateau_of(self.observed)
+        if plateau is None:
+            return found
+        # Nothing is worse than the plateau, and what lies on it is known for itself.
+        return surrogate.Interval(*(np.where(plateau.on, flat, np.minimum(part, plateau.high)) for part, flat in (
+            (found.loss, plateau.level), (found.low, plateau.low), (found.high, plateau.high))))
 
     @property
     def learnt(self) -> Learnt:
@@ -50,12 +63,22 @@ def believe(space: Space, observations: Sequence[Observation], learnt: Learnt) -
     log_cost = np.log([o.cost for o in finished])
     keep = _informative(log_cost, loss)
     theta = {name: np.array(values) for name, values in learnt.theta.items()}
-    losses = surrogate.fit_loss(X[keep], loss[keep], start=theta.get("loss"), index=learnt.warp, iterations=iterations)
+    losses = _fit_loss(X[keep], loss[keep], log_cost[keep], theta.get("loss"), learnt.warp, iterations)
     some = keep[surrogate.spread(len(keep), surrogate.TRAIN)]
     costs = surrogate.fit_cost(X[some], log_cost[some], start=theta.get("cost"), iterations=iterations)
     losses = _with_stopped(space, observations, losses)
     failures = _fit_failure(space, observations, theta.get("failure"), iterations)
-    return Beliefs(X, log_cost, losses, costs, failures, len(observations) if iterations else learnt.fitted)
+    return Beliefs(X, log_cost, loss, losses, costs, failures, len(observations) if iterations else learnt.fitted)
+
+
+def _fit_loss(X: Array, loss: Array, log_cost: Array, start: Array | None, index: int, iterations: int) -> surrogate.LossModel:
+    """Of the runs off a plateau; those on it are known to be no better than it."""
+    plateau = plateau_of(loss)
+    off = np.ones(len(loss), bool) if plateau is None else ~plateau.on
+    losses = surrogate.fit_loss(X[off], loss[off], log_cost[off], start=start, index=index, iterations=iterations)
+    if plateau is None:
+        return losses
+    return losses.censored(X[~off], np.full((~off).sum(), plateau.level), np.full((~off).sum(), np.inf))
 
 
 def _with_stopped(space: Space, observations: Sequence[Observation], losses: surrogate.LossModel) -> surrogate.LossModel:

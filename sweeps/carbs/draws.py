@@ -12,7 +12,7 @@ import numpy as np
 from scipy.linalg import cho_solve
 
 from sweeps.carbs import gp
-from sweeps.carbs.surrogate import TRAIN, loss_prior, spread
+from sweeps.carbs.surrogate import alternatives
 
 Array = np.ndarray
 
@@ -81,8 +81,5 @@ def draw_of(process: gp.Posterior, rng: np.random.Generator) -> Draw:
 
 def draws_of(process: gp.Posterior, count: int, rng: np.random.Generator) -> list[Draw]:
     """Functions from the posterior of a loss model, hyperparameters and all."""
-    prior = loss_prior(process.X.shape[1])
-    some = spread(len(process.y), TRAIN)
-    root = gp.doubt(process.theta, process.X[some], process.y[some], prior, weights=process.weights[some])
-    thetas = np.clip(process.theta + rng.standard_normal((count, len(root))) @ root.T, prior.low, prior.high)
-    return [draw_of(gp.condition(theta, process.X, process.y, process.weights), rng) for theta in thetas]
+    deviates = rng.standard_normal((count, len(process.theta)))
+    return [draw_of(other, rng) for other in alternatives(process, deviates)]

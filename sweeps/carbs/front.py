@@ -54,8 +54,13 @@ def front_of(configs: Sequence[dict], now: Beliefs) -> Front:
         groups.setdefault(tuple(x), []).append(i)
     first = [members[0] for members in groups.values()]
     cost = np.array([np.exp(now.log_cost[m]).mean() for m in groups.values()])
-    belief = now.loss.interval(now.X[first])
+    loss, low, high = (part[first] for part in (now.intervals.loss, now.intervals.low, now.intervals.high))
+    for i, members in enumerate(groups.values()):
+        # The loss model reads losses beyond its ceiling as the ceiling: of such a run only its own observations speak.
+        if now.observed[members].min() > now.loss.warp.ceiling:
+            own = now.loss.seen(now.observed[members], float(now.log_cost[members].mean()))
+            loss[i], low[i], high[i] = own.loss[0], own.low[0], own.high[0]
     counts = [len(m) for m in groups.values()]
     return Front(tuple(
-        FrontPoint(dict(configs[first[i]]), float(cost[i]), float(belief.loss[i]), float(belief.low[i]), float(belief.high[i]),
-                   counts[i]) for i in monotone(cost, belief.loss)))
+        FrontPoint(dict(configs[first[i]]), float(cost[i]), float(loss[i]), float(low[i]), float(high[i]),
+                   counts[i]) for i in monotone(cost, loss)))

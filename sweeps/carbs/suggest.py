@@ -38,7 +38,7 @@ class Prospect:
         """Log of the expected gain (m,), discounted by distance and the chance of failure."""
         mean, sd = self.losses.predict(X)
         log_cost, _ = self.now.cost.predict(X)
-        noise = self.losses.process.noise
+        noise = self.losses.noise_variance(log_cost, mean)
         value = log_improvement(self.steps, log_cost, mean, sd * sd / np.sqrt(sd * sd + noise))
         value = value - 0.5 * nearest(X, self.origins) / self.radius ** 2
         if self.now.failure is not None:

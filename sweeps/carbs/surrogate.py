@@ -7,6 +7,7 @@ numbers to keep between fits, and in a saved state, are theta and the loss model
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.special import ndtr
@@ -14,6 +15,8 @@ from scipy.stats import t as student
 from scipy.stats import truncnorm
 
 from sweeps.carbs import gp
+from sweeps.carbs.noise import Noise, noise_of
+from sweeps.carbs.warp import WARPS, Warp, warp_of
 
 Array = np.ndarray
 
@@ -21,6 +24,9 @@ Array = np.ndarray
 # KEEP, cost and failure, which are simpler, on TRAIN: exact algebra on these stays well below a
 # second on one core however long the search.
 TRAIN, KEEP = 256, 640
+
+# Hyperparameters that an interval is averaged over; even.
+OTHERS = 32
 
 # A run is let go only when the cost model gives it this chance of staying under the cap.
 CONFIDENCE = 0.95
@@ -59,42 +65,6 @@ def _trained(X: Array, y: Array, prior: gp.Prior, start: Array | None, weights: 
 
 # --------------------------------------------------------------------------- loss
 
-# The floor the loss is measured from lies this many spreads (best to median) below the best
-# seen: small values bend a power law straight, the largest leave the loss as it is.
-WARPS = 2.0 ** np.arange(-5, 6)
-
-
-@dataclass(frozen=True)
-class Warp:
-    """y = (log(loss - floor) - shift) / scale: straightens power laws, keeps order, extrapolates."""
-
-    floor: float
-    shift: float
-    scale: float
-    ceiling: float      # losses above are read as this: how bad a bad run was is no news
-
-    def __call__(self, loss: Array) -> Array:
-        return (np.log(np.minimum(loss, self.ceiling) - self.floor) - self.shift) / self.scale
-
-    def inverse(self, y: Array) -> Array:
-        return self.floor + np.exp(np.minimum(self.shift + self.scale * y, 700.0))
-
-    def log_jacobian(self, loss: Array) -> float:
-        """Sum of log |dy / dloss|."""
-        return float(-np.log(np.minimum(loss, self.ceiling) - self.floor).sum() - len(loss) * math.log(self.scale))
-
-
-def warp_of(loss: Array, index: int) -> Warp:
-    best, middle, most = np.quantile(loss, [0.0, 0.5, 0.75])
-    # The absolute term keeps equal losses apart from a floor at themselves.
-    spread = max(middle - best, 1e-9 * max(abs(best), 1e-12))
-    floor = best - WARPS[index] * spread
-    # 10 times the third quartile's distance: far outside any region worth a model.
-    ceiling = best + 10.0 * max(most - best, spread)
-    y = np.log(np.minimum(loss, ceiling) - floor)
-    return Warp(float(floor), float(y.mean()), float(max(y.std(), 1e-9)), float(ceiling))
-
-
 @dataclass(frozen=True)
 class Interval:
     """Of a loss free of observation noise; each (m,)."""
@@ -110,6 +80,7 @@ class LossModel:
     warp: Warp
     index: int              # into WARPS
     process: gp.Posterior
+    scatter: Noise          # how an observation's noise changes with cost and level
     surprise: float         # 1, or by how much its own data, each left out in turn, scatter more than it says
 
     def predict(self, X: Array) -> tuple[Array, Array]:
@@ -121,17 +92,42 @@ class LossModel:
         Z = self.scaling(X)
         return replace(self, process=self.process.add(Z, self.process.mean(Z)))
 
+    @cached_property
+    def _others(self) -> list[gp.Posterior]:
+        """The process under other hyperparameters that the data leave possible, in pairs about the likeliest."""
+        u = np.random.default_rng(0).standard_normal((OTHERS // 2, len(self.process.theta)))
+        return alternatives(self.process, np.vstack([u, -u]))
+
     def interval(self, X: Array) -> Interval:
-        """Central 95% credible intervals, widened where the model has been surprised by its own data."""
-        mean, sd = self.predict(X)
-        reach = 1.96 * self.surprise * sd
-        return Interval(*(self.warp.inverse(y) for y in (mean, mean - reach, mean + reach)))
+        """Central 95% credible intervals over function and hyperparameters, widened where its own data surprised the model.
+
+        Of the mixture's mean and variance. Heavy tails tell less than their weights say: an observation's expected
+        information about a Student t's center is (nu + 1) / (nu + 3), where these average 1.
+        """
+        Z = self.scaling(X)
+        means, sds = np.array([process.predict(Z) for process in self._others]).transpose(1, 0, 2)
+        sd = np.sqrt((sds * sds).mean(0) + means.var(0))
+        return self._about(means.mean(0), self.surprise * math.sqrt(self.scatter.dilution) * sd)
+
+    def seen(self, loss: Array, log_cost: float) -> Interval:
+        """Of one configuration by its own observations (k,) alone, where the model reads them as its ceiling; each (1,)."""
+        y = np.array([self.warp.unbounded(loss).mean()])
+        variance = self.noise_variance(np.array([log_cost]), self.warp(self.warp.inverse(y))) / len(loss)
+        return self._about(y, self.surprise * np.sqrt(variance))
+
+    def _about(self, mean: Array, sd: Array) -> Interval:
+        return Interval(*(self.warp.inverse(y) for y in (mean, mean - 1.96 * sd, mean + 1.96 * sd)))
+
+    def noise_variance(self, log_cost: Array, level: Array) -> Array:
+        """Of an observation (m,) of the warped loss, as it counts: a Gaussian's that would tell as much."""
+        return self.process.noise * self.scatter.dilution * self.scatter.multiple(log_cost, level)
 
     @property
     def noise(self) -> float:
-        """Sd of one observation's noise, in units of the loss, where the loss is lowest."""
-        return float(math.sqrt(self.process.noise) * self.warp.scale
-                     * (self.warp.inverse(self.process.y.min()) - self.warp.floor))
+        """Sd of one observation's noise, in units of the loss, where the loss is lowest (at middling cost)."""
+        best = self.process.y.min()
+        variance = self.noise_variance(self.scatter.center[:1], np.array([best]))[0]
+        return float(math.sqrt(variance) * self.warp.scale * (self.warp.inverse(best) - self.warp.floor))
 
     def censored(self, X: Array, least: Array, most: Array) -> "LossModel":
         """With points of which only bounds (m,) of the loss are known: a truncated normal's mean and variance each.
@@ -155,36 +151,56 @@ def loss_prior(d: int) -> gp.Prior:
     return gp.prior(d, linear=0.3, quadratic=0.1, amplitude=0.1, noise=1e-3, noise_sd=2.3)
 
 
-def fit_loss(X: Array, loss: Array, *, start: Array | None, index: int, iterations: int) -> LossModel:
-    """MAP fit on (n, d) basic coordinates; the warp moves one step a fit if the evidence says so."""
+def alternatives(process: gp.Posterior, deviates: Array) -> list[gp.Posterior]:
+    """A loss model's process under other hyperparameters: standard normals (k, len(theta)) through Laplace's approximation."""
+    prior = loss_prior(process.X.shape[1])
+    some = spread(len(process.y), TRAIN)
+    root = gp.doubt(process.theta, process.X[some], process.y[some], prior, weights=process.weights[some])
+    thetas = np.clip(process.theta + deviates @ root.T, prior.low, prior.high)
+    return [gp.condition(theta, process.X, process.y, process.weights) for theta in thetas]
+
+
+def fit_loss(X: Array, loss: Array, log_cost: Array, *, start: Array | None, index: int, iterations: int) -> LossModel:
+    """MAP fit on (n, d) basic coordinates; the warp moves one step a fit if the evidence says so.
+
+    How the noise changes with cost and level is found from the residuals of the last hyperparameters (of even noise at
+    first), and these are trained under it: a step of a reweighting that goes on from fit to fit.
+    """
     scaling = Scaling.of(X)
-    Z, p, ones = scaling(X), loss_prior(X.shape[1]), np.ones(len(X))
-    if iterations == 0 and start is not None:
+    Z, p = scaling(X), loss_prior(X.shape[1])
+
+    def model(index: int, theta: Array) -> LossModel:
         warp = warp_of(loss, index)
-        return _loss_model(scaling, warp, index, gp.condition(start, Z, warp(loss), ones))
+        noise, weights = noise_of(theta, Z, warp(loss), log_cost)
+        return _loss_model(scaling, warp, index, gp.condition(theta, Z, warp(loss), weights), noise)
+
+    if iterations == 0 and start is not None:
+        return model(index, start)
+    if start is None:
+        start = _trained(Z, warp_of(loss, index)(loss), p, None, np.ones(len(X)), iterations)
+    _, weights = noise_of(start, Z, warp_of(loss, index)(loss), log_cost)
 
     def score(candidate: int, theta: Array) -> float:
         warp = warp_of(loss, candidate)
         pick = spread(len(X), TRAIN)
-        value, _ = gp.objective(theta, Z[pick], warp(loss[pick]), p, ones[pick])
+        value, _ = gp.objective(theta, Z[pick], warp(loss[pick]), p, weights[pick])
         return value - warp.log_jacobian(loss[pick])
 
-    theta = _trained(Z, warp_of(loss, index)(loss), p, start, ones, iterations)
+    theta = _trained(Z, warp_of(loss, index)(loss), p, start, weights, iterations)
     # Fewer than 3 points a coordinate cannot tell one warp from another.
     if len(X) >= 8:
         near = [i for i in (index - 1, index, index + 1) if 0 <= i < len(WARPS)]
         best = min(near, key=lambda i: score(i, theta))
         if best != index:
-            index, theta = best, _trained(Z, warp_of(loss, best)(loss), p, theta, ones, iterations)
-    warp = warp_of(loss, index)
-    return _loss_model(scaling, warp, index, gp.condition(theta, Z, warp(loss), ones))
+            index, theta = best, _trained(Z, warp_of(loss, best)(loss), p, theta, weights, iterations)
+    return model(index, theta)
 
 
-def _loss_model(scaling: Scaling, warp: Warp, index: int, process: gp.Posterior) -> LossModel:
+def _loss_model(scaling: Scaling, warp: Warp, index: int, process: gp.Posterior, noise: Noise) -> LossModel:
     z = np.abs(process.left_out())
     # The 95% quantile should be 1.96; under 20 points it is anyone's guess.
     surprise = float(np.quantile(z, 0.95)) / 1.96 if len(z) >= 20 else 1.0
-    return LossModel(scaling, warp, index, process, min(max(surprise, 1.0), 3.0))
+    return LossModel(scaling, warp, index, process, noise, min(max(surprise, 1.0), 3.0))
 
 
 # --------------------------------------------------------------------------- cost

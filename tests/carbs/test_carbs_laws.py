@@ -61,7 +61,7 @@ def process():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(25, 3))
     loss = 3 + X[:, 0] ** 2 + np.exp(-X[:, 1]) + rng.normal(0, 0.1, 25)
-    return fit_loss(X, loss, start=None, index=len(WARPS) // 2, iterations=60).process
+    return fit_loss(X, loss, np.zeros(len(X)), start=None, index=len(WARPS) // 2, iterations=60).process
 
 
 def test_the_gradient_of_a_draw_is_that_of_finite_differences():

@@ -100,7 +100,7 @@ def test_a_power_law_is_extrapolated_past_the_best_seen():
     X = np.column_stack([rng.uniform(4, 7, 40), rng.normal(0, 0.3, 40)])
     truth = lambda X: 1.7 + 400 * 10 ** (-0.34 * X[:, 0]) + 0.4 * X[:, 1] ** 2      # noqa: E731
     loss = truth(X) + rng.normal(0, 0.01, 40)
-    model = fit_loss(X, loss, start=None, index=MIDDLE, iterations=60)
+    model = fit_loss(X, loss, np.zeros(len(X)), start=None, index=MIDDLE, iterations=60)
     better = np.array([[7.7, 0.0]])
     predicted = model.warp.inverse(model.predict(better)[0])[0]
     assert predicted < loss.min()
@@ -171,7 +171,7 @@ def test_the_interval_of_the_loss_covers():
         rng = np.random.default_rng(seed)
         X = rng.normal(0, 0.6, (40, 3))
         truth = lambda X: 3.0 + 0.5 * (X[:, 0] - 0.5) ** 2 + np.exp(-X[:, 1])       # noqa: E731
-        model = fit_loss(X, truth(X) + rng.normal(0, 0.03, 40), start=None, index=MIDDLE, iterations=60)
+        model = fit_loss(X, truth(X) + rng.normal(0, 0.03, 40), np.zeros(40), start=None, index=MIDDLE, iterations=60)
         Z = rng.normal(0, 0.4, (25, 3))
         mean, sd = model.predict(Z)
         inside += (np.abs(model.warp(truth(Z)) - mean) < norm.ppf(0.975) * sd).sum()

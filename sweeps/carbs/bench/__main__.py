@@ -22,7 +22,7 @@ if __package__ in (None, ""):
 import numpy as np
 
 from sweeps.carbs.bench.problems import HELD_OUT, PROBLEMS
-from sweeps.carbs.bench.rivals import METHODS, Score, score
+from sweeps.carbs.bench.rivals import METHODS, Score, score, score_on_the_clock
 from sweeps.carbs.search import Carbs
 
 # The dearest run, ten times over: what equal spending means in the notes' tables.
@@ -39,7 +39,11 @@ def parse_args(argv=None):
     parser.add_argument("--evaluations", type=int, default=100)
     parser.add_argument("--spend", action="store_true",
                         help=f"stop at a summed cost of {SPENDING:g} dearest runs (3 x --evaluations at most)")
+    parser.add_argument("--hours", type=float, help="instead of --evaluations: equal wall time, simulated, where the dearest "
+                        "run takes an hour (10 x --evaluations runs at most)")
+    parser.add_argument("--workers", type=int, default=8, help="under --hours, runs side by side (default: %(default)s)")
     parser.add_argument("--asks", action="store_true", help="instead: CPU seconds of a suggestion after 100, 500 and 2,000 runs")
+    parser.add_argument("--figure", type=Path, help="also draw what was closed, with 95%% intervals over seeds, into this file")
     parser.add_argument("--out", type=Path, default=Path("carbs_bench.json"),
                         help="finished runs (default: %(default)s)")
     args = parser.parse_args(argv)
@@ -50,7 +54,18 @@ def parse_args(argv=None):
             parser.error(f"--{name}: {', '.join(unknown)} unknown; choose from {', '.join(known)}")
     if args.seeds < 1 or args.evaluations < 10:
         parser.error("--seeds must be at least 1 and --evaluations at least 10")
+    if args.hours is not None and (not 0 < args.hours < math.inf or args.spend):
+        parser.error("--hours must be positive, and goes without --spend")
+    if args.workers < 1:
+        parser.error("--workers must be at least 1")
     return args
+
+
+def run(args: argparse.Namespace, problem: str, method: str, seed: int) -> Score:
+    if args.hours is not None:
+        return score_on_the_clock(ALL[problem], method, seed, workers=args.workers, hours=args.hours, most=10 * args.evaluations)
+    return score(ALL[problem], method, seed, budget=SPENDING * ALL[problem].max_cost if args.spend else None,
+                 evaluations=args.evaluations * (3 if args.spend else 1))
 
 
 def load(path: Path) -> dict[str, Score]:
@@ -101,6 +116,22 @@ def table(scores: list[Score]) -> str:
     return "\n".join(lines)
 
 
+def draw(scores: list[Score], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    from sweeps.carbs.bench.figure import plot_closed
+
+    problems = list(dict.fromkeys(s.problem for s in scores))
+    figure, axes = pyplot.subplots(1, len(problems), figsize=(4 * len(problems), 3), squeeze=False, layout="constrained")
+    for ax, problem in zip(axes[0], problems):
+        plot_closed([s for s in scores if s.problem == problem], ax)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
 def ask_seconds(runs: int, *, asks: int = 5) -> list[float]:
     """CPU seconds of suggestions in P12's 12 dimensions after `runs` told, a new run told before each."""
     problem, rng = ALL["P12"], np.random.default_rng(0)
@@ -136,18 +167,25 @@ def main(argv=None):
     for problem in args.problems:
         for method in args.methods:
             for seed in range(args.first_seed, args.first_seed + args.seeds):
-                key = f"{problem} {method} {seed} {args.evaluations}{' spend' if args.spend else ''}"
+                how = f"{args.evaluations}{' spend' if args.spend else ''}"
+                how = how if args.hours is None else f"{args.hours:g} h x {args.workers}"
+                key = f"{problem} {method} {seed} {how}"
                 wanted.append(key)
                 if key in scores:
                     continue
-                budget = SPENDING * ALL[problem].max_cost if args.spend else None
-                scores[key] = score(ALL[problem], method, seed, budget=budget,
-                                    evaluations=args.evaluations * (3 if args.spend else 1))
+                try:
+                    scores[key] = run(args, problem, method, seed)
+                except ImportError as error:
+                    print(error, file=sys.stderr)
+                    return 2
                 save(args.out, scores)
                 print(f"{key}: closed {scores[key].closed:.4f}", file=sys.stderr, flush=True)
     print(table([scores[key] for key in wanted]))
+    if args.figure is not None:
+        draw([scores[key] for key in wanted], args.figure)
+        print(f"figure in {args.figure}")
     print(f"runs kept in {args.out}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

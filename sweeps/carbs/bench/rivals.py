@@ -16,12 +16,12 @@ import numpy as np
 
 from sweeps.carbs.bench.problems import Problem, closed
 from sweeps.carbs.bench.protein import ProteinRival
+from sweeps.carbs.bench.smac import SmacRival
+from sweeps.carbs.bench.wall import Run, finished
 from sweeps.carbs.laws import scaling_laws
 from sweeps.carbs.pareto import monotone
 from sweeps.carbs.search import BudgetSpent, Carbs
 from sweeps.carbs.space import Choice, Space
-
-Run = tuple[dict, float, float]     # config, observed loss (NaN: failed), observed cost
 
 
 @dataclass(frozen=True)
@@ -115,18 +115,22 @@ class OptunaRival:
         self.problem, self.told, self.failed = problem, told, optuna.trial.TrialState.FAIL
         self.ranges = _ranges(problem, told)
         self.study.enqueue_trial(_center(problem, told))
+        self.trials: list[tuple[dict, object]] = []
 
     def ask(self) -> dict:
-        self.trial = self.study.ask()
-        values = {name: self.trial.suggest_categorical(name, r) if isinstance(self.problem.space.get(name), Choice)
-                  else self.trial.suggest_float(name, *r) for name, r in self.ranges.items()}
-        return _config(self.problem, values, self.told)
+        trial = self.study.ask()
+        values = {name: trial.suggest_categorical(name, r) if isinstance(self.problem.space.get(name), Choice)
+                  else trial.suggest_float(name, *r) for name, r in self.ranges.items()}
+        config = _config(self.problem, values, self.told)
+        self.trials.append((config, trial))
+        return config
 
     def tell(self, config: dict, loss: float, cost: float) -> None:
+        _, trial = self.trials.pop(next(i for i, (asked, _) in enumerate(self.trials) if asked is config))
         if math.isnan(loss):
-            self.study.tell(self.trial, state=self.failed)
+            self.study.tell(trial, state=self.failed)
         else:
-            self.study.tell(self.trial, [loss, math.log10(cost)])
+            self.study.tell(trial, [loss, math.log10(cost)])
 
 
 class CarbsRival:
@@ -144,6 +148,8 @@ class CarbsRival:
 METHODS: dict[str, Callable[[Problem, int, float | None], object]] = {
     "carbs": lambda problem, seed, budget: CarbsRival(problem, seed, budget=budget),
     "protein": lambda problem, seed, budget: ProteinRival(problem, seed, *_box(problem)),
+    "smac": lambda problem, seed, budget: SmacRival(seed, ranges=_ranges(problem, True), first=_center(problem, True),
+                                                    config_of=lambda values: _config(problem, values, True)),
     "random": lambda problem, seed, budget: RandomRival(problem, seed),
     "tpe-box": lambda problem, seed, budget: OptunaRival(problem, seed, sampler="tpe", told=False),
     "tpe-told": lambda problem, seed, budget: OptunaRival(problem, seed, sampler="tpe", told=True),
@@ -171,6 +177,17 @@ def score(problem: Problem, method: str, seed: int, *, evaluations: int, budget:
             break
         rival.tell(config, loss, cost)
         runs.append((config, loss, cost))
+    return _score(problem, method, seed, rival, runs, seconds)
+
+
+def score_on_the_clock(problem: Problem, method: str, seed: int, *, workers: int, hours: float, most: int) -> Score:
+    """The same at equal wall time, with runs side by side that finish out of order: see wall.finished."""
+    rival = METHODS[method](problem, seed, None)
+    runs, seconds = finished(problem, rival, np.random.default_rng([seed, 1]), workers=workers, hours=hours, most=most)
+    return _score(problem, method, seed, rival, runs, seconds)
+
+
+def _score(problem: Problem, method: str, seed: int, rival: object, runs: list[Run], seconds: list[float]) -> Score:
     costs = np.array([cost for _, _, cost in runs]) / problem.max_cost
     law = _our_law(problem, rival) if method == "carbs" else _least_squares_law(problem, runs)
     return Score(problem.name, method, seed, len(runs), closed(problem, runs), float(costs.sum()),
