@@ -75,9 +75,9 @@ def calibrated(found: Estimate, approach: Callable[[np.ndarray, int], Slopes], f
         residuals = fit.residuals if better is None else np.log(fit.L / better.losses)
         noise = residuals * np.sqrt(fit.cells / max(fit.cells - fit.parameters, 1))
         error = random.choice([-1.0, 1.0], (TABLES, member.max() + 1))[:, member] * noise
-    worlds = [_drawn(fit, i) for i in range(TABLES)]
+    worlds = [_drawn(fit, i) for i in range(TABLES)] if better is None else []
     truth = np.array([float(surface.a(cost)) for surface, cost in worlds]) if better is None else np.full(TABLES, better.a)
-    losses = np.stack([surface.loss(fit.N, fit.D) for surface, _ in worlds]) if better is None else better.losses[None]
+    losses = np.stack([surface.loss(fit.N, fit.D) for surface, _ in worlds]) if better is None else better.losses
     again = approach(losses * np.exp(error), COPIES)
     given = np.isfinite(again.a)
     refused = TABLES - int(given.sum())
@@ -90,10 +90,10 @@ def calibrated(found: Estimate, approach: Callable[[np.ndarray, int], Slopes], f
     method = f"{found.method}, bias under the fitted law taken off ({given.sum()} simulated tables)"
     corrected = replace(found, value=centre, low=min(found.low - bias, centre - reach),
                         high=max(found.high - bias, centre + reach), se=max(found.se, spread), method=method)
-    if better is not None:
-        return Calibrated(found, bias, spread, float(np.median(again.a[given])), corrected, refused)
-    best = np.log([[float(surface.optimum(C, cost).N) for C in places] for surface, cost in worlds])
-    told = tuple(LevelBias(C, *(float(v) for v in _robust(gap))) for C, gap in zip(places, (again.log_N - best)[given].T))
+    told = ()
+    if better is None:
+        best = np.log([[float(surface.optimum(C, cost).N) for C in places] for surface, cost in worlds])
+        told = tuple(LevelBias(C, *(float(v) for v in _robust(gap))) for C, gap in zip(places, (again.log_N - best)[given].T))
     return Calibrated(found, bias, spread, float(np.median(again.a[given])), corrected, refused, told)
 
 

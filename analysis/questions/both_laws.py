@@ -62,10 +62,10 @@ def cost_of(table: Table) -> CostLaw | None:
 
 
 def fit_both(few: Condensed, cost: CostLaw | None, refused: dict[str, str], *, cluster: str | None, level: float, resamples: int,
-             rng: int) -> LawChoice | None:
+             rng: int, scores: tuple[LawScore, ...] = ()) -> LawChoice | None:
     """None where neither law can be fitted; what else can't be had is noted in `refused`, by name.
 
-    What the generalised law's residuals say of errors that go together holds for all three fits.
+    What the generalised law's residuals say of errors that go together holds for all three fits. scores: of all laws, where known.
     """
     drawn = dict(C=few.C, cost=cost, weight=few.weight, cell=few.cell, seed=few.seed, run=few.run, level=level, rng=rng,
                  resamples=resamples, cluster=cluster)
@@ -78,7 +78,7 @@ def fit_both(few: Condensed, cost: CostLaw | None, refused: dict[str, str], *, c
     if additive is None and generalised is None:
         return None
     tests = () if generalised is None else attempt("nested laws", refused, lambda: nested_tests(generalised, [ADDITIVE_CASE])) or ()
-    scores = attempt("alternatives", refused, lambda: compare_laws(
+    scores = scores or attempt("alternatives", refused, lambda: compare_laws(
         few.N, few.D, few.L, C=few.C, cost=(additive or generalised).cost, weight=few.weight, cell=few.cell, rng=rng)) or ()
     misfits = tuple(attempt("lack of fit", refused, lambda fit=fit: _misfit(fit, few)) if fit else None
                     for fit in (additive, generalised))
@@ -91,7 +91,7 @@ def fit_both(few: Condensed, cost: CostLaw | None, refused: dict[str, str], *, c
     if law.better is None:
         return law
     if law.quoted.correlated:   # what runs share is the misfit of a law that another outdoes: no covariance to fit it by
-        return fit_both(few, cost, refused, cluster="cell", level=level, resamples=resamples, rng=rng)
+        return fit_both(few, cost, refused, cluster="cell", level=level, resamples=resamples, rng=rng, scores=scores)
     return replace(law, better_misfit=attempt("lack of fit", {}, lambda: _misfit(law.better, few)))
 
 
