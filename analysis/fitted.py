@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
 from analysis.across import differences_of, learning_rate_of
-from analysis.approaches.calibration import Calibrated, Outdoing, calibrated
+from analysis.approaches.calibration import Calibrated, calibrated
 from analysis.approaches.envelope import EnvelopeFit, envelope_slopes, fit_envelope
 from analysis.approaches.frontier import LocalExponent, OptimumEstimate, local_exponents
 from analysis.approaches.isoflop import IsoflopFit, fit_isoflop, isoflop_slopes
-from analysis.approaches.parametric import ParametricFit, fit_generalised, fit_parametric
+from analysis.approaches.parametric import ParametricFit, fit_generalised, fit_parametric, fit_saturating
 from analysis.approaches.profile import Profile
 from analysis.choices.laws import ChoiceLaws
 from analysis.choices.selection import choice_laws
@@ -22,7 +23,7 @@ from analysis.questions.agreement import Agreement, agreement
 from analysis.questions.both_laws import cost_of, fit_group, with_every_test
 from analysis.questions.claims import Verdict, judge
 from analysis.questions.differences import Difference
-from analysis.questions.law_choice import ADDITIVE, LawChoice
+from analysis.questions.law_choice import ADDITIVE, SATURATING, LawChoice
 from analysis.questions.learning_rate import LearningRateFit
 from analysis.questions.repeated_data import RepeatedFit, repeated_data
 from analysis.questions.sensitivity import Row
@@ -30,7 +31,7 @@ from analysis.table.condense import Condensed
 from analysis.table.pooled import pooled_doubts
 from analysis.table.runs import Group, Runs, Table
 
-PROFILED = ("E", "A", "B", "alpha", "beta", "g", "a")
+PROFILED = ("E", "A", "B", "alpha", "beta", "g", "c", "a")
 CURVES = {             # of approach 2, beside the chosen one: what other people draw through a budget
     "parabola, within a factor of 10 of the lowest": dict(curve="parabola"),
     "parabola, through all of a budget": dict(curve="parabola", reach=np.inf),
@@ -155,10 +156,9 @@ def completed(begun: Study, *, trials: Table | None = None, tell: Callable[[str]
     differences = ()
     if len(groups) > 1:
         tell("differences between groups")
-        laws = {_fitter(g.approaches.law) for g in groups}
         differences = attempt("differences", refused, lambda: differences_of(
-            [(g.group.label, g.seen, g.approaches.quoted) for g in groups], fit_law=fit_parametric if fit_parametric in laws else fit_generalised,
-            seeds_known="seed" in table.columns, level=request.level, resamples=request.resamples, rng=request.rng)) or ()
+            [(g.group.label, g.seen, g.approaches.quoted) for g in groups], fit_law=_common_fitter(groups), seeds_known="seed" in table.columns,
+            level=request.level, resamples=request.resamples, rng=request.rng)) or ()
     rates = None
     if table.ours:
         rates = attempt("learning rate", refused, lambda: learning_rate_of(table, trials, request.level))
@@ -219,7 +219,6 @@ def _envelope(few: Condensed, L, request: Request, resamples: int) -> EnvelopeFi
 def _calibrations(g: GroupFit, law: LawChoice | None, request: Request, refused: dict[str, str]) -> dict[str, Calibrated]:
     """What approaches 1 and 2 find too much on this grid."""
     few, made = g.few, {}
-    better = Outdoing(np.exp(law.better.log_loss(law.quoted.N, law.quoted.D)), law.better.a) if law and law.better else None
     table = dict(weight=few.weight, cell=few.cell, rng=request.rng)
     if g.approaches.envelope:
         made["approach 1"] = g.approaches.envelope, (), lambda L, resamples: envelope_slopes(
@@ -229,7 +228,7 @@ def _calibrations(g: GroupFit, law: LawChoice | None, request: Request, refused:
         made["approach 2"] = g.approaches.isoflop, places, lambda L, resamples: isoflop_slopes(
             few.N, few.D, L, few.C, budget=few.budget, places=places, resamples=resamples, **table)
     found = {name: attempt(f"bias of {name}", refused, lambda fit=fit, places=places, approach=approach: calibrated(
-        fit.a, approach, law.quoted, places=places, better=better, rng=request.rng))
+        fit.a, approach, law.quoted, places=places, rng=request.rng))
         for name, (fit, places, approach) in made.items() if law}
     return {name: calibration for name, calibration in found.items() if calibration}
 
@@ -253,8 +252,7 @@ def _answers(g: GroupFit, cost, request: Request, refused: dict[str, str]) -> An
         g.answers, accuracy=accuracy,
         profiles=tuple(p for q in PROFILED if q in fit.names and (
             p := attempt(f"profile of {q}", refused, lambda q=q: fit.profile(q)))),
-        claims=attempt("claims", refused, lambda: judge(
-            fit, beside=law.other, better={name: law.of_better(name) for name in ("a", "b")} if law.better else None)) or (),
+        claims=attempt("claims", refused, lambda: judge(fit, beside=law.other)) or (),
         sensitivity=attempt("sensitivity", refused, lambda: sensitivity.sensitivity(
             few.N, few.D, few.L, C=few.C, cost=cost, fit=fit, weight=few.weight)) or (),
         local=attempt("local exponents", refused, lambda: local_exponents(fit)) or ())
@@ -263,6 +261,14 @@ def _answers(g: GroupFit, cost, request: Request, refused: dict[str, str]) -> An
 def _fitter(law: LawChoice | None) -> Callable:
     """The additive law's fit where it speaks alone; else the generalised law's, which contains it."""
     return fit_parametric if law is None or law.speaks == ADDITIVE else fit_generalised
+
+
+def _common_fitter(groups: tuple[GroupFit, ...]) -> Callable | Mapping[str, Callable]:
+    """The saturating law's fit, to each group's own top, where all are quoted by it; else one of the other two for all."""
+    laws = {g.group.label: g.approaches.law for g in groups}
+    if all(law is not None and law.speaks == SATURATING for law in laws.values()):
+        return {label: partial(fit_saturating, top=law.saturating.law.top) for label, law in laws.items()}
+    return fit_parametric if fit_parametric in {_fitter(law) for law in laws.values()} else fit_generalised
 
 
 def _sample(runs: Runs, rng: int) -> Runs:

@@ -49,51 +49,37 @@ class Calibrated:
         return f"a {self.found}, bias on this grid {self.bias:+.3f}, corrected {self.corrected}"
 
 
-@dataclass(frozen=True)
-class Outdoing:
-    """A law that describes the runs of a fit better than its own: losses (n,) by it, and its a."""
-
-    losses: np.ndarray
-    a: float
-
-
 def calibrated(found: Estimate, approach: Callable[[np.ndarray, int], Slopes], fit: ParametricFit, *,
-               places: tuple[float, ...] = (), better: Outdoing | None = None, rng=0) -> Calibrated:
+               places: tuple[float, ...] = (), rng=0) -> Calibrated:
     """approach(L, resamples): what it finds on the runs of `fit` with other losses L (T, n), a table each, its log N* at `places`
     (C in FLOPs) too.
 
     Each simulated table takes another surface of the law's cloud and the residuals' signs flipped by (N, D) cell, or, where
-    errors go together, errors drawn from their covariance. Where another law outdoes the fit, all tables are
-    its own, with its residuals' signs flipped, and nothing is said of N*. The corrected interval spans that of the approach, moved by the
+    errors go together, errors drawn from their covariance. The corrected interval spans that of the approach, moved by the
     bias, and that of the simulated errors by Student's t.
     """
     random = np.random.default_rng(rng)
-    if fit.correlated and better is None:
+    if fit.correlated:
         error = fit.errors.draws(TABLES, random)
     else:
         member = distinct(fit.N, fit.D)
-        residuals = fit.residuals if better is None else np.log(fit.L / better.losses)
-        noise = residuals * np.sqrt(fit.cells / max(fit.cells - fit.parameters, 1))
+        noise = fit.residuals * np.sqrt(fit.cells / fit.freedom)
         error = random.choice([-1.0, 1.0], (TABLES, member.max() + 1))[:, member] * noise
-    worlds = [_drawn(fit, i) for i in range(TABLES)] if better is None else []
-    truth = np.array([float(surface.a(cost)) for surface, cost in worlds]) if better is None else np.full(TABLES, better.a)
-    losses = np.stack([surface.loss(fit.N, fit.D) for surface, _ in worlds]) if better is None else better.losses
-    again = approach(losses * np.exp(error), COPIES)
+    worlds = [_drawn(fit, i) for i in range(TABLES)]
+    again = approach(np.stack([surface.loss(fit.N, fit.D) for surface, _ in worlds]) * np.exp(error), COPIES)
     given = np.isfinite(again.a)
     refused = TABLES - int(given.sum())
     if given.sum() < GIVEN * TABLES:
         return Calibrated(found, np.nan, np.nan, np.nan, found, refused)
     # a table in which noise makes a wild slope says nothing of the bias
-    bias, spread = (float(v) for v in _robust((again.a - truth)[given]))
+    bias, spread = (float(v) for v in _robust((again.a - np.array([float(surface.a(cost)) for surface, cost in worlds]))[given]))
     centre = found.value - bias
     reach = special.stdtrit(fit.freedom, (1 + found.level) / 2) * spread
     method = f"{found.method}, bias under the fitted law taken off ({given.sum()} simulated tables)"
     corrected = replace(found, value=centre, low=min(found.low - bias, centre - reach),
                         high=max(found.high - bias, centre + reach), se=max(found.se, spread), method=method)
-    told = ()
-    if better is None:
-        best = np.log([[float(surface.optimum(C, cost).N) for C in places] for surface, cost in worlds])
-        told = tuple(LevelBias(C, *(float(v) for v in _robust(gap))) for C, gap in zip(places, (again.log_N - best)[given].T))
+    best = np.log([[float(surface.optimum(C, cost).N) for C in places] for surface, cost in worlds])
+    told = tuple(LevelBias(C, *(float(v) for v in _robust(gap))) for C, gap in zip(places, (again.log_N - best)[given].T))
     return Calibrated(found, bias, spread, float(np.median(again.a[given])), corrected, refused, told)
 
 

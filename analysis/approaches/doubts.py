@@ -4,6 +4,8 @@ import numpy as np
 
 from analysis.approaches.laws.additive import EXPONENTS
 from analysis.approaches.laws.generalised import BRACKET, GENERALISED
+from analysis.approaches.laws.saturating import BRACKET as OF_C
+from analysis.approaches.laws.saturating import Saturating
 from analysis.errors.model import sentence
 from analysis.estimates.refusal import Doubt
 
@@ -22,6 +24,8 @@ def doubts_about(fit) -> tuple[Doubt, ...]:
     if fit.law is GENERALISED and (loose := np.isin(fit.draws[:, 5], BRACKET).mean()) > 0.01:
         doubts.append(Doubt("g_not_identified", f"{loose:.0%} of the resamples end at a bound of g: the maximum of two terms, "
                             "or their product, describes them as well"))
+    if isinstance(fit.law, Saturating) and (loose := np.mean(fit.draws[:, 6] <= OF_C[0])) > 0.01:
+        doubts.append(Doubt("c_not_identified", f"{loose:.0%} of the resamples end at c = 0: without a top the law describes them as well"))
     if fit.scatter > LOOSE:
         doubts.append(Doubt("large_scatter", f"the runs stray from the law by {fit.scatter:.0%} (rms of log L)"))
     if fit.scatter < EXACT:

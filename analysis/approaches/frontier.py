@@ -46,17 +46,24 @@ class FrontierBand:
 
 @dataclass(frozen=True)
 class FrontierLaw:
-    """L*(C) = E + K C^-gamma."""
+    """L*(C) = E + K C^-gamma, or (L* - E)/(top - L*)^c = K C^-gamma by the saturating law."""
 
     E: Estimate
     K: Estimate
     gamma: Estimate
+    c: float = 0.0
+    top: float = np.inf
 
     def loss(self, C):
-        return self.E.value + self.K.value * np.asarray(C, float) ** -self.gamma.value
+        surface = Surface(self.E.value, np.nan, np.nan, np.nan, np.nan, c=self.c, top=self.top)
+        return surface.level(np.log(self.K.value) - self.gamma.value * np.log(np.asarray(C, float)))
+
+    @property
+    def formula(self) -> str:
+        return "(L* - E)/(top - L*)^c = K C^-gamma" if self.c else "L* = E + K C^-gamma"
 
     def summary(self) -> str:
-        return f"frontier        L* = E + K C^-gamma, E {self.E}, K {self.K}, gamma {self.gamma}"
+        return f"frontier        {self.formula}, E {self.E}, K {self.K}, gamma {self.gamma}"
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ class LocalExponent:
     """Slopes at one place of the frontier."""
 
     C: float
-    L_C: Estimate    # -dlog L*/dlog C, gamma (1 - E/L*)
+    L_C: Estimate    # -dlog L*/dlog C, gamma dlog L/dlog R: gamma (1 - E/L*) where nothing saturates
     L_N: Estimate    # -dlog L/dlog N at (N*, D*)
     L_D: Estimate    # -dlog L/dlog D at (N*, D*)
     inside: bool     # N* and D* lie inside the sampled
@@ -161,7 +168,7 @@ def frontier_band(fit, C) -> FrontierBand:
 def frontier_law(fit) -> FrontierLaw:
     """The compute-efficient frontier's own law."""
     K = fit.percentile(float(fit.surface.frontier_coefficient(fit.cost)), fit.cloud.frontier_coefficient(fit.cost_cloud))
-    return FrontierLaw(fit.E, K, fit.gamma)
+    return FrontierLaw(fit.E, K, fit.gamma, fit.surface.c, fit.surface.top)
 
 
 def effective_exponents(fit) -> EffectiveExponents:
@@ -197,7 +204,7 @@ def _local(fit, C: float, reach: Range) -> LocalExponent:
     def slopes(surface, cost):
         best = surface.optimum(C, cost)
         local = surface.local_exponents(best.N, best.D)
-        return surface.gamma(cost) * (1 - surface.E / best.L), local.N, local.D
+        return surface.gamma(cost) * surface.elasticity(best.L), local.N, local.D
     L_C, L_N, L_D = (fit.percentile(float(value), draws)
                      for value, draws in zip(slopes(fit.surface, fit.cost), slopes(fit.cloud, fit.cost_cloud), strict=True))
     return LocalExponent(C, L_C, L_N, L_D, bool(reach.low <= C <= reach.high))

@@ -19,7 +19,7 @@ class KeptLaw(Foretelling):
 
     surface: Surface
     cost: CostLaw
-    draws: np.ndarray        # (R, 5) or (R, 6): E, A, B, alpha, beta and, of the generalised law, g
+    draws: np.ndarray        # (R, 5) to (R, 8): E, A, B, alpha, beta and what more the law has, as a Surface takes them
     cost_draws: np.ndarray   # (R, 2): k, p
     N: np.ndarray            # (2,) lowest and highest of the table, as are D and C
     D: np.ndarray

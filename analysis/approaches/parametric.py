@@ -1,11 +1,11 @@
 """Approach 3 (Hoffmann et al. 2022): the loss surface fitted to every run, with intervals.
 
-The additive law L = E + A/N^alpha + B/D^beta by Hoffmann's Huber loss of log L, or the generalised law
-L = E + (A/N^(alpha/g) + B/D^(beta/g))^g by one as wide as the runs scatter: the global optimum on the data and on
-every bootstrap resample. Profiles and predictions follow from the result.
+The additive law L = E + A/N^alpha + B/D^beta by Hoffmann's Huber loss of log L, or by one as wide as the runs scatter the
+generalised law L = E + (A/N^(alpha/g) + B/D^(beta/g))^g, or the saturating one, (L - E)/(top - L)^c = A/N^alpha + B/D^beta:
+the global optimum on the data and on every bootstrap resample. Profiles and predictions follow from the result.
 
 Where the residuals show that errors go together (analysis/errors), whole cells are no longer what varies independently: the
-generalised law is then fitted by generalised least squares, and in place of resamples stand tables drawn with those errors.
+latter two are then fitted by generalised least squares, and in place of resamples stand tables drawn with those errors.
 """
 
 from dataclasses import dataclass, field, replace
@@ -21,6 +21,7 @@ from analysis.approaches.global_minimum import Descents, Optimum, descents, glob
 from analysis.approaches.laws.additive import ADDITIVE
 from analysis.approaches.laws.generalised import GENERALISED
 from analysis.approaches.laws.objective import Coordinates, Objective
+from analysis.approaches.laws.saturating import Saturating
 from analysis.approaches.profile import PARAMETERS, Profile, at_fit, profile_of
 from analysis.approaches.resampled import Drawn, Resampled, Sample, cost_draws, errors_about, quantity, refitted, satterthwaite, simulated
 from analysis.approaches.surface import Surface
@@ -30,7 +31,7 @@ from analysis.estimates import intervals
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.refusal import Doubt
 
-NAMES = ("E", "A", "B", "alpha", "beta", "a", "b", "gamma")   # and g, of the generalised law
+NAMES = ("E", "A", "B", "alpha", "beta", "a", "b", "gamma")   # and g of the generalised law, c of the saturating one
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class ParametricFit(Foretelling):
     """A fitted surface, its cost law, and the cloud of surfaces that resampling gives."""
 
     point: SurfaceFit
-    law: object                                 # ADDITIVE or GENERALISED
+    law: object                                 # ADDITIVE, GENERALISED or a Saturating
     cost: CostLaw
     sample: Sample = field(repr=False)
     resampled: Resampled = field(repr=False)
@@ -59,7 +60,7 @@ class ParametricFit(Foretelling):
 
     cells = property(lambda self: self.clusters.count)          # what is resampled: (N, D) cells, by default
     parameters = property(lambda self: len(self.law.names))
-    names = property(lambda self: NAMES if self.law is ADDITIVE else (*NAMES, "g"))   # of the quantities that have an interval
+    names = property(lambda self: (*NAMES, *self.law.names[5:]))   # of the quantities that have an interval
 
     @property
     def correlated(self) -> bool:
@@ -144,7 +145,7 @@ class ParametricFit(Foretelling):
         return at_fit(self)
 
     def profile(self, name: str) -> Profile:
-        """Profile of the objective in E, A, B, alpha, beta, a or g, calibrated by the bootstrap. Computed once."""
+        """Profile of the objective in E, A, B, alpha, beta, a, g or c, calibrated by the bootstrap. Computed once."""
         if name not in PARAMETERS or name not in self.names:
             raise ValueError(f"profiles are of {', '.join(n for n in PARAMETERS if n in self.names)}; got {name!r}")
         return getattr(self, f"_profile_{name}")
@@ -156,6 +157,7 @@ class ParametricFit(Foretelling):
     _profile_beta = cached_property(lambda self: profile_of(self, "beta"))
     _profile_a = cached_property(lambda self: profile_of(self, "a"))
     _profile_g = cached_property(lambda self: profile_of(self, "g"))
+    _profile_c = cached_property(lambda self: profile_of(self, "c"))
 
     E = property(lambda self: self.interval("E"))
     A = property(lambda self: self.interval("A"))
@@ -166,6 +168,7 @@ class ParametricFit(Foretelling):
     b = property(lambda self: self.interval("b"))
     gamma = property(lambda self: self.interval("gamma"))
     g = property(lambda self: self.interval("g"))
+    c = property(lambda self: self.interval("c"))
 
     @property
     def E_identified(self) -> bool:
@@ -226,19 +229,30 @@ def fit_parametric(N, D, L, *, C=None, cost: CostLaw | None = None, objective: O
                    after=descents(points, weight), by_covariance=objective is None)
 
 
-def fit_generalised(N, D, L, *, C=None, cost: CostLaw | None = None, objective: Objective | None = None, weight=None,
-                    cell=None, seed=None, run=None, cluster: str | None = None, errors: ErrorModel | None = None,
-                    interval_method: str = "profile", level: float = 0.95, resamples: int = 1000, rng=0,
-                    multiplicity=None) -> ParametricFit:
-    """Approach 3 by the generalised law, as fit_parametric; its own objective is that of `efficient`.
+def fit_generalised(N, D, L, **request) -> ParametricFit:
+    """Approach 3 by the generalised law, with the arguments of fit_parametric; its own objective is that of `efficient`.
 
     Raises TooFewPoints where there are fewer than 7 distinct (N, D).
     """
-    N, D, L, weight = check_runs(N, D, L, weight, parameters=6)
+    return fit_by(GENERALISED, N, D, L, **request)
+
+
+def fit_saturating(N, D, L, *, top: float, **request) -> ParametricFit:
+    """As fit_generalised, by the saturating law, whose losses level off at `top`. Raises ValueError where a loss reaches it."""
+    if not np.max(L) < top:
+        raise ValueError(f"losses that level off lie below {top:g}; the highest is {np.max(L):g}")
+    return fit_by(Saturating(top), N, D, L, **request)
+
+
+def fit_by(law, N, D, L, *, C=None, cost: CostLaw | None = None, objective: Objective | None = None, weight=None,
+           cell=None, seed=None, run=None, cluster: str | None = None, errors: ErrorModel | None = None,
+           interval_method: str = "profile", level: float = 0.95, resamples: int = 1000, rng=0, multiplicity=None) -> ParametricFit:
+    """As fit_generalised, by a law of six parameters."""
+    N, D, L, weight = check_runs(N, D, L, weight, parameters=len(law.names))
     points = Coordinates.of(N, D, L, weight)
     request = _Request(C, cost, cluster, cell, seed, run, errors, interval_method, level, resamples, multiplicity)
-    after = descents(points, weight, law=GENERALISED)
-    return _fitted(GENERALISED, objective or efficient(after), points, (N, D, L, weight), request, np.random.default_rng(rng),
+    after = descents(points, weight, law=law)
+    return _fitted(law, objective or efficient(after), points, (N, D, L, weight), request, np.random.default_rng(rng),
                    after=after, by_covariance=objective is None)
 
 

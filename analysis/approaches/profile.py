@@ -13,13 +13,13 @@ from scipy import special
 
 from analysis.approaches.global_minimum import lowest
 from analysis.approaches.laws.additive import ADDITIVE, EXPONENTS
-from analysis.approaches.laws.generalised import BRACKET, LOG2
+from analysis.approaches.laws.generalised import GENERALISED, LOG2
 from analysis.approaches.laws.objective import Coordinates
 from analysis.approaches.newton import Restriction, Solution
 from analysis.estimates.estimate import Estimate
 
-PARAMETERS = ("E", "A", "B", "alpha", "beta", "a", "g")
-LOGARITHMIC = ("A", "B", "g")   # scales, profiled in their logs
+PARAMETERS = ("E", "A", "B", "alpha", "beta", "a", "g", "c")
+LOGARITHMIC = ("A", "B", "g", "c")   # scales, profiled in their logs
 CALIBRATION = 200  # resamples that scale the statistic: its mean is then known to a tenth
 STEPS = 33
 NEAREST = 2        # draws of about the held value that a held fit starts from, besides the fit itself
@@ -44,8 +44,8 @@ def restriction_to(name: str, value, points: Coordinates, p: float, law) -> Rest
     """Surfaces of the law on which the named parameter has the values (m,). Affine in theta for every name:
 
     log A = (u + alpha x0 + log scale)/g - log 2 (of the additive law g = 1 and there is no log 2), so that A is
-    held where u = g (log A + log 2) - alpha x0 - log scale; a = beta / (alpha + p beta) is the line
-    beta (1 - p a) = a alpha.
+    held where u = g (log A + log 2) - alpha x0 - log scale; of the saturating law u = log A + c log_room - alpha x0 - log scale;
+    a = beta / (alpha + p beta) is the line beta (1 - p a) = a alpha.
     """
     value = np.atleast_1d(np.asarray(value, float))
     place = {part: i for i, part in enumerate(law.names)}
@@ -59,10 +59,12 @@ def restriction_to(name: str, value, points: Coordinates, p: float, law) -> Rest
         del columns[place["beta"]]
     elif name in ("A", "B"):
         exponent, centre = ("alpha", points.x0) if name == "A" else ("beta", points.y0)
-        origin[:, place[name]] = -np.log(points.scale) + (np.log(value) if law is ADDITIVE else 0.0)
+        origin[:, place[name]] = -np.log(points.scale) + (0.0 if law is GENERALISED else np.log(value))
         columns[place[exponent]][:, place[name]] = -centre
-        if law is not ADDITIVE:
+        if law is GENERALISED:
             columns[place["g"]][:, place[name]] = np.log(value) + LOG2
+        elif law is not ADDITIVE:
+            columns[place["c"]][:, place[name]] = law.log_room(points)
         del columns[place[name]]
     else:
         origin[:, place[name]] = value / (points.scale if name == "E" else 1.0)
@@ -166,7 +168,7 @@ def profile_of(fit, name: str) -> Profile:
             break
     low, high = _crossing(grid[::-1], height[::-1], centre, threshold), _crossing(grid, height, centre, threshold)
     low, high = float(back(low)), float(back(high))
-    if name == "g":   # at the ends of its reach the law is the maximum, or the product, and so is every g beyond
+    if name in ("g", "c"):   # at the ends of g's reach the law is the maximum, or the product, and so is every g beyond; c's are as good as 0
         low, high = 0.0 if low <= low_end * (1 + 1e-9) else low, np.inf if high >= high_end * (1 - 1e-9) else high
     if name == "a" and fit.cost.p_estimate:
         # a moves by -a^2 with p, whose error is independent of the losses'
@@ -183,8 +185,8 @@ def reach(fit, name: str) -> tuple[float, float]:
         return 0.0, float(fit.L.max())   # noise may put the lowest run below E
     if name in ("A", "B"):
         return 1e-300, 1e300
-    if name == "g":
-        return BRACKET
+    if name in ("g", "c"):
+        return fit.law.low[5], fit.law.high[5]
     return EXPONENTS if name in ("alpha", "beta") else (1e-4 / fit.cost.p, (1 - 1e-4) / fit.cost.p)
 
 

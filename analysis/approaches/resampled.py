@@ -41,7 +41,7 @@ class Resampled:
     """The fits of R tables."""
 
     drawn: Drawn
-    surfaces: np.ndarray      # (R, k): E, A, B, alpha, beta and, of the generalised law, g
+    surfaces: np.ndarray      # (R, k): E, A, B, alpha, beta and what more the law has, as a Surface takes them
     values: np.ndarray        # (R,): objective of each table at its surface
     costs: np.ndarray         # (R, 2): k, p
 

@@ -6,7 +6,6 @@ import numpy as np
 
 from analysis.approaches.global_minimum import Descents, Optimum, descents, global_minimum
 from analysis.approaches.laws.additive import ADDITIVE, EXPONENTS
-from analysis.approaches.laws.generalised import BRACKET
 from analysis.approaches.laws.objective import Coordinates, Objective
 from analysis.approaches.newton import Restriction
 from analysis.approaches.surface import Surface
@@ -35,7 +34,8 @@ class SurfaceFit:
 
     def summary(self) -> str:
         s = self.surface
-        law = (f"L = {s.E:.4g} + {s.A:.4g}/N^{s.alpha:.4g} + {s.B:.4g}/D^{s.beta:.4g}" if s.g == 1 else
+        law = (f"(L - {s.E:.4g})/({s.top:.4g} - L)^{s.c:.4g} = {s.A:.4g}/N^{s.alpha:.4g} + {s.B:.4g}/D^{s.beta:.4g}" if s.saturates else
+               f"L = {s.E:.4g} + {s.A:.4g}/N^{s.alpha:.4g} + {s.B:.4g}/D^{s.beta:.4g}" if s.g == 1 else
                f"L = {s.E:.4g} + ({s.A:.4g}/N^{s.alpha / s.g:.4g} + {s.B:.4g}/D^{s.beta / s.g:.4g})^{s.g:.4g}")
         bound = f"; at its bound: {', '.join(self.at_bound)}" if self.at_bound else ""
         return (f"{law}\n{self.objective}: {self.value:.6g} over {self.n} runs, found by {self.agreeing} of "
@@ -67,7 +67,7 @@ def check_runs(N, D, L, weight=None, *, parameters: int = 5) -> tuple[np.ndarray
 
 
 def fit_surface(N, D, L, *, objective: Objective | None = None, weight=None, hold=None, law=ADDITIVE, starts=None) -> SurfaceFit:
-    """The global optimum alone, of the additive law by Hoffmann's objective or of the generalised one by `efficient`'s.
+    """The global optimum alone, of the additive law by Hoffmann's objective or of another by `efficient`'s.
 
     hold={"E": 0.0} fixes a parameter (E, g), {"alpha=beta": True} and {"beta=g": True} tie two. starts: surfaces (S, k), in natural
     units, that the search descends from in place of the law's own grid: the minima of much the same runs.
@@ -115,6 +115,6 @@ def describe(points: Coordinates, found: Optimum, objective: Objective, law=ADDI
     theta = found.solution.theta[0]
     bounds = ["E = 0"] * bool(theta[0] <= 0)
     bounds += [f"{name} = {value:g}" for name, value in zip(law.names[3:5], theta[3:5]) if value in EXPONENTS]
-    bounds += [f"g = {theta[5]:g}"] if len(theta) > 5 and theta[5] in BRACKET else []
+    bounds += [f"{name} = {value:g}" for name, value, *ends in list(zip(law.names, theta, law.low, law.high))[5:] if value in ends]
     return SurfaceFit(Surface(*map(float, law.external(points, theta))), objective, float(found.solution.value[0]),
                       len(points.x), bool(found.solution.converged[0]), tuple(bounds), found.starts, found.agreeing)

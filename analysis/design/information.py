@@ -2,18 +2,17 @@
 
 log L_i = f(N_i, D_i; t) + (what the cell shares) + (what repeats differ by), with variances tau^2 and sigma^2. A cell that was run m times
 tells w(m) J J^T about t, w(m) = 1 / (tau^2 + sigma^2/m) and J = df/dt; the variance of a quantity q(t) is c^T M^-1 c, M the sum over cells
-and c = dq/dt (Atkinson, Donev and Tobias 2007, chapter 10: c-optimality). t = (E, u, v, alpha, beta, log g) in centred coordinates, as
+and c = dq/dt (Atkinson, Donev and Tobias 2007, chapter 10: c-optimality). t = (E, u, v, alpha, beta, log g or log c) in centred coordinates, as
 analysis.approaches.laws has it. All of it is stacked over R surfaces that the runs so far allow: draws of the bootstrap.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
 
 from analysis.approaches.cost import CostLaw
 from analysis.approaches.laws.additive import ADDITIVE
-from analysis.approaches.laws.generalised import LOG2
 from analysis.approaches.surface import Surface
 from analysis.design.target import Target
 from analysis.estimates.intervals import distinct
@@ -63,27 +62,13 @@ def noise_of(residuals, N, D, *, parameters: int) -> Noise:
     return Noise(float(np.sqrt(max((between - each) / typical, 0.0))), max(float(np.sqrt(each)), floor), strays)
 
 
-def jacobian(points, theta: np.ndarray, N, D) -> np.ndarray:
-    """df/dt (R, n, k) of f = log L at N, D (n,) for theta (R, k), in the coordinates of `points`.
-
-    With the share s of the N term, h = H(s) - log 2 (H its entropy) and m = R/L, R the reducible loss:
-    df/dt = (1/L, m s, m (1 - s), -x m s, -y m (1 - s), g m h), the last in log g and of the generalised law alone.
-    """
-    x, y = np.log(N) - points.x0, np.log(D) - points.y0
-    E, u, v, alpha, beta = (theta[:, i, None] for i in range(5))
-    additive = theta.shape[1] == 5
-    g = np.ones_like(E) if additive else theta[:, 5, None]
-    size, data = (u - alpha * x) / g, (v - beta * y) / g
-    both = np.logaddexp(size, data)
-    s = np.exp(size - both)
-    reducible = np.exp(g * (both - (0.0 if additive else LOG2)))
-    loss = E + reducible
-    m = reducible / loss
-    parts = [1 / loss, m * s, m * (1 - s), -x * m * s, -y * m * (1 - s)]
-    if not additive:
-        h = both - s * size - (1 - s) * data - LOG2     # the entropy of (s, 1 - s)
-        parts.append(g * m * h)
-    return np.stack(np.broadcast_arrays(*parts), -1)
+def jacobian(points, law, theta: np.ndarray, N, D) -> np.ndarray:
+    """df/dt (R, n, k) of f = log L at N, D (n,) for theta (R, k), in the coordinates of `points`."""
+    there = replace(points, x=np.log(N) - points.x0, y=np.log(D) - points.y0)
+    slopes = law.slopes(there, theta)
+    if law is not ADDITIVE:
+        slopes[:, -1] *= theta[:, -1:]
+    return slopes.swapaxes(1, 2)
 
 
 def gradient(points, law, theta: np.ndarray, cost_draws: np.ndarray, target: Target) -> np.ndarray:
@@ -139,10 +124,10 @@ def belief(fit, target: Target, candidates: tuple[np.ndarray, np.ndarray], noise
     """Of a ParametricFit, under its draws of these numbers (R,). candidates: N and D (K,)."""
     theta = fit.law.internal(fit.points, fit.draws[draws])
     member, runs = np.unique(distinct(fit.N, fit.D), return_index=True)[1], np.bincount(distinct(fit.N, fit.D))
-    J = jacobian(fit.points, theta, fit.N[member], fit.D[member])
+    J = jacobian(fit.points, fit.law, theta, fit.N[member], fit.D[member])
     M = np.einsum("rni,n,rnj->rij", J, noise.weight(runs), J)
     i = np.arange(M.shape[1])
     M[:, i, i] *= 1 + RIDGE
     M[:, i, i] += RIDGE * np.trace(M, axis1=1, axis2=2)[:, None] * 1e-3
-    return Belief(jacobian(fit.points, theta, *candidates), gradient(fit.points, fit.law, theta, fit.cost_draws[draws], target),
+    return Belief(jacobian(fit.points, fit.law, theta, *candidates), gradient(fit.points, fit.law, theta, fit.cost_draws[draws], target),
                   np.linalg.inv(M))

@@ -17,14 +17,15 @@ from analysis.table.runs import Runs
 MOST_LINES = 24      # sizes that a line each keeps legible; more are drawn as points
 MOST_CURVES = 6      # isoFLOP curves drawn, evenly spread over the budgets: each is then told from its neighbours
 NEAR = 6.0           # times a budget's lowest loss: points above it were not fitted, and would flatten the curves
+FRONTIER = {False: r"${0} = E + K\,C^{{-\gamma}}$", True: r"$({0} - E)/(\mathrm{{top}} - {0})^c = K\,C^{{-\gamma}}$"}   # whether c > 0
 RASTER = 1_500       # points beyond which an SVG carries them as an image
 
 
 def plot_loss_against_compute(runs: Runs, fit, ax: Axes, *, norm: LogNorm) -> Axes:
-    """A line per model size coloured by norm, and the compute-efficient frontier L* = E + K C^-gamma with its band."""
+    """A line per model size coloured by norm, and the compute-efficient frontier with its band."""
     _plot_against_compute(runs, runs.L, ax, norm)
     if fit is not None:
-        _plot_frontier(fit, ax, "$L^*$")
+        _plot_frontier(fit, ax, "L^*")
     log_axes(ax, "training compute $C$ (FLOPs)", "validation loss $L$")
     return _finish(ax, runs.L)
 
@@ -35,7 +36,7 @@ def plot_error_against_compute(runs: Runs, fit, ax: Axes, *, norm: LogNorm) -> A
     use = np.isfinite(error) & (error > 0)
     _plot_against_compute(runs.take(use), error[use], ax, norm)
     if fit is not None:
-        _plot_frontier(fit, ax, "error$^*$")
+        _plot_frontier(fit, ax, r"\mathrm{error}^*")
     log_axes(ax, "training compute $C$ (FLOPs)", "validation error rate")
     return _finish(ax, error[use])
 
@@ -69,7 +70,7 @@ def _plot_frontier(fit, ax: Axes, name: str) -> None:
             label=None if reach.decades > 0 else "extrapolated throughout")
     inside = np.geomspace(reach.low, reach.high, 80) if reach.decades > 0 else C[:0]
     ax.plot(inside, law.loss(inside), color=INK, lw=1.4, zorder=5,
-            label=f"{name} $= E + K\\,C^{{-\\gamma}}$\n$\\gamma$ = {shown(law.gamma)}\n$E$ = {shown(law.E)}")
+            label=f"{FRONTIER[law.c > 0].format(name)}\n$\\gamma$ = {shown(law.gamma)}\n$E$ = {shown(law.E)}")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The one-variable laws that a joint law holds: its limits L(N) at unlimited D, L(D) at unlimited N, and L(C) along its frontier.
 
 Of L = E + (A/N^(alpha/g) + B/D^(beta/g))^g they are E + A^g/N^alpha, E + B^g/D^beta and E + K/C^gamma, so that all three share
-E, and x_0 = (A^g)^(1/alpha), and so on. Without E, where Kaplan's equation 1.5 holds, x_0 is his N_c, or D_c.
+E, and x_0 = (A^g)^(1/alpha), and so on. Where losses level off, (L - E)/(top - L)^c stands in the place of L - E. Without E, where Kaplan's equation 1.5 holds, x_0 is his N_c, or D_c.
 """
 
 from dataclasses import dataclass
@@ -10,17 +10,18 @@ import numpy as np
 
 from analysis.approaches import profile
 from analysis.approaches.parametric import ParametricFit
+from analysis.approaches.surface import Surface
 from analysis.estimates.estimate import Estimate, spanning
 from analysis.questions.alternatives import score_of
 from analysis.questions.law_choice import LawChoice
-from analysis.questions.rival_laws import ADDITIVE, GENERALISED, NO_FLOOR
+from analysis.questions.rival_laws import NO_FLOOR
 
 EXPONENT = {"N": "alpha", "D": "beta", "C": "gamma"}
 
 
 @dataclass(frozen=True)
 class LimitLaw:
-    """L = floor + (scale/x)^exponent where nothing but x limits the loss."""
+    """L = floor + (scale/x)^exponent where nothing but x limits the loss, or (L - floor)/(top - L)^c by the saturating law."""
 
     variable: str          # N, D or C
     floor: Estimate
@@ -29,9 +30,12 @@ class LimitLaw:
     apparent: Estimate     # slope of a power law without a floor, from one end of the table's x to the other
     low: float             # the table's x: of C, where N* and D* lie inside it, all of it where they nowhere do
     high: float
+    c: float = 0.0
+    top: float = np.inf
 
     def __call__(self, x):
-        return self.floor.value + (self.scale.value / np.asarray(x, float)) ** self.exponent.value
+        surface = Surface(self.floor.value, np.nan, np.nan, np.nan, np.nan, c=self.c, top=self.top)
+        return surface.level(self.exponent.value * np.log(self.scale.value / np.asarray(x, float)))
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,7 @@ class Limits:
 def limit_laws(law: LawChoice) -> Limits:
     """Of the law that speaks; where both do, intervals span both laws'."""
     fits = [law.quoted, *([law.other] if law.other else [])]
-    names = (GENERALISED, NO_FLOOR["generalised"]) if law.quoted is law.generalised else (ADDITIVE, NO_FLOOR["additive"])
-    whole, bare = (score_of(law.scores, name) for name in names)
+    whole, bare = (score_of(law.scores, name) for name in (law.quoted_name, NO_FLOOR.get(law.name_of(law.quoted), "")))
     return Limits(tuple(_limit(law, fits, variable) for variable in "NDC"), max(profile.p_value(fit, "E", 0.0) for fit in fits),
                   bare.aicc - whole.aicc if whole and bare else np.nan)
 
@@ -62,7 +65,7 @@ def limit_laws(law: LawChoice) -> Limits:
 def unlimited(surface, cost, variable: str, x):
     """Loss of a surface at x where nothing else limits it; fields of surface and cost may be arrays (R,)."""
     above = (_log_scale(surface, cost, variable) - np.log(x)) * _exponent(surface, cost, variable)
-    return surface.E + np.exp(np.clip(above, -700, 700))
+    return surface.level(np.clip(above, -700, 700))
 
 
 def _exponent(surface, cost, variable: str):
@@ -90,4 +93,5 @@ def _limit(law: LawChoice, fits: list[ParametricFit], variable: str) -> LimitLaw
 
     with np.errstate(over="ignore"):
         scale = told(lambda surface, cost: np.exp(_log_scale(surface, cost, variable)))
-    return LimitLaw(variable, law.E, scale, law.estimate(EXPONENT[variable]), told(slope), low, high)
+    return LimitLaw(variable, law.E, scale, law.estimate(EXPONENT[variable]), told(slope), low, high,
+                    law.quoted.surface.c, law.quoted.surface.top)

@@ -47,6 +47,7 @@ class LawScore:
     a: float                 # slope of log N* on log C in the middle of the table; nan where no size is best there
     a_half: float            # half the width of its 95% interval; nan where it can't be told
     note: str
+    top: float               # where losses level off; nan where they do not
     errors: np.ndarray = field(repr=False, compare=False)   # (rollout_n,) log L foretold less seen, by compute
     log_loss: Callable = field(repr=False, compare=False)   # (N, D) -> log L by the fit
 
@@ -67,16 +68,16 @@ class _Points:
     x: np.ndarray
     y: np.ndarray
     z: np.ndarray      # log L
-    top: float         # M4's upper level
+    highest: float     # loss of a run
 
     def head(self, count: int) -> "_Points":
-        return _Points(self.x[:count], self.y[:count], self.z[:count], self.top)
+        return _Points(self.x[:count], self.y[:count], self.z[:count], self.highest)
 
 
 def compare_laws(N, D, L, *, C=None, cost: CostLaw | None = None, weight=None, cell=None, rng=0) -> tuple[LawScore, ...]:
     """Every law of LAWS by AICc, best first, with its rollout error and its exponent of N*.
 
-    Coordinates are centred: x = log N less its mean. M4's upper level is 5% above the highest loss of the table. An exponent's
+    Coordinates are centred: x = log N less its mean. An exponent's
     interval is that of analysis/estimates/sandwich.py, by cells, or by sizes and amounts of data, whichever is wider.
     Raises TooFewPoints below 12 cells.
     """
@@ -89,7 +90,7 @@ def compare_laws(N, D, L, *, C=None, cost: CostLaw | None = None, weight=None, c
         raise TooFewPoints(f"need at least 12 distinct (N, D) to compare laws of up to 8 parameters, got {m}")
     order = np.argsort(cells.C, kind="stable")
     x, y = (np.log(v[order]) - np.log(v).mean() for v in (cells.N, cells.D))
-    points = _Points(x, y, cells.log_L[order], float(1.05 * np.exp(cells.log_L.max())))
+    points = _Points(x, y, cells.log_L[order], float(L.max()))
     seed = int(np.random.default_rng(rng).integers(2**31))
     folds = [(int(s * m), round(u * m)) for s, u in zip(FOLDS, (*FOLDS[1:], 1.0)) if round(u * m) > int(s * m)]
     start = _start(points)
@@ -105,27 +106,27 @@ def compare_laws(N, D, L, *, C=None, cost: CostLaw | None = None, weight=None, c
             aicc=_aicc(error, m, k), delta_aicc=0.0, rollout_n=len(errors),
             rollout_error=float(np.sqrt(np.mean(errors**2))) if len(errors) else np.nan,
             a=_exponent(law, t, points, cost.p), a_half=_half_width(law, t, points, cost.p), note=note, errors=errors,
-            log_loss=partial(_at, law, t, middle, points.top)))
+            top=float(rival_laws.top_at(points.highest, t[6])) if law.name == rival_laws.SATURATING else np.nan,
+            log_loss=partial(_at, law, t, middle, points.highest)))
     best = min(s.aicc for s in scores)
     ranked = (LawScore(**vars(s) | {"delta_aicc": s.aicc - best}) for s in scores)
     return tuple(sorted(ranked, key=lambda s: s.aicc))
 
 
-def _at(law: Law, t, middle: tuple[float, float], top: float, N, D):
+def _at(law: Law, t, middle: tuple[float, float], highest: float, N, D):
     """log L (n,) of a fitted law."""
-    return law.log_loss(t, np.log(N) - middle[0], np.log(D) - middle[1], top)
+    return law.log_loss(t, np.log(N) - middle[0], np.log(D) - middle[1], highest)
 
 
 def score_of(scores: tuple[LawScore, ...], law: str) -> LawScore | None:
     return next((s for s in scores if s.law == law), None)
 
 
-def better_law(scores: tuple[LawScore, ...], spoken: str) -> LawScore | None:
-    """The best law whose N* is a power of C too, where it describes the table clearly better than the one spoken of, foretells dearer runs
-    better by a tenth, and its exponent has an interval."""
-    ours, powers = score_of(scores, spoken), {law.name for law in LAWS if law.power}
-    best = next((s for s in scores if s.law in powers), None)
-    if ours is None or best is None or not np.isfinite(best.a_half):
+def outdoing(scores: tuple[LawScore, ...], law: str, spoken: str) -> LawScore | None:
+    """The score of a law that describes the table clearly better than the one spoken of and foretells dearer runs better by a tenth; else
+    None."""
+    best, ours = score_of(scores, law), score_of(scores, spoken)
+    if best is None or ours is None or not np.isfinite(best.a):
         return None
     return best if ours.aicc - best.aicc > CLEAR and ours.rollout_error > max(1e-4, BETTER * best.rollout_error) else None
 
@@ -176,7 +177,7 @@ def _starts(law: Law, start: Start, seed: int) -> list[np.ndarray]:
 def _fit(law: Law, starts, points: _Points):
     """Parameters and sum of squares of log L at the lowest of several local minima."""
     def residual(t):
-        return np.nan_to_num(law.log_loss(t, points.x, points.y, points.top) - points.z, nan=1e3, posinf=1e3, neginf=-1e3)
+        return np.nan_to_num(law.log_loss(t, points.x, points.y, points.highest) - points.z, nan=1e3, posinf=1e3, neginf=-1e3)
 
     def slopes(t):
         return _slopes(residual, t)
@@ -206,12 +207,12 @@ def _half_width(law: Law, t, points: _Points, p: float) -> float:
     if not np.isfinite(t).all():
         return np.nan
     with np.errstate(all="ignore"):
-        slopes = _slopes(lambda t: law.log_loss(t, points.x, points.y, points.top), t)
+        slopes = _slopes(lambda t: law.log_loss(t, points.x, points.y, points.highest), t)
         step = WIDE * np.maximum(np.abs(t), 1)
         ends = [[_exponent(law, t + sign * d, points, p) for sign in (-1, 1)] for d in np.diag(step)]
         told = np.abs(slopes).max(0) > 1e-9     # a floor at nothing, say, is no parameter
         gradient = (np.diff(ends, axis=1)[:, 0] / (2 * step))[told]
-        residuals = points.z - law.log_loss(t, points.x, points.y, points.top)
+        residuals = points.z - law.log_loss(t, points.x, points.y, points.highest)
     if not (np.isfinite(gradient).all() and np.isfinite(slopes).all()) or len(residuals) <= told.sum() + 1:
         return np.nan
     return half_width(gradient, slopes[:, told], residuals, points.x, points.y)
@@ -228,7 +229,7 @@ def _rollout(law: Law, starts, folds, points: _Points):
             continue
         p, _ = _fit(law, starts, points.head(known))
         with np.errstate(all="ignore"):
-            errors.append(law.log_loss(p, points.x[known:ahead], points.y[known:ahead], points.top) - points.z[known:ahead])
+            errors.append(law.log_loss(p, points.x[known:ahead], points.y[known:ahead], points.highest) - points.z[known:ahead])
     if not errors:
         return np.empty(0), "too few cells to foretell"
     return np.concatenate(errors), ""
@@ -241,7 +242,7 @@ def _exponent(law: Law, t, points: _Points, p: float) -> float:
     places = []
     for shift in (-0.5, 0.5):
         with np.errstate(all="ignore"):
-            height = law.log_loss(t, x, middle + shift - p * x, points.top)
+            height = law.log_loss(t, x, middle + shift - p * x, points.highest)
         if not np.isfinite(height).all():
             return np.nan
         i = int(height.argmin())

@@ -1,18 +1,18 @@
-"""Both laws fitted to a group's rows, the tests between them, and which of them speaks."""
+"""The laws fitted to a group's rows, the tests between them, and which of them speaks."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
-import numpy as np
 
 from analysis.approaches.cost import LANGUAGE, CostLaw
-from analysis.approaches.parametric import ParametricFit, fit_generalised, fit_parametric
+from analysis.approaches.parametric import ParametricFit, fit_generalised, fit_parametric, fit_saturating
 from analysis.approaches.resampled import TESTED
 from analysis.approaches.surface_fit import HUBER
 from analysis.errors.structure import thinned
 from analysis.estimates.refusal import attempt
 from analysis.questions.alternatives import LawScore, compare_laws
 from analysis.questions.lack_of_fit import LackOfFit, lack_of_fit
-from analysis.questions.law_choice import EITHER, LawChoice, choose_law
+from analysis.questions.law_choice import EITHER, LawChoice, choose_law, saturated
 from analysis.questions.nested import ADDITIVE_CASE, CASES, nested_tests
 from analysis.table.condense import Condensed, condense
 from analysis.table.runs import Runs, Table
@@ -62,13 +62,33 @@ def cost_of(table: Table) -> CostLaw | None:
 
 
 def fit_both(few: Condensed, cost: CostLaw | None, refused: dict[str, str], *, cluster: str | None, level: float, resamples: int,
-             rng: int, scores: tuple[LawScore, ...] = ()) -> LawChoice | None:
+             rng: int) -> LawChoice | None:
     """None where neither law can be fitted; what else can't be had is noted in `refused`, by name.
 
-    What the generalised law's residuals say of errors that go together holds for all three fits. scores: of all laws, where known.
+    What the generalised law's residuals say of errors that go together holds for the additive law's fits too. Where the saturating law
+    outdoes them its own residuals are asked, and theirs no more: what runs seem to share is the misfit of an outdone law.
     """
-    drawn = dict(C=few.C, cost=cost, weight=few.weight, cell=few.cell, seed=few.seed, run=few.run, level=level, rng=rng,
-                 resamples=resamples, cluster=cluster)
+    of = partial(_two_laws, few, cost, refused, level=level, resamples=resamples, rng=rng)
+    law = of(cluster=cluster)
+    better = law and law.outdoes
+    fit = better and attempt("saturating law", refused, lambda: fit_saturating(
+        few.N, few.D, few.L, top=better.top, **_asked(few, cost, cluster=cluster, level=level, resamples=resamples, rng=rng)))
+    if not fit:
+        return law
+    if law.quoted.correlated:
+        law = of(cluster="cell", scores=law.scores)
+    return saturated(law, fit, attempt("lack of fit", {}, lambda: _misfit(fit, few)))
+
+
+def _asked(few: Condensed, cost: CostLaw | None, **drawn) -> dict:
+    """Of every fit."""
+    return dict(C=few.C, cost=cost, weight=few.weight, cell=few.cell, seed=few.seed, run=few.run, **drawn)
+
+
+def _two_laws(few: Condensed, cost: CostLaw | None, refused: dict[str, str], *, cluster: str | None, level: float, resamples: int,
+              rng: int, scores: tuple[LawScore, ...] = ()) -> LawChoice | None:
+    """scores: of all laws, where known."""
+    drawn = _asked(few, cost, cluster=cluster, level=level, resamples=resamples, rng=rng)
     generalised = attempt("generalised law", refused, lambda: fit_generalised(few.N, few.D, few.L, **drawn))
     if generalised is not None and generalised.errors is None:
         drawn["cluster"] = cluster or "cell"   # nothing could be asked of the errors
@@ -88,11 +108,7 @@ def fit_both(few: Condensed, cost: CostLaw | None, refused: dict[str, str], *, c
         plain = attempt("additive law by the same objective", {}, lambda: fit_parametric(
             few.N, few.D, few.L, objective=generalised.point.objective, **drawn))
         law = choose_law(additive, generalised, plain=plain, **made)
-    if law.better is None:
-        return law
-    if law.quoted.correlated:   # what runs share is the misfit of a law that another outdoes: no covariance to fit it by
-        return fit_both(few, cost, refused, cluster="cell", level=level, resamples=resamples, rng=rng, scores=scores)
-    return replace(law, better_misfit=attempt("lack of fit", {}, lambda: _misfit(law.better, few)))
+    return law
 
 
 def with_every_test(law: LawChoice | None, refused: dict[str, str]) -> LawChoice | None:
@@ -105,9 +121,7 @@ def with_every_test(law: LawChoice | None, refused: dict[str, str]) -> LawChoice
     return replace(law, tests=tuple(done[case] for case in CASES if case in done))
 
 
-def _misfit(fit: ParametricFit | LawScore, few: Condensed) -> LackOfFit:
+def _misfit(fit: ParametricFit, few: Condensed) -> LackOfFit:
     if few.seed is None and (few.weight > 1).any():
         raise ValueError("repeats were merged")
-    residuals, parameters = ((np.log(few.L) - fit.log_loss(few.N, few.D), fit.k - 1) if isinstance(fit, LawScore)
-                             else (fit.residuals, fit.parameters))
-    return lack_of_fit(residuals, few.N, few.D, parameters=parameters, cell=few.cell)
+    return lack_of_fit(fit.residuals, few.N, few.D, parameters=fit.parameters, cell=few.cell)

@@ -4,7 +4,6 @@ A claim is rejected by its p-value corrected for how many claims the table is as
 Statistics 6): the chance that any true claim among them is rejected stays below 5%.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,10 +64,8 @@ class Verdict:
                 f"p = {self.p_value:.2g}, {self.adjusted:.2g} by Holm   {self.verdict}")
 
 
-def judge(fit: ParametricFit, claims: tuple[Claim, ...] = CLAIMS, *, beside: ParametricFit | None = None,
-          better: Mapping[str, Estimate] | None = None) -> tuple[Verdict, ...]:
-    """Every claim against a fit; `beside` it another law's, where the table does not settle which of the two holds. better: a and b
-    by a law that outdoes them, where one does.
+def judge(fit: ParametricFit, claims: tuple[Claim, ...] = CLAIMS, *, beside: ParametricFit | None = None) -> tuple[Verdict, ...]:
+    """Every claim against a fit; `beside` it another law's, where the table does not settle which of the two holds.
 
     rejected: p by Holm's correction below 1 - level, under both laws. consistent: not rejected, inside the interval, and the interval is narrow
     enough to reject values RIVAL away on either side (for L_N, L_D and L_C: half the claim).
@@ -76,8 +73,7 @@ def judge(fit: ParametricFit, claims: tuple[Claim, ...] = CLAIMS, *, beside: Par
     """
     laws = [law for law in (fit, beside) if law is not None]
     effective = [law.effective_exponents() for law in laws]
-    found = [_wald(better[claim.quantity], claim) if better and claim.quantity in better else
-             _joined([_verdict(law, claim, slopes) for law, slopes in zip(laws, effective, strict=True)]) for claim in claims]
+    found = [_joined([_verdict(law, claim, slopes) for law, slopes in zip(laws, effective, strict=True)]) for claim in claims]
     adjusted = holm(np.array([v.p_value for v in found]))
     return tuple(replace(v, adjusted=float(p), verdict=_said(v.claim, v.estimate, p, fit.level))
                  for v, p in zip(found, adjusted, strict=True))
@@ -119,11 +115,6 @@ def _verdict(fit: ParametricFit, claim: Claim, effective: EffectiveExponents) ->
     else:
         p, test = _likelihood_ratio(fit, claim, name, estimate), "likelihood ratio, scaled by bootstrap"
     return Verdict(claim, estimate, p, p, test, "")
-
-
-def _wald(estimate: Estimate, claim: Claim) -> Verdict:
-    p = float(2 * special.ndtr(-abs(estimate.value - claim.value) / max(np.hypot(estimate.se, claim.se), 1e-300)))
-    return Verdict(claim, estimate, p, p, "Wald, robust standard error", "")
 
 
 def _likelihood_ratio(fit: ParametricFit, claim: Claim, name: str, estimate: Estimate) -> float:

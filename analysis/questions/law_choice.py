@@ -9,9 +9,11 @@ better only where a table cannot tell them apart. The generalised law speaks alo
 
 Where any fails both speak, both fitted by the generalised law's objective: the value is that of the law with the lower
 AICc, the interval spans both laws' intervals (so that it covers whenever either does), and a claim is rejected only
-where both laws reject it. Where a law outside these two, with an N* that is a power of C as theirs is, outdoes the quoted one in AICc
-by more than 10 and in foresight by a tenth, a and b are its own; N*, D*, L* and the frontier stay the quoted law's. Where a table has too few cells for the generalised law, the additive speaks and its form is
+where both laws reject it. Where a table has too few cells for the generalised law, the additive speaks and its form is
 said to be untested.
+
+The saturating law (losses that level off at the top) takes their place where it outdoes the one that would be quoted in AICc by
+more than 10 and in foresight by a tenth; it is fitted in full only then.
 """
 
 from dataclasses import dataclass, replace
@@ -30,24 +32,24 @@ from analysis.questions.nested import ADDITIVE_CASE, NestedTest
 
 REJECTED = 0.01
 
-GENERALISED, EITHER, ADDITIVE = "generalised", "either", "additive"   # who speaks
+GENERALISED, EITHER, ADDITIVE, SATURATING = "generalised", "either", "additive", "saturating"   # who speaks
 
 
 @dataclass(frozen=True, eq=False)
 class LawChoice:
-    """Both laws' fits and which of them is quoted."""
+    """The laws' fits and which of them is quoted."""
 
     additive: ParametricFit | None        # as the literature fits it, by Hoffmann's objective
     plain: ParametricFit | None           # the additive law by the generalised law's objective
     generalised: ParametricFit | None
-    speaks: str                           # GENERALISED, EITHER or ADDITIVE
+    speaks: str                           # GENERALISED, EITHER, ADDITIVE or SATURATING
     quoted: ParametricFit                 # whose values, frontier and predictions are given
     why: str                              # one sentence
     tests: tuple[NestedTest, ...]
     scores: tuple[LawScore, ...]
     misfit: LackOfFit | None              # of the quoted law; None where no run is repeated
     additive_misfit: LackOfFit | None
-    better_misfit: LackOfFit | None = None   # of the law that outdoes the quoted one, if any
+    saturating: ParametricFit | None = None   # where it outdoes them
 
     @property
     def other(self) -> ParametricFit | None:
@@ -56,29 +58,20 @@ class LawChoice:
             return None
         return self.plain if self.quoted is self.generalised else self.generalised
 
-    @cached_property
-    def better(self) -> LawScore | None:
-        """A law outside the two that outdoes the quoted one and says a; None where there is none."""
-        return alternatives.better_law(self.scores, self._spoken)
+    @property
+    def quoted_name(self) -> str:
+        """Of the quoted law among rival_laws.LAWS."""
+        return (rival_laws.SATURATING if self.quoted is self.saturating else
+                rival_laws.GENERALISED if self.quoted is self.generalised else rival_laws.ADDITIVE)
 
     @property
-    def _spoken(self) -> str:
-        return rival_laws.GENERALISED if self.quoted is self.generalised else rival_laws.ADDITIVE
+    def outdoes(self) -> LawScore | None:
+        """The saturating law's score where it outdoes the quoted one's and has not been fitted yet."""
+        return alternatives.outdoing(self.scores, rival_laws.SATURATING, self.quoted_name)
 
     def estimate(self, name: str) -> Estimate:
-        """One of the quoted law's quantities, its interval joined with the other law's where both speak; a and b a better law's."""
-        return self.of_better(name) if name in ("a", "b") and self.better is not None else self.own(name)
-
-    def own(self, name: str) -> Estimate:
-        """What the two laws say, whatever a better one would."""
+        """One of the quoted law's quantities, its interval joined with the other law's where both speak."""
         return spanning(getattr(self.quoted, name), None if self.other is None else getattr(self.other, name))
-
-    def of_better(self, name: str) -> Estimate:
-        """a, or b = 1 - p a, by the law that outdoes the quoted one."""
-        p = self.quoted.cost.p if name == "b" else 1.0
-        value, half = (1 - p * self.better.a if name == "b" else self.better.a), p * self.better.a_half
-        return Estimate(value, value - half, value + half, half / 1.96, f"robust errors of least squares on log L, {self.better.law}",
-                        self.quoted.n, self.quoted.level)
 
     def optimum(self, C: float) -> OptimumEstimate:
         """The quoted law's, its intervals joined."""
@@ -97,7 +90,7 @@ class LawChoice:
     def frontier(self) -> FrontierLaw:
         one = self.quoted.frontier
         return one if self.other is None else FrontierLaw(
-            *(spanning(getattr(one, k), getattr(self.other.frontier, k)) for k in ("E", "K", "gamma")))
+            *(spanning(getattr(one, k), getattr(self.other.frontier, k)) for k in ("E", "K", "gamma")), one.c, one.top)
 
     C = property(lambda self: self.quoted.C)
     range = property(lambda self: self.quoted.range)
@@ -109,14 +102,19 @@ class LawChoice:
     E = cached_property(lambda self: self.estimate("E"))
     gamma = cached_property(lambda self: self.estimate("gamma"))
 
+    def name_of(self, fit: ParametricFit) -> str:
+        """Of one of the fits."""
+        return SATURATING if fit is self.saturating else GENERALISED if fit is self.generalised else ADDITIVE
+
     @property
     def name(self) -> str:
         """For a sentence."""
-        return {GENERALISED: "generalised law", EITHER: "additive and generalised law", ADDITIVE: "additive law"}[self.speaks]
+        return {GENERALISED: "generalised law", EITHER: "additive and generalised law", ADDITIVE: "additive law",
+                SATURATING: "saturating law"}[self.speaks]
 
     @property
     def outdone(self) -> tuple[Doubt, ...]:
-        return alternatives.doubts(self.scores, self._spoken)
+        return alternatives.doubts(self.scores, self.quoted_name)
 
     @property
     def warnings(self) -> tuple[Doubt, ...]:
@@ -162,3 +160,11 @@ def choose_law(additive: ParametricFit | None, generalised: ParametricFit | None
     return LawChoice(additive, plain, generalised, EITHER, generalised if use_joint else plain,
                      f"the table does not settle whether the law is additive ({said}{fails})", tests, scores,
                      misfits[1] if use_joint else misfits[0], misfits[0])
+
+
+def saturated(law: LawChoice, fit: ParametricFit, misfit: LackOfFit | None) -> LawChoice:
+    """The choice where the saturating law's fit outdoes the others'."""
+    ours, theirs = (score_of(law.scores, name) for name in (rival_laws.SATURATING, law.quoted_name))
+    why = (f"losses level off towards {fit.law.top:.4g}, c = {fit.c}: AICc is {theirs.aicc - ours.aicc:.0f} better than the {law.name}'s, and "
+           f"log losses of dearer runs are foretold within {ours.rollout_error:.3f}, by the latter within {theirs.rollout_error:.3f}")
+    return replace(law, speaks=SATURATING, quoted=fit, saturating=fit, why=why, misfit=misfit)

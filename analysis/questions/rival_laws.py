@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from analysis.approaches.laws.saturation import level
+
 LOG2 = np.log(2.0)
+HEADROOM = (-7.0, 3.0)   # logs: a lower top is the highest loss itself, a higher one none
 
 
 @dataclass(frozen=True)
@@ -22,16 +25,16 @@ class Law:
 
     name: str
     names: tuple[str, ...]
-    log_loss: Callable = field(repr=False)  # (parameters (k,) or (k, R, 1), x, y, top) -> log L (n,) or (R, n)
+    log_loss: Callable = field(repr=False)  # (parameters (k,) or (k, R, 1), x, y, highest loss) -> log L (n,) or (R, n)
     starts: Callable = field(repr=False)    # (Start, normal deviates (6,)) -> parameters
     power: bool = True                      # N* is a power of C: the loss falls as a sum of powers of N and D does
 
 
-def _surface(t, x, y, top):
+def _surface(t, x, y, highest):
     return np.log(np.exp(t[0]) + np.exp(t[1] - np.exp(t[3]) * x) + np.exp(t[2] - np.exp(t[4]) * y))
 
 
-def _no_floor(t, x, y, top):
+def _no_floor(t, x, y, highest):
     return np.logaddexp(t[0] - np.exp(t[2]) * x, t[1] - np.exp(t[3]) * y)
 
 
@@ -41,57 +44,58 @@ def _bracket(t, x, y):
     return g * (np.logaddexp((t[0] - np.exp(t[2]) * x) / g, (t[1] - np.exp(t[3]) * y) / g) - LOG2)
 
 
-def _generalised(t, x, y, top):
+def _generalised(t, x, y, highest):
     return np.logaddexp(t[0], _bracket(t[1:], x, y))
 
 
-def _generalised_no_floor(t, x, y, top):
+def _generalised_no_floor(t, x, y, highest):
     return _bracket(t, x, y)
 
 
-def _floor_inside(t, x, y, top):
+def _floor_inside(t, x, y, highest):
     # Droppo and Elibol 2021, equation 2: L = (E + A/N^(alpha/g) + B/D^(beta/g))^g, here with E^g as the first parameter
     g = np.exp(t[5])
     return g * np.logaddexp(t[0] / g, _bracket(t[1:], x, y) / g)
 
 
-def _interaction(t, x, y, top):
+def _interaction(t, x, y, highest):
     alpha, beta = np.exp(t[3]), np.exp(t[4])
     return np.log(np.exp(t[0]) + np.exp(t[1] - alpha * x) + np.exp(t[2] - beta * y) + np.exp(t[5] - alpha * x - beta * y))
 
 
-def _product(t, x, y, top):
+def _product(t, x, y, highest):
     return t[0] - t[1] * x - t[2] * y
 
 
-def _kaplan(t, x, y, top):
+def _kaplan(t, x, y, highest):
     # Kaplan et al. 2020, equation 1.5: L = ((Nc/N)^(aN/aD) + Dc/D)^aD
     aN, aD = np.exp(t[2]), np.exp(t[3])
     return aD * np.logaddexp(t[0] - aN / aD * x, t[1] - y)
 
 
-def _broken(t, x, y, top):
+def _broken(t, x, y, highest):
     # Caballero et al. 2023, equation 1, one break, in D: its slope changes by c at d over a width f
     break_ = np.exp(t[7]) * np.logaddexp(0, (y - t[6]) / np.exp(t[7]))
     return np.log(np.exp(t[0]) + np.exp(t[1] - np.exp(t[3]) * x) + np.exp(t[2] - np.exp(t[4]) * y - t[5] * break_))
 
 
-def _saturating(t, x, y, top):
-    # Alabdulmohsin et al. 2022, M4: (L - E) / (top - L)^c = reducible part; Newton in w, the logit of (L - E) / (top - E)
+def top_at(highest, log_headroom):
+    """Where losses level off."""
+    return highest * (1 + np.exp(np.clip(log_headroom, *HEADROOM)))
+
+
+def _saturating(t, x, y, highest):
+    # Alabdulmohsin et al. 2022, M4: (L - E) / (top - L)^c = reducible part
+    # t[6] is the log of how far the top lies above the highest loss, as a share of it
     reducible = np.logaddexp(t[1] - np.exp(t[3]) * x, t[2] - np.exp(t[4]) * y)
-    E, c = np.exp(t[0]), np.exp(t[5])
-    height = np.maximum(top - E, 1e-9)   # a floor above the top fits nothing
-    w = reducible - (1 - c) * np.log(height)
-    for _ in range(8):  # slopes lie between 1 and c: a few steps are exact
-        below, above = np.logaddexp(0, -w), np.logaddexp(0, w)
-        w = w - (c * above - below + (1 - c) * np.log(height) - reducible) / (np.exp(-above) + c * np.exp(-below))
-    return np.log(E + height / (1 + np.exp(-w)))
+    return np.log(level(reducible, np.exp(t[0]), np.exp(t[5]), top_at(highest, t[6])))
 
 
 ADDITIVE = "E + A/N^alpha + B/D^beta"
 GENERALISED = "E + (A/N^(alpha/g) + B/D^(beta/g))^g"
 PRODUCT = "A N^-alpha D^-beta"
 KAPLAN = "Kaplan's joint law"
+SATURATING = "saturating (M4)"
 NO_FLOOR = {"additive": "A/N^alpha + B/D^beta", "generalised": "(A/N^(alpha/g) + B/D^(beta/g))^g"}
 _FIVE = ("log E", "log A", "log B", "log alpha", "log beta")
 
@@ -109,6 +113,6 @@ LAWS = (
         lambda s, r: np.concatenate([s.additive[1:3] / np.exp(s.additive[4]), s.additive[3:]]) + r[:4]),
     Law("broken in D (BNSL)", (*_FIVE, "change", "log d", "log width"), _broken,
         lambda s, r: np.concatenate([s.additive + r[:5], [0.1 * r[0], r[1], 0.0]]), power=False),
-    Law("saturating (M4)", (*_FIVE, "log c"), _saturating,
-        lambda s, r: np.concatenate([s.additive + r[:5], [-0.5 + r[0]]])),
+    Law(SATURATING, (*_FIVE, "log c", "log headroom"), _saturating,
+        lambda s, r: np.concatenate([s.additive + r[:5], [-0.5 + r[0], -3.0 + r[5]]])),
 )

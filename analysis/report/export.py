@@ -90,6 +90,7 @@ def _group(g: GroupFit, budgets: tuple[float, ...]) -> dict:
         # approach 3 as the literature has it; the exponents to quote are under "law"
         "approach3": _or_refusal(g.approaches.additive, _parametric, g.refused, "approach3"),
         "generalised": _or_refusal(g.approaches.law and g.approaches.law.generalised, _parametric, g.refused, "generalised law"),
+        "saturating": g.approaches.law and g.approaches.law.saturating and _parametric(g.approaches.law.saturating),
         "law": _or_refusal(g.approaches.law, _law, g.refused, "approach3"),
         "calibrations": {name: _calibration(c) for name, c in g.approaches.calibrations.items()},
         "local_exponents": [{"flops": e.C, "inside": e.inside, "L_C": _estimate(e.L_C), "L_N": _estimate(e.L_N),
@@ -132,12 +133,11 @@ def _isoflop(fit: IsoflopFit, curves: dict[str, IsoflopFit]) -> dict:
 def _law(law: LawChoice) -> dict:
     """Which law speaks, why, and what it says: the exponents to quote."""
     reach = law.quoted.range
-    return {"speaks": law.speaks, "why": law.why, "quoted": "generalised" if law.quoted is law.generalised else "additive",
+    return {"speaks": law.speaks, "why": law.why, "quoted": law.name_of(law.quoted),
             "range": {"low": reach.low, "high": reach.high, "decades": reach.decades}} | {
         name: _estimate(getattr(law, name)) for name in ("a", "b", "alpha", "beta", "E", "gamma")} | {
         "tests": [{"case": t.case, "F": t.F, "freedom": t.freedom, "p_value": t.p_value, "a": t.a} for t in law.tests],
         "lack_of_fit": _lack(law.misfit), "lack_of_fit_additive": _lack(law.additive_misfit),
-        "better": law.better and {"law": law.better.law, "lack_of_fit": _lack(law.better_misfit), "a": _estimate(law.of_better("a"))},
         "errors": _errors(law.quoted.errors)}
 
 
@@ -173,7 +173,8 @@ def _parametric(fit: ParametricFit) -> dict:
 
 def _frontier(fit: LawChoice) -> dict:
     law = fit.frontier
-    return {name: _estimate(getattr(law, name)) for name in ("E", "K", "gamma")}
+    levels_off = {"c": law.c, "top": law.top} if law.c else {}
+    return {name: _estimate(getattr(law, name)) for name in ("E", "K", "gamma")} | levels_off
 
 
 def _accuracy(fit: AccuracyFit) -> dict:

@@ -9,7 +9,7 @@ from analysis.estimates.words import number, p_text, shown
 from analysis.fitted import GroupFit, Study
 from analysis.questions.claims import Verdict
 from analysis.questions.differences import Difference
-from analysis.questions.law_choice import ADDITIVE, EITHER, GENERALISED, LawChoice
+from analysis.questions.law_choice import ADDITIVE, EITHER, GENERALISED, SATURATING, LawChoice
 from analysis.questions.repeated_data import RepeatedFit
 from analysis.questions.sensitivity import most_moved
 from analysis.table.runs import short_names
@@ -111,7 +111,7 @@ def _exponents_finding(g: GroupFit) -> Finding:
     name, a, b = quoted
     law = g.approaches.law
     how = [name if law is None else f"{name}, {_speaking(law)}", f"{a.level:.0%} intervals", f"{len(g.group.runs):,} runs"]
-    if law is not None and law.quoted.correlated and law.better is None:
+    if law is not None and law.quoted.correlated:
         how.insert(1, "errors that go together allowed for")
     if law is not None and law.speaks == GENERALISED and law.additive is not None:
         how.insert(1, f"the additive law, which does not hold here, would say {shown(law.additive.a)}")
@@ -128,9 +128,7 @@ def _doubts(g: GroupFit) -> list[str]:
 def late_doubts(g: GroupFit) -> list[str]:
     """Those that take longer to find than the exponent: other approaches and other choices."""
     most = most_moved(g.answers.sensitivity)
-    law = g.approaches.law
-    told = most is not None and (law.better is None or most.a not in law.a)   # of the fit that a better law outdoes
-    moved = [f"another choice ({most.name}) would say {number(most.a, law.a)}"] if told else []
+    moved = [] if most is None else [f"another choice ({most.name}) would say {number(most.a, g.approaches.law.a)}"]
     return _disagreements(g) + moved
 
 
@@ -151,15 +149,13 @@ def _disagreements(g: GroupFit) -> list[str]:
 
 def _speaking(law: LawChoice) -> str:
     """Whose a and b are given."""
-    pair = f"{law.name}{_bracket(law)}"
-    if law.better is None:
-        return pair
-    return (f"{law.better.law} law, which outdoes, in AICc and in foretelling dearer runs, the {pair}, that N* and L* are by and that would say "
-            f"{shown(law.own('a'))}")
-
-
-def _bracket(law: LawChoice) -> str:
-    return f" with g = {shown(law.generalised.g)}" if law.generalised is not None else ""
+    bracket = f" with g = {shown(law.generalised.g)}" if law.generalised is not None else ""
+    if law.speaks != SATURATING:
+        return f"{law.name}{bracket}"
+    others = [f"the {name} would say {shown(fit.a)}" for name, fit in (
+        (f"generalised one{bracket}", law.generalised), ("additive one", law.additive)) if fit is not None]
+    return (f"{law.name} with c = {shown(law.saturating.c)}, which outdoes the others in AICc and in foretelling dearer runs: "
+            + " and ".join(others))
 
 
 def _law_doubts(law: LawChoice | None) -> list[str]:
@@ -167,11 +163,8 @@ def _law_doubts(law: LawChoice | None) -> list[str]:
     if law is None:
         return []
     said = []
-    misfit = law.misfit if law.better is None else law.better_misfit
-    if misfit is not None and misfit.large:
-        said.append(f"the law leaves {misfit.ratio:.1f} times the noise of repeats, so that no exponent of it should be relied on")
-    if law.better is not None:
-        return said
+    if law.misfit is not None and law.misfit.large:
+        said.append(f"the law leaves {law.misfit.ratio:.1f} times the noise of repeats, so that no exponent of it should be relied on")
     if law.speaks == EITHER:
         said.append("the table does not decide between the two laws, whose intervals are joined")
     if law.speaks == ADDITIVE:

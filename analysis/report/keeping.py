@@ -17,7 +17,7 @@ from analysis.approaches.kept import KeptGroup, KeptLaw, kept_law
 from analysis.approaches.optimal_path import OptimalPath
 from analysis.approaches.surface import Surface
 
-PARAMETERS = ("E", "A", "B", "alpha", "beta", "g")
+PARAMETERS = ("E", "A", "B", "alpha", "beta", "g", "c", "top")   # the last of some laws only
 COST = ("k", "p")
 ERRORS = ("N", "D", "a", "b")      # of an isoFLOP path: heights, slopes
 PACKAGES = ("scaling-law-lab", "numpy", "scipy")
@@ -55,7 +55,7 @@ def kept_document(law, path: OptimalPath | None) -> dict:
 
 def _law(law: KeptLaw) -> dict:
     s, names = law.surface, PARAMETERS[:law.draws.shape[1]]
-    return {"surface": {name: float(getattr(s, name)) for name in PARAMETERS},
+    return {"surface": {name: float(getattr(s, name)) for name in names},
             "cost": {"k": law.cost.k, "p": law.cost.p},
             "draws": _columns(names, law.draws), "cost_draws": _columns(COST, law.cost_draws),
             **{letter: getattr(law, letter).tolist() for letter in "NDC"},
@@ -102,7 +102,7 @@ def _group_of(said: Mapping) -> KeptGroup:
 
 
 def _law_of(said: Mapping) -> KeptLaw:
-    return KeptLaw(Surface(**{name: float(said["surface"][name]) for name in PARAMETERS}), CostLaw(*(float(said["cost"][c]) for c in COST)),
+    return KeptLaw(Surface(**{name: float(said["surface"][name]) for name in PARAMETERS[:len(said["draws"])]}), CostLaw(*(float(said["cost"][c]) for c in COST)),
                    _stack(said["draws"]), _stack(said["cost_draws"]), *(np.array(said[letter], float) for letter in "NDC"),
                    int(said["n"]), int(said["cells"]), str(said["label"]), float(said["cut"]), float(said["level"]))
 

@@ -71,7 +71,7 @@ def _laws(g: GroupFit) -> Mapping[str, tuple]:
     law = g.approaches.law
     if law is None:
         return {}
-    fits = {"generalised law": law.generalised, "additive law": law.additive}
+    fits = {"saturating law": law.saturating, "generalised law": law.generalised, "additive law": law.additive}
     return {f"{law.name}, quoted": (law, law.quoted.surface)} | {
         name: (fit, fit.surface) for name, fit in fits.items() if fit is not None}
 

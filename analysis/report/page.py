@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from analysis.estimates.words import number, shown
 from analysis.fitted import GroupFit, Study
+from analysis.questions.law_choice import SATURATING
 from analysis.report.findings import findings, opening, preferred
 from analysis.report.lines import Lines
 from analysis.report.symbols import typeset
@@ -96,7 +97,8 @@ def _three(g: GroupFit) -> list[Number]:
     law = g.approaches.law
     found = [("N* ~ C^a", a, "of the best model size"), ("D* ~ C^b", b, "of the best amount of data")]
     if law is not None:
-        found.append(("L* = E + K C^-gamma", law.gamma, f"of the loss above E = {shown(law.E)}"))
+        found.append((law.frontier.formula, law.gamma, f"of the loss above E = {shown(law.E)}" if law.speaks != SATURATING else
+                      f"of the loss between E = {shown(law.E)} and its top"))
     return [Number(what, number(e.value, e), number(e.low, e), number(e.high, e), meaning) for what, e, meaning in found]
 
 
@@ -124,8 +126,8 @@ def _method(study: Study) -> Lines:
             rows.append((label, "rows", g.note))
         if g.approaches.law is not None:
             law = g.approaches.law
-            for fit in dict.fromkeys(f for f in (law.quoted, law.other, law.additive) if f is not None):
-                rows.append((label, f"approach 3, {'generalised' if fit is law.generalised else 'additive'} law",
+            for fit in dict.fromkeys(f for f in (law.quoted, law.other, law.generalised, law.additive) if f is not None):
+                rows.append((label, f"approach 3, {law.name_of(fit)} law",
                              f"{fit.point.objective}, sum {fit.point.value:.6g}, found by "
                              f"{fit.point.agreeing} of {fit.point.starts} descents; intervals by {fit.a.method}, "
                              f"{len(fit.draws):,} resamples"))

@@ -256,7 +256,7 @@ def local(study: Study) -> Lines:
                 for e in g.answers.local]
 
     return _by_group(study, "Local exponents along the frontier", ("FLOPs", "of L* in C", "of L in N", "of L in D", ""), rows,
-                     "-dlog L*/dlog C = gamma (1 - E/L*), and -dlog L/dlog N, -dlog L/dlog D at (N*, D*). N* and D* themselves are powers of "
+                     "-dlog L*/dlog C = gamma (1 - E/L*), less where losses level off, and -dlog L/dlog N, -dlog L/dlog D at (N*, D*). N* and D* themselves are powers of "
                      "C whatever E and g.")
 
 

@@ -30,7 +30,7 @@ def test_the_jacobian_is_the_laws_own_slope(fit):
     world = grid(noise=0.02, g=2.0, rng=1)
     made = fit(world.N, world.D, world.L, C=world.C, resamples=50)
     theta = made.law.internal(made.points, made.draws[:4])
-    J = jacobian(made.points, theta, world.N[::7], world.D[::7])
+    J = jacobian(made.points, made.law, theta, world.N[::7], world.D[::7])
     k = theta.shape[1]
 
     def log_loss(t):

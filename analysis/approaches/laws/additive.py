@@ -24,6 +24,7 @@ class Workshop:
     observed: Observed
     x: np.ndarray          # (m,) of the places where the law is evaluated
     y: np.ndarray
+    scale: float           # of L
     line_x: np.ndarray     # (2, m): 1, -x
     line_y: np.ndarray
     powers_x: np.ndarray   # (m, 3): 1, -x, x^2
@@ -34,7 +35,7 @@ class Workshop:
     def of(cls, points: Coordinates, rows: int, repeats: Repeats | None, buffers: int) -> "Workshop":
         x, y = (points.x, points.y) if repeats is None else (repeats.one_each(v) for v in (points.x, points.y))
         one = np.ones_like(x)
-        return cls(np.empty((buffers, rows, len(x))), Observed.of(points, rows, repeats), x, y, np.stack([one, -x]), np.stack([one, -y]),
+        return cls(np.empty((buffers, rows, len(x))), Observed.of(points, rows, repeats), x, y, points.scale, np.stack([one, -x]), np.stack([one, -y]),
                    np.stack([one, -x, x * x], 1), np.stack([one, -y, y * y], 1), np.stack([one, -x, -y, x * y], 1))
 
 

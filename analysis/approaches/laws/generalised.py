@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.approaches.laws import generalised_grid
+from analysis.approaches.laws import bracket_grid
 from analysis.approaches.laws.additive import EXPONENTS, Workshop
 from analysis.approaches.laws.objective import Coordinates, Derivatives, Objective, Repeats, row_dot
 
@@ -54,7 +54,7 @@ class Generalised:
 
     def starts(self, points: Coordinates, weight) -> np.ndarray:
         """Where a global search descends from, (S, 6)."""
-        return generalised_grid.best_of_brackets(points, weight)
+        return bracket_grid.best_of_brackets(points, weight)
 
     def starts_of_each(self, points: Coordinates, weight, trust, pilot, rivals) -> np.ndarray:
         """Where each resample (M, n) descends from, (M, S, 6): the pilot and its runners-up."""
