@@ -15,7 +15,8 @@ from analysis.approaches.cost import CostLaw
 from analysis.approaches.laws.additive import ADDITIVE as ADDITIVE_LAW
 from analysis.approaches.laws.generalised import GENERALISED as GENERALISED_LAW
 from analysis.approaches.laws.objective import Objective
-from analysis.approaches.parametric import ParametricFit, fit_generalised, fit_parametric
+from analysis.approaches.laws.saturating import Saturating
+from analysis.approaches.parametric import ParametricFit, fit_generalised, fit_parametric, fit_saturating
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.intervals import distinct
 from analysis.estimates.refusal import Refusal, TooFewPoints
@@ -66,6 +67,11 @@ def law_of(points: Points, cost: CostLaw, **drawn) -> tuple[Callable, str]:
             points.N, points.D, points.L, C=points.C, cost=cost, cell=cells(points), rng=drawn["rng"]))
     except Refusal as why:
         choice = choose_law(additive, None, untested=str(why))
+    better = choice.outdoes
+    if better is not None:
+        headroom = better.top / points.L.max()
+        return (lambda N, D, L, **how: fit_saturating(N, D, L, top=headroom * np.max(L), **how),
+                f"{Saturating(better.top).name}, the top {headroom - 1:.1%} above each table's highest loss: it outdoes the {choice.name}")
     fit_law, law = (fit_generalised, GENERALISED_LAW) if choice.speaks == GENERALISED else (fit_parametric, ADDITIVE_LAW)
     return fit_law, f"L = {law.name}: {choice.why}"
 
