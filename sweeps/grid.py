@@ -23,7 +23,9 @@ OF_A_GRID = ("preset", "grid", "seeds", "tune", "by", "at", "trials", "tune_seed
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="grid.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="grid.py", usage="python sweeps/grid.py TASK (--preset NAME | --grid AXIS=V,V... | --cells FILE) [options]",
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("task", help="a task by its name, or FILE.py:FUNCTION")
     add("--preset", metavar="NAME", help="a grid that comes with the task")

@@ -20,7 +20,8 @@ from sweeps.running.exit import exit_status, leave
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="search.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="search.py", usage="python sweeps/search.py TASK --budget C [--search NAME=DIM...] [options]",
+                                     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("task", help="a task by its name, or FILE.py:FUNCTION")
     add("--search", nargs="+", default=[], metavar="NAME=DIM", help="what to search, from where (default: the task's own)")
