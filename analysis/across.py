@@ -1,12 +1,12 @@
 """What is asked across the groups of a table: how their exponents differ, and how the tuned choice moves with size."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from analysis.approaches.laws.additive import ADDITIVE
 from analysis.approaches.laws.generalised import GENERALISED
-from analysis.approaches.parametric import ParametricFit, fit_generalised
+from analysis.approaches.parametric import ParametricFit, fit_generalised, fit_parametric
 from analysis.questions.differences import Difference, compare_groups
 from analysis.questions.learning_rate import LearningRateFit, best_rates, fit_learning_rate, rates_of_study
 from analysis.table.runs import Runs, Table
@@ -15,10 +15,10 @@ from analysis.table.tuning import given_rates, tuning_of
 MAX_COMPARED = 6      # groups: 15 pairs of them; more differences are noise to a reader
 
 
-def differences_of(groups: Sequence[tuple[str, Runs, ParametricFit | None]], *, fit_law: Callable | Mapping[str, Callable], seeds_known: bool, level: float, resamples: int,
+def differences_of(groups: Sequence[tuple[str, Runs, ParametricFit | None]], *, fit_law: Callable, seeds_known: bool, level: float, resamples: int,
                    rng: int) -> tuple[Difference, ...]:
-    """Between all pairs of (label, runs, the quoted fit), by one law, or each label's. Raises ValueError where there are too many."""
-    law = GENERALISED if fit_law is fit_generalised else ADDITIVE
+    """Between all pairs of (label, runs, the quoted fit), by one law. Raises ValueError where there are too many."""
+    law = {fit_parametric: ADDITIVE, fit_generalised: GENERALISED}.get(fit_law)   # the saturating law is each group's own
     if len(groups) > MAX_COMPARED:
         raise ValueError(f"{len(groups)} groups make {len(groups) * (len(groups) - 1) // 2} "
                          f"differences; at most {MAX_COMPARED} groups are compared")
@@ -31,7 +31,7 @@ def differences_of(groups: Sequence[tuple[str, Runs, ParametricFit | None]], *, 
                            for (name, _, _), rows in zip(groups, held, strict=True)])
     # by generalised least squares, as a fit of its own would be
     made = {name: fit for name, _, fit in groups if name in errors and fit.point.objective.precision is not None
-            and (isinstance(fit_law, Mapping) or fit.law is law)}
+            and fit.law is (law or fit.law)}
     return compare_groups(N, D, L, label, fit_law=fit_law, C=C, seed=seed if seeds_known else None, level=level,
                           resamples=resamples, rng=rng, errors=errors, made=made)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 
@@ -157,8 +156,8 @@ def completed(begun: Study, *, trials: Table | None = None, tell: Callable[[str]
     if len(groups) > 1:
         tell("differences between groups")
         differences = attempt("differences", refused, lambda: differences_of(
-            [(g.group.label, g.seen, g.approaches.quoted) for g in groups], fit_law=_common_fitter(groups), seeds_known="seed" in table.columns,
-            level=request.level, resamples=request.resamples, rng=request.rng)) or ()
+            [(g.group.label, g.seen, g.approaches.quoted) for g in groups], fit_law=_common_fitter([g.approaches.law for g in groups]),
+            seeds_known="seed" in table.columns, level=request.level, resamples=request.resamples, rng=request.rng)) or ()
     rates = None
     if table.ours:
         rates = attempt("learning rate", refused, lambda: learning_rate_of(table, trials, request.level))
@@ -250,7 +249,7 @@ def _answers(g: GroupFit, cost, request: Request, refused: dict[str, str]) -> An
     fit = law.quoted
     return replace(
         g.answers, accuracy=accuracy,
-        profiles=tuple(p for q in PROFILED if q in fit.names and (
+        profiles=tuple(p for q in PROFILED if q in fit.profiled and (
             p := attempt(f"profile of {q}", refused, lambda q=q: fit.profile(q)))),
         claims=attempt("claims", refused, lambda: judge(fit, beside=law.other)) or (),
         sensitivity=attempt("sensitivity", refused, lambda: sensitivity.sensitivity(
@@ -263,12 +262,11 @@ def _fitter(law: LawChoice | None) -> Callable:
     return fit_parametric if law is None or law.speaks == ADDITIVE else fit_generalised
 
 
-def _common_fitter(groups: tuple[GroupFit, ...]) -> Callable | Mapping[str, Callable]:
-    """The saturating law's fit, to each group's own top, where all are quoted by it; else one of the other two for all."""
-    laws = {g.group.label: g.approaches.law for g in groups}
-    if all(law is not None and law.speaks == SATURATING for law in laws.values()):
-        return {label: partial(fit_saturating, top=law.saturating.law.top) for label, law in laws.items()}
-    return fit_parametric if fit_parametric in {_fitter(law) for law in laws.values()} else fit_generalised
+def _common_fitter(laws: list[LawChoice | None]) -> Callable:
+    """The saturating law's fit where all are quoted by it; else one of the other two for all."""
+    if all(law is not None and law.speaks == SATURATING for law in laws):
+        return fit_saturating
+    return fit_parametric if fit_parametric in {_fitter(law) for law in laws} else fit_generalised
 
 
 def _sample(runs: Runs, rng: int) -> Runs:

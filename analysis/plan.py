@@ -27,7 +27,8 @@ def count(text: str) -> int:
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="plan.py", usage="python analysis/plan.py FILE --budget C [--for WHAT] [options]", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="plan.py", usage="python analysis/plan.py FILE --budget C [--for WHAT] [options]",
+                                     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("file", metavar="FILE", help="the table so far")
     add("--budget", type=flops, required=True, metavar="C", help="FLOPs of all new runs together")

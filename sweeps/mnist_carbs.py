@@ -16,7 +16,8 @@ from sweeps.running.exit import exit_status, leave
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="mnist_carbs.py", usage="python sweeps/mnist_carbs.py --budget C [options]", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="mnist_carbs.py", usage="python sweeps/mnist_carbs.py --budget C [options]",
+                                     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--budget", type=float, default=2e12, metavar="C", help="what all runs together may cost (default 2e12 FLOPs)")
     add("--max-cost", type=float, metavar="C", help="what one run may cost (default: a tenth of the budget)")

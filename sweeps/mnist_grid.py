@@ -19,7 +19,8 @@ PRESETS = ("smoke", "quick", "standard", "thorough", "full")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="mnist_grid.py", usage="python sweeps/mnist_grid.py [--preset NAME] [options]", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="mnist_grid.py", usage="python sweeps/mnist_grid.py [--preset NAME] [options]",
+                                     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--preset", default="quick", metavar="NAME", help=f"{', '.join(PRESETS)} (default quick)")
     add_where(parser, out="results.parquet")

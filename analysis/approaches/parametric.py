@@ -60,7 +60,13 @@ class ParametricFit(Foretelling):
 
     cells = property(lambda self: self.clusters.count)          # what is resampled: (N, D) cells, by default
     parameters = property(lambda self: len(self.law.names))
-    names = property(lambda self: (*NAMES, *self.law.names[5:]))   # of the quantities that have an interval
+    names = property(lambda self: (*NAMES, *self.law.names[5:6]))   # of the quantities that have an interval
+
+    @property
+    def profiled(self) -> tuple[str, ...]:
+        """The names that have a profile: to hold A or B of the saturating law is no affine restriction."""
+        without = ("A", "B") if isinstance(self.law, Saturating) else ()
+        return tuple(name for name in PARAMETERS if name in self.names and name not in without)
 
     @property
     def correlated(self) -> bool:
@@ -100,14 +106,14 @@ class ParametricFit(Foretelling):
     def interval(self, name: str, method: str | None = None) -> Estimate:
         """Interval of one of `names` by "percentile", "bca" or "profile".
 
-        b = 1 - p a has a's profile; gamma has none and falls back on percentiles.
+        b = 1 - p a has a's profile; gamma has none and falls back on percentiles, as do A and B of the saturating law.
         """
         method = method or self.interval_method
         if method not in ("percentile", "bca", "profile"):
             raise ValueError(f"an interval is percentile, bca or profile; got {method!r}")
         if method == "bca":
             return self._bca(name)
-        if method == "percentile" or name == "gamma":
+        if method == "percentile" or name != "b" and name not in self.profiled:
             return self.percentile(*self.quantity(name))
         if name == "b":
             a, p = self.profile("a").estimate, self.cost.p
@@ -146,8 +152,8 @@ class ParametricFit(Foretelling):
 
     def profile(self, name: str) -> Profile:
         """Profile of the objective in E, A, B, alpha, beta, a, g or c, calibrated by the bootstrap. Computed once."""
-        if name not in PARAMETERS or name not in self.names:
-            raise ValueError(f"profiles are of {', '.join(n for n in PARAMETERS if n in self.names)}; got {name!r}")
+        if name not in self.profiled:
+            raise ValueError(f"profiles are of {', '.join(self.profiled)}; got {name!r}")
         return getattr(self, f"_profile_{name}")
 
     _profile_E = cached_property(lambda self: profile_of(self, "E"))
@@ -237,17 +243,15 @@ def fit_generalised(N, D, L, **request) -> ParametricFit:
     return fit_by(GENERALISED, N, D, L, **request)
 
 
-def fit_saturating(N, D, L, *, top: float, **request) -> ParametricFit:
-    """As fit_generalised, by the saturating law, whose losses level off at `top`. Raises ValueError where a loss reaches it."""
-    if not np.max(L) < top:
-        raise ValueError(f"losses that level off lie below {top:g}; the highest is {np.max(L):g}")
-    return fit_by(Saturating(top), N, D, L, **request)
+def fit_saturating(N, D, L, **request) -> ParametricFit:
+    """As fit_generalised, by the saturating law. Raises TooFewPoints where there are fewer than 8 distinct (N, D)."""
+    return fit_by(Saturating(float(np.max(L))), N, D, L, **request)
 
 
 def fit_by(law, N, D, L, *, C=None, cost: CostLaw | None = None, objective: Objective | None = None, weight=None,
            cell=None, seed=None, run=None, cluster: str | None = None, errors: ErrorModel | None = None,
            interval_method: str = "profile", level: float = 0.95, resamples: int = 1000, rng=0, multiplicity=None) -> ParametricFit:
-    """As fit_generalised, by a law of six parameters."""
+    """As fit_generalised, by a law of more than five parameters."""
     N, D, L, weight = check_runs(N, D, L, weight, parameters=len(law.names))
     points = Coordinates.of(N, D, L, weight)
     request = _Request(C, cost, cluster, cell, seed, run, errors, interval_method, level, resamples, multiplicity)

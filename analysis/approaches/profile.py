@@ -13,7 +13,7 @@ from scipy import special
 
 from analysis.approaches.global_minimum import lowest
 from analysis.approaches.laws.additive import ADDITIVE, EXPONENTS
-from analysis.approaches.laws.generalised import GENERALISED, LOG2
+from analysis.approaches.laws.generalised import LOG2
 from analysis.approaches.laws.objective import Coordinates
 from analysis.approaches.newton import Restriction, Solution
 from analysis.estimates.estimate import Estimate
@@ -44,7 +44,7 @@ def restriction_to(name: str, value, points: Coordinates, p: float, law) -> Rest
     """Surfaces of the law on which the named parameter has the values (m,). Affine in theta for every name:
 
     log A = (u + alpha x0 + log scale)/g - log 2 (of the additive law g = 1 and there is no log 2), so that A is
-    held where u = g (log A + log 2) - alpha x0 - log scale; of the saturating law u = log A + c log_room - alpha x0 - log scale;
+    held where u = g (log A + log 2) - alpha x0 - log scale (no such line holds the saturating law's);
     a = beta / (alpha + p beta) is the line beta (1 - p a) = a alpha.
     """
     value = np.atleast_1d(np.asarray(value, float))
@@ -59,12 +59,10 @@ def restriction_to(name: str, value, points: Coordinates, p: float, law) -> Rest
         del columns[place["beta"]]
     elif name in ("A", "B"):
         exponent, centre = ("alpha", points.x0) if name == "A" else ("beta", points.y0)
-        origin[:, place[name]] = -np.log(points.scale) + (0.0 if law is GENERALISED else np.log(value))
+        origin[:, place[name]] = -np.log(points.scale) + (np.log(value) if law is ADDITIVE else 0.0)
         columns[place[exponent]][:, place[name]] = -centre
-        if law is GENERALISED:
+        if law is not ADDITIVE:
             columns[place["g"]][:, place[name]] = np.log(value) + LOG2
-        elif law is not ADDITIVE:
-            columns[place["c"]][:, place[name]] = law.log_room(points)
         del columns[place[name]]
     else:
         origin[:, place[name]] = value / (points.scale if name == "E" else 1.0)

@@ -17,6 +17,7 @@ from analysis.approaches.surface import Surface
 from analysis.design.target import Target
 from analysis.estimates.intervals import distinct
 
+LOGGED = 5     # g, or c: t has its log
 STEP = 1e-4     # of t, relative to its spread: central differences
 CHANCE = 0.05   # of the F test of lack of fit
 RIDGE = 1e-9    # of the information's diagonal: a draw at a bound has none about what it is bound by
@@ -67,14 +68,14 @@ def jacobian(points, law, theta: np.ndarray, N, D) -> np.ndarray:
     there = replace(points, x=np.log(N) - points.x0, y=np.log(D) - points.y0)
     slopes = law.slopes(there, theta)
     if law is not ADDITIVE:
-        slopes[:, -1] *= theta[:, -1:]
+        slopes[:, LOGGED] *= theta[:, LOGGED:LOGGED + 1]
     return slopes.swapaxes(1, 2)
 
 
 def gradient(points, law, theta: np.ndarray, cost_draws: np.ndarray, target: Target) -> np.ndarray:
     """dq/dt (R, k) by central differences."""
     cost = CostLaw(*cost_draws.T)
-    logged = theta.shape[1] - 1 if law is not ADDITIVE else None
+    logged = LOGGED if law is not ADDITIVE else None
 
     def value(t):
         t = t.copy()

@@ -14,7 +14,7 @@ from analysis.questions import rival_laws
 from analysis.questions.alternatives import CLEAR, LawScore, score_of
 from analysis.questions.law_choice import LawChoice
 
-FORMS = {"Kaplan": rival_laws.KAPLAN, "additive": rival_laws.ADDITIVE, "generalised": rival_laws.GENERALISED,
+FORMS = {"Kaplan": rival_laws.KAPLAN, "additive": rival_laws.ADDITIVE, "generalised": rival_laws.GENERALISED, "saturating": rival_laws.SATURATING,
          "generalised, E = 0": rival_laws.NO_FLOOR["generalised"]}
 RESAMPLES = 2000   # of the cells foretold
 HOLD = {"E": 0.0, "beta=g": True}

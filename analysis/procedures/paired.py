@@ -67,11 +67,8 @@ def law_of(points: Points, cost: CostLaw, **drawn) -> tuple[Callable, str]:
             points.N, points.D, points.L, C=points.C, cost=cost, cell=cells(points), rng=drawn["rng"]))
     except Refusal as why:
         choice = choose_law(additive, None, untested=str(why))
-    better = choice.outdoes
-    if better is not None:
-        headroom = better.top / points.L.max()
-        return (lambda N, D, L, **how: fit_saturating(N, D, L, top=headroom * np.max(L), **how),
-                f"{Saturating(better.top).name}, the top {headroom - 1:.1%} above each table's highest loss: it outdoes the {choice.name}")
+    if choice.outdoes:
+        return fit_saturating, f"{Saturating.name}, which outdoes the {choice.name}"
     fit_law, law = (fit_generalised, GENERALISED_LAW) if choice.speaks == GENERALISED else (fit_parametric, ADDITIVE_LAW)
     return fit_law, f"L = {law.name}: {choice.why}"
 

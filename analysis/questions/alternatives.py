@@ -47,7 +47,6 @@ class LawScore:
     a: float                 # slope of log N* on log C in the middle of the table; nan where no size is best there
     a_half: float            # half the width of its 95% interval; nan where it can't be told
     note: str
-    top: float               # where losses level off; nan where they do not
     errors: np.ndarray = field(repr=False, compare=False)   # (rollout_n,) log L foretold less seen, by compute
     log_loss: Callable = field(repr=False, compare=False)   # (N, D) -> log L by the fit
 
@@ -106,7 +105,6 @@ def compare_laws(N, D, L, *, C=None, cost: CostLaw | None = None, weight=None, c
             aicc=_aicc(error, m, k), delta_aicc=0.0, rollout_n=len(errors),
             rollout_error=float(np.sqrt(np.mean(errors**2))) if len(errors) else np.nan,
             a=_exponent(law, t, points, cost.p), a_half=_half_width(law, t, points, cost.p), note=note, errors=errors,
-            top=float(rival_laws.top_at(points.highest, t[6])) if law.name == rival_laws.SATURATING else np.nan,
             log_loss=partial(_at, law, t, middle, points.highest)))
     best = min(s.aicc for s in scores)
     ranked = (LawScore(**vars(s) | {"delta_aicc": s.aicc - best}) for s in scores)

@@ -70,9 +70,8 @@ def fit_both(few: Condensed, cost: CostLaw | None, refused: dict[str, str], *, c
     """
     of = partial(_two_laws, few, cost, refused, level=level, resamples=resamples, rng=rng)
     law = of(cluster=cluster)
-    better = law and law.outdoes
-    fit = better and attempt("saturating law", refused, lambda: fit_saturating(
-        few.N, few.D, few.L, top=better.top, **_asked(few, cost, cluster=cluster, level=level, resamples=resamples, rng=rng)))
+    fit = law and law.outdoes and attempt("saturating law", refused, lambda: fit_saturating(
+        few.N, few.D, few.L, **_asked(few, cost, cluster=cluster, level=level, resamples=resamples, rng=rng)))
     if not fit:
         return law
     if law.quoted.correlated:

@@ -46,14 +46,14 @@ class Difference:
                 f"difference {self.estimate}, p = {self.p_value:.2g}, {verdict}")
 
 
-def compare_groups(N, D, L, group, *, fit_law: Callable | Mapping[str, Callable] = fit_parametric, C=None, weight=None, cell=None,
+def compare_groups(N, D, L, group, *, fit_law: Callable = fit_parametric, C=None, weight=None, cell=None,
                    seed=None, cluster: str = "cell",
                    objective: Objective | None = None, level: float = 0.95, resamples: int = 1000,
                    rng=0, errors: Mapping[str, ErrorModel] = MappingProxyType({}),
                    made: Mapping[str, ParametricFit] = MappingProxyType({})) -> tuple[Difference, ...]:
     """Every pair of labels in group (n,), every quantity of QUANTITIES; sizes and costs pooled for p.
 
-    fit_law: fit_parametric, fit_generalised, or one a label; objective: None leaves it to that. errors: of the groups whose errors go together, by
+    fit_law: fit_parametric, fit_generalised or fit_saturating; objective: None leaves it to that. errors: of the groups whose errors go together, by
     label; such a group is compared as independent of the others, which is conservative where they have errors in common. made: fits of
     such groups that the same law has already, by label; they are not made again.
     Raises Refusal where a group is too small for a fit of its own.
@@ -82,12 +82,11 @@ def compare_groups(N, D, L, group, *, fit_law: Callable | Mapping[str, Callable]
         own = intervals.clusters(cluster, N[at], D[at], cell=pooled.member[at], seed=None if seed is None else seed[at])
         # a resample that misses every cluster of a group says nothing; a pooled draw seldom does
         draw = None if str(name) in errors else together[:, at] if together is not None else intervals.resample(own, resamples, rng)
-        fit = fit_law[str(name)] if isinstance(fit_law, Mapping) else fit_law
-        fits[name] = fit(N[at], D[at], L[at], C=None if C is None else np.asarray(C, float)[at], cost=cost,
-                         **chosen, weight=None if weight is None else np.asarray(weight)[at],
-                         cell=pooled.member[at], seed=None if seed is None else seed[at],
-                         cluster=cluster, level=level, multiplicity=draw, rng=0 if draw is not None else rng,
-                         errors=errors.get(str(name)), resamples=resamples)
+        fits[name] = fit_law(N[at], D[at], L[at], C=None if C is None else np.asarray(C, float)[at], cost=cost,
+                                    **chosen, weight=None if weight is None else np.asarray(weight)[at],
+                                    cell=pooled.member[at], seed=None if seed is None else seed[at],
+                                    cluster=cluster, level=level, multiplicity=draw, rng=0 if draw is not None else rng,
+                                    errors=errors.get(str(name)), resamples=resamples)
     return tuple(difference(q, str(a), str(b), fits[a], fits[b], paired[a, b])
                  for a, b in combinations(names, 2) for q in QUANTITIES)
 

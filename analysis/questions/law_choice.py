@@ -165,6 +165,6 @@ def choose_law(additive: ParametricFit | None, generalised: ParametricFit | None
 def saturated(law: LawChoice, fit: ParametricFit, misfit: LackOfFit | None) -> LawChoice:
     """The choice where the saturating law's fit outdoes the others'."""
     ours, theirs = (score_of(law.scores, name) for name in (rival_laws.SATURATING, law.quoted_name))
-    why = (f"losses level off towards {fit.law.top:.4g}, c = {fit.c}: AICc is {theirs.aicc - ours.aicc:.0f} better than the {law.name}'s, and "
+    why = (f"losses level off towards {fit.surface.top:.4g}, c = {fit.c}: AICc is {theirs.aicc - ours.aicc:.0f} better than the {law.name}'s, and "
            f"log losses of dearer runs are foretold within {ours.rollout_error:.3f}, by the latter within {theirs.rollout_error:.3f}")
     return replace(law, speaks=SATURATING, quoted=fit, saturating=fit, why=why, misfit=misfit)

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from analysis.approaches.laws.saturating import HEADROOM
 from analysis.approaches.laws.saturation import level
 
 LOG2 = np.log(2.0)
-HEADROOM = (-7.0, 3.0)   # logs: a lower top is the highest loss itself, a higher one none
 
 
 @dataclass(frozen=True)

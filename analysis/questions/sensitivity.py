@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.approaches.laws.objective import Objective
-from analysis.approaches.laws.saturating import Saturating
 from analysis.approaches.parametric import ParametricFit, fit_parametric
 from analysis.approaches.surface import Surface
 from analysis.approaches.surface_fit import HUBER, LOG_SQUARES, RAW_SQUARES, fit_surface
@@ -20,7 +19,6 @@ CUTS = (0.1, 0.25, 0.5)            # share of the runs, cheapest first, left out
 OUTLYING = 4.0                     # robust standard deviations
 # the last of the generalised law alone
 RESTRICTIONS = {"E = 0": {"E": 0.0}, "alpha = beta": {"alpha=beta": True}, "g = 1": {"g": 1.0}}
-TOPS = {"a top half as far above the losses": 0.5, "a top twice as far above the losses": 2.0}
 FAR, LEAST = 3.0, 0.01             # standard errors, and absolute: a shift of a that the reader must hear of
 
 
@@ -59,13 +57,10 @@ def sensitivity(N, D, L, *, C=None, cost=None, weight=None, fit: ParametricFit |
     variants += [(name, keep, chosen, None) for name, keep in _selections(fit)]
     variants += [(name, everything, chosen, hold) for name, hold in RESTRICTIONS.items()
                  if "g" in fit.law.names or "g" not in hold]
-    tops = [_Choice(name, everything, chosen, None, replace(fit.law, top=float(L.max() + times * (fit.law.top - L.max()))))
-            for name, times in TOPS.items()] if isinstance(fit.law, Saturating) else []
     a, draws = fit.quantity("a")
     se = float(np.std(draws, ddof=1))
     rows = [Row(f"chosen: {chosen}", len(L), fit.surface, a, fit.quantity("b")[0], 0.0, _note(fit.point))]
-    choices = [*(_Choice(name, keep, o, hold, fit.law) for name, keep, o, hold in variants), *tops]
-    return tuple(rows + [_row(choice, (N, D, L, weight), fit, se) for choice in choices])
+    return tuple(rows + [_row(_Choice(name, keep, o, hold), (N, D, L, weight), fit, se) for name, keep, o, hold in variants])
 
 
 def most_moved(rows: tuple[Row, ...]) -> Row | None:
@@ -118,7 +113,6 @@ class _Choice:
     keep: np.ndarray      # (n,) bool: runs used
     objective: Objective
     hold: dict | None     # as fit_surface takes it
-    law: object
 
 
 def _row(choice: _Choice, table, fit: ParametricFit, se: float) -> Row:
@@ -128,8 +122,8 @@ def _row(choice: _Choice, table, fit: ParametricFit, se: float) -> Row:
         # the covariance of the runs used, where the objective has one
         objective = choice.objective if choice.objective.precision is None else replace(
             choice.objective, precision=fit.errors.kept(choice.keep).precision)
-        point = fit_surface(N, D, L, weight=weight, objective=objective, hold=choice.hold, law=choice.law,
-                            starts=fit.law.external(fit.points, fit.optimum_found.places) if choice.law is fit.law else None)
+        point = fit_surface(N, D, L, weight=weight, objective=objective, hold=choice.hold, law=fit.law,
+                            starts=fit.law.external(fit.points, fit.optimum_found.places))
     except Refusal as why:
         return Row(choice.name, used, None, np.nan, np.nan, np.nan, str(why))
     value = float(point.surface.a(fit.cost))

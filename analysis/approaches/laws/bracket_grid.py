@@ -4,15 +4,18 @@ Given E and g, or c, some power of the loss is linear in A and B: (L - E)^(1/g),
 relative, so those of it are weighted by the square of what one part of L moves.
 """
 
+import itertools
+
 import numpy as np
 
 from analysis.approaches.laws.objective import Coordinates
 
 BRACKETS = (0.15, 0.3, 0.5, 0.75, 1.0, 1.5, 2.2, 3.3, 5.0, 8.0, 15.0, 40.0)
 SATURATIONS = (0.01, 0.1, 0.3, 0.7, 1.5, 3.0, 6.0)
+HEADROOMS = (0.01, 0.05, 0.25, 1.5)
 FLOORS = (0.0, 0.3, 0.6, 0.8, 0.92, 0.98)    # E as a share of the lowest loss but the lowest hundredth
 NODES = np.geomspace(0.04, 3.0, 16)          # of alpha and of beta
-BEST = 3                                     # nodes of each g, or c
+BEST = 3                                     # nodes of each g
 
 
 def best_of_brackets(points: Coordinates, weight) -> np.ndarray:
@@ -20,27 +23,27 @@ def best_of_brackets(points: Coordinates, weight) -> np.ndarray:
     lowest = np.quantile(points.loss, 0.01)
     found = []
     for g in BRACKETS:
-        found += _best([_bracket(points, weight, g, share * lowest) for share in FLOORS])
+        found += _best([_bracket(points, weight, g, share * lowest) for share in FLOORS], BEST)
     return np.array(found).reshape(-1, 6)
 
 
-def best_of_saturations(points: Coordinates, weight, top: float) -> np.ndarray:
-    """Starts (S, 6): of every c the best nodes of different E under weight (n,). top: in units of the points' losses, above all."""
-    lowest, room = np.quantile(points.loss, 0.01), top - points.loss
-    found = []
-    for c in SATURATIONS:
-        each = []
+def best_of_saturations(points: Coordinates, weight, highest: float) -> np.ndarray:
+    """Starts (S, 7): of every c and headroom the best nodes of different E under weight (n,). highest: loss, in the points' units."""
+    lowest, found = np.quantile(points.loss, 0.01), []
+    for c, headroom in itertools.product(SATURATIONS, HEADROOMS):
+        each, top = [], highest * (1 + headroom)
+        room = top - points.loss
         for E in (share * lowest for share in FLOORS):
             above = points.loss > E
             reducible = np.where(above, points.loss - E, 1.0)
             moved = points.loss / reducible + c * points.loss / room     # dlog R / dlog L
             each.append(_linear(points, np.where(above, weight, 0.0), reducible * ((top - 1) / room) ** c, moved, 1.0, (E, c)))
-        found += _best(each)
-    return np.array(found).reshape(-1, 6)
+        found += [np.append(theta, np.log(headroom)) for theta in _best(each, 1)]
+    return np.array(found).reshape(-1, 7)
 
 
-def _best(each: list) -> list[np.ndarray]:
-    return [theta for _, theta in sorted((one for one in each if one is not None), key=lambda one: one[0])[:BEST]]
+def _best(each: list, count: int) -> list[np.ndarray]:
+    return [theta for _, theta in sorted((one for one in each if one is not None), key=lambda one: one[0])[:count]]
 
 
 def _bracket(points: Coordinates, weight, g: float, E: float) -> tuple[float, np.ndarray] | None:
