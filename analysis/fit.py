@@ -226,5 +226,7 @@ def write_plates(fitted, out: Path, *, tell) -> list:
 if __name__ == "__main__":
     gc.set_threshold(200_000, 50, 1_000)  # collecting figures' garbage in small pieces took a seventh of the time
     from analysis.leave import leave
+    from analysis.without import without
 
+    without("pandas")  # which pyarrow imports to turn a column into an array: a twelfth of the time to the finding, and nothing uses it
     leave(main())

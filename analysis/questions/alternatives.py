@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-from scipy.optimize import least_squares
+from scipy.optimize import leastsq
 
 from analysis.approaches.cost import LANGUAGE, CostLaw, fit_cost
 from analysis.approaches.laws.generalised import GENERALISED
@@ -29,6 +29,7 @@ CLEAR = 10.0              # difference in AICc beyond which the worse law has no
 STEP = 1.5e-8             # of numerical slopes: the square root of the last digit
 WIDE = 1e-3               # of an exponent's, which is read off a grid of sizes
 ISO = 4001                # sizes at which a law is read along equal compute
+TOLERANCES = dict(ftol=1e-8, xtol=1e-8, gtol=1e-8)
 FLAT = 0.1                # of log N: an optimum nearer to an end of the sizes than this has not been bracketed
 
 
@@ -175,23 +176,21 @@ def _starts(law: Law, start: Start, seed: int) -> list[np.ndarray]:
 def _fit(law: Law, starts, points: _Points):
     """Parameters and sum of squares of log L at the lowest of several local minima."""
     def residual(t):
-        return np.nan_to_num(law.log_loss(t, points.x, points.y, points.highest) - points.z, nan=1e3, posinf=1e3, neginf=-1e3)
+        left = law.log_loss(t, points.x, points.y, points.highest) - points.z
+        return left if np.isfinite(left).all() else np.nan_to_num(left, nan=1e3, posinf=1e3, neginf=-1e3)
 
     def slopes(t):
         return _slopes(residual, t)
 
-    best = None
-    for at in starts:
-        with np.errstate(all="ignore"):
-            try:
-                found = least_squares(residual, at, jac=slopes, method="lm", max_nfev=200)
-            except ValueError:  # a start from which the residuals overflow
-                continue
-        if best is None or found.cost < best.cost:
-            best = found
-    if best is None:
-        return np.full(len(law.names), np.nan), np.inf
-    return best.x, 2 * best.cost
+    best, lowest = np.full(len(law.names), np.nan), np.inf
+    with np.errstate(all="ignore"):
+        for at in starts:
+            # MINPACK itself: what least_squares lays around it takes as long as a law's arithmetic
+            found, _, told, _, _ = leastsq(residual, at, Dfun=slopes, full_output=True, diag=np.ones(len(at)), maxfev=200, **TOLERANCES)
+            error = float(np.dot(told["fvec"], told["fvec"]))
+            if error < lowest:
+                best, lowest = found, error
+    return best, lowest
 
 
 def _slopes(function, t) -> np.ndarray:

@@ -26,12 +26,19 @@ def gaps(log_R, E, c, top):
     goal = log_R - (1 - c) * np.log(h)
     w = goal
     for _ in range(MOST):
-        below, above = np.logaddexp(0, -w), np.logaddexp(0, w)
-        step = (c * above - below - goal) / (np.exp(-above) + c * np.exp(-below))
+        less = np.exp(-np.abs(w))
+        both, share = np.log1p(less), 1 / (1 + less)   # log(1 + e^-|w|), and the larger of the two shares of h
+        up = w > 0
+        above, below = both + np.maximum(w, 0), both + np.maximum(-w, 0)
+        low, high = np.where(up, less, 1) * share, np.where(up, 1, less) * share   # e^-above, e^-below
+        step = (c * above - below - goal) / (low + c * high)
         w = w - step
-        if not (np.abs(step) > EXACT * np.maximum(np.abs(w), 1)).any():   # what is no number stays none
+        # what a step leaves is less than half of its square; what is no number stays none
+        if not (np.square(step) > EXACT * np.maximum(np.abs(w), 1)).any():
             break
-    return h * np.exp(-np.logaddexp(0, -w)), h * np.exp(-np.logaddexp(0, w))
+    less = np.exp(-np.abs(w))
+    share, up = h / (1 + less), w > 0
+    return np.where(up, 1, less) * share, np.where(up, less, 1) * share
 
 
 def elasticity(L, E, c, top):
