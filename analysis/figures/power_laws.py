@@ -41,7 +41,8 @@ def plot_one_variable(variable: str, limit: LimitLaw | None, direct: Direct | No
             f"\nabove {shown(law.floor)}" if law.floor else ""))
     if limit is not None:
         x = np.geomspace(limit.low, limit.high, 60)
-        ax.plot(x, limit(x), color=INK, lw=1.3, zorder=2, label=f"joint law: {shown(limit.exponent)}\nabove {shown(limit.floor)}")
+        ax.plot(x, limit(x), color=INK, lw=1.3, zorder=2, label=f"joint law: {shown(limit.exponent)}\nabove {shown(limit.floor)}"
+                + (f", below {limit.top:.3g}" if limit.c else ""))
     lines = ax.get_lines()
     x, y = (np.concatenate([line.get_data()[i] for line in lines]) for i in (0, 1))
     ends, slope = np.array([x.min(), x.max()]), KAPLAN[variable].exponent

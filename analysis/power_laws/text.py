@@ -25,11 +25,15 @@ def sentence(g: KaplanLaws) -> str:
     """The finding of one group."""
     said = []
     if g.limits is not None:
-        floor = g.limits.supports_floor
+        floor, first = g.limits.supports_floor, g.limits.laws[0]
         exponents = ", ".join(f"L({law.variable}) {shown(law.exponent if floor else law.apparent)}" for law in g.limits.laws)
-        above = f"Above an irreducible loss of {shown(g.limits.laws[0].floor)}" if floor else (
+        above = f"Above an irreducible loss of {shown(first.floor)}" if floor else (
             f"The runs ask for no irreducible loss ({p_text(g.limits.p_no_floor)});")
-        said.append(f"{above} the loss falls with exponents {exponents}")
+        plain = ", ".join(f"{shown(law.apparent)}" for law in g.limits.laws)
+        said.append(f"{above} the loss falls with exponents {exponents}" if not first.c else
+                    f"between an irreducible loss of {shown(first.floor)} and a top of {first.top:.3g} the loss falls with exponents "
+                    f"{', '.join(f'L({law.variable}) {shown(law.exponent)}' for law in g.limits.laws)} of (L - L_inf)/(top - L)^c, c {first.c:.2g}, "
+                    f"or, as powers without either, {plain}")
     elif g.direct:
         said.append("No joint law could be fitted; read off the runs, the loss falls with exponents " + ", ".join(
             f"L({v}) {shown(d.laws.supported.exponent)}" for v, d in g.direct.items()))
@@ -106,7 +110,9 @@ def _tables(g: KaplanLaws) -> Iterator[Lines]:
             exponents.append(row)
             scales.append(further)
     if exponents:
-        yield Lines("Loss against one variable: L = L_inf + (x0/x)^alpha, and L = (xc/x)^alpha", (
+        top = g.limits is not None and g.limits.laws[0].c > 0
+        yield Lines("Loss against one variable: L = L_inf + (x0/x)^alpha" + (" (joint law: (L - L_inf)/(top - L)^c)" if top else "")
+                    + ", and L = (xc/x)^alpha", (
             "", "L_inf", "alpha", "alpha, no L_inf", "p, no L_inf"), tuple(exponents), _beside())
         yield Lines("Over which x, and the scales", ("", "x", "x0", "xc, no L_inf", "bias of alpha"), tuple(scales), _floors(g))
     if g.forms is not None:
