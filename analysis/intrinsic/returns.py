@@ -15,7 +15,7 @@ from analysis.intrinsic.curves import Points
 from analysis.table.columns import PARTS, RUNS, Part, candidates, chosen, listed, named_as, plain
 from analysis.table.files import BadTable, open_sheet
 from analysis.table.formats.sheet import Dialect, Sheet, path_text, printable
-from analysis.table.groups import MAX_GROUPS, coded, driven, split
+from analysis.table.groups import coded, driven, key_text, parted, split
 from analysis.table.parts import Rows, rows_of, stacked
 from analysis.table.roles import RETURN, RUN, Description, common_description
 from analysis.table.values import Labels, values_as_labels
@@ -100,17 +100,13 @@ def read_returns(sources: Sequence[str], column: str, *, flags: Mapping[str, str
     columns = fixed
     if by is None and description.splits is None:
         columns = split(description, extra, labels, {"N": N, "D": E, "C": C}).columns
-    tags = [(name, labels[name] if name in labels else values_as_labels(extra[name])) for name in columns]
-    group = distinct(np.zeros(len(N)), *(tag.code for _, tag in tags))
-    if group.max() + 1 > MAX_GROUPS:
-        raise BadTable(f"--by {' '.join(columns)} makes {group.max() + 1:,} groups, more than {MAX_GROUPS}")
-    run = distinct(group, N, *_run_codes(rows, keep, description, extra, labels, E))
+    parts = parted({name: labels[name] if name in labels else values_as_labels(extra[name]) for name in columns}, len(N),
+                   explicit=by is not None)
+    run = distinct(np.argmax([part.rows for part in parts], axis=0), N, *_run_codes(rows, keep, description, extra, labels, E))
     points = Points(N, E, C, R, run)
     further = [n for n, tag in rows.others.items() if len(tag.values) > 1 and named_as([n], RUNS) is None]
     kept = _one_a_place(points, source, listed(further, 4))
-    points, group, tags = points.take(kept), group[kept], [(name, tag.take(kept)) for name, tag in tags]
-    first = sorted(np.unique(group, return_index=True)[1], key=lambda row: _order(tags, row))
-    groups = tuple(ReturnGroup(_label(tags, row), points.take(group == group[row])) for row in first)
+    groups = tuple(ReturnGroup(key_text(part.key), points.take(kept[part.rows[kept]])) for part in parts)
     named = {"N": "N", "D": "E", "C": "C", "L": "R"}
     return ReturnTable(tuple(sources), rows.read, {letter: rows.columns[part] for part, letter in named.items()}, groups,
                        (*_told(rows.doubts), *left_out))
@@ -169,21 +165,6 @@ def _one_a_place(points: Points, source: str, further: str) -> np.ndarray:
         raise BadTable(f"{source}: several returns of one run at N {points.N[i]:.4g}, {points.E[i]:.4g} frames: name what tells "
                        f"repeats apart with --seed, kinds of run with --by{hint}")
     return np.sort(first)
-
-
-def _order(tags: Sequence[tuple[str, Labels]], row: int) -> list[tuple[bool, object]]:
-    """Groups go by their labels, numbers before text."""
-    values = [tag.values[tag.code[row]] if tag.code[row] >= 0 else "missing" for _, tag in tags]
-    return [(isinstance(value, str), value) for value in values]
-
-
-def _label(tags: Sequence[tuple[str, Labels]], row: int) -> str:
-    said = []
-    for name, tag in tags:
-        value = tag.values[tag.code[row]] if tag.code[row] >= 0 else "missing"
-        if len(np.unique(tag.code)) > 1:
-            said.append(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}")
-    return ", ".join(said)
 
 
 def _told(doubts: Sequence[Doubt]) -> tuple[Doubt, ...]:

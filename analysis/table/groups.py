@@ -5,13 +5,14 @@ dropout, a degree of sparsity) makes another law at each of its values, and so d
 optimiser, a data set). Numbers that were chosen follow the axes: tuning set them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from analysis.estimates.intervals import distinct
 from analysis.estimates.refusal import Doubt
+from analysis.table.files import BadTable
 from analysis.table.roles import DATASET, Description
 from analysis.table.values import Labels
 
@@ -25,6 +26,35 @@ class Split:
 
     columns: tuple[str, ...]
     doubts: tuple[Doubt, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Parted:
+    """The rows that one combination of labels holds."""
+
+    key: Mapping[str, object]   # grouping column -> value; empty where there is but one group
+    rows: np.ndarray            # (n,) mask
+
+
+def parted(tags: Mapping[str, Labels], count: int, *, explicit: bool) -> tuple[Parted, ...]:
+    """A group for each combination of labels that occurs among so many rows, in order of the labels, numbers before text.
+
+    explicit: the user named the columns. Otherwise only what varies names a group; dropout always does. Raises BadTable for too many.
+    """
+    used = {n: t for n, t in tags.items() if explicit or n == "dropout" or len(np.unique(t.code)) > 1}
+    if not used:
+        return (Parted({}, np.ones(count, bool)),)
+    found, member = np.unique(np.stack([tag.code for tag in used.values()], axis=1), axis=0, return_inverse=True)
+    if len(found) > MAX_GROUPS:
+        raise BadTable(f"--by {' '.join(used)} makes {len(found):,} groups, more than {MAX_GROUPS}; group by a column with few values")
+    groups = [Parted({n: tag.values[c] if c >= 0 else "missing" for (n, tag), c in zip(used.items(), row, strict=True)},
+                     member.ravel() == i) for i, row in enumerate(found)]
+    return tuple(sorted(groups, key=lambda g: [(isinstance(v, str), v) for v in g.key.values()]))
+
+
+def key_text(key: Mapping[str, object], columns: Container[str] | None = None) -> str:
+    """A group's name, by some of its columns; None takes all."""
+    return ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in key.items() if columns is None or k in columns)
 
 
 def moves(axis: np.ndarray, others: np.ndarray, value: np.ndarray) -> bool:

@@ -11,7 +11,7 @@ from analysis.estimates.refusal import Doubt
 from analysis.table.exclusions import DIVERGED, Exclusion, chance_limits, cleaned
 from analysis.table.files import BadTable, open_sheet
 from analysis.table.formats.sheet import Dialect, Sheet, printable
-from analysis.table.groups import MAX_GROUPS, Split, split
+from analysis.table.groups import Split, key_text, parted, split
 from analysis.table.parts import Rows, rows_of, stacked
 from analysis.table.pooled import FILES, may_group
 from analysis.table.roles import FINGERPRINT, RUN, Description, common_description
@@ -72,7 +72,7 @@ class Group:
 
     def named(self, columns: Container[str]) -> str:
         """By some of its columns."""
-        return ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in self.key.items() if k in columns)
+        return key_text(self.key, columns)
 
 
 def short_names(groups: Sequence[Group]) -> tuple[str, ...]:
@@ -141,10 +141,10 @@ def read_table(sources: Sequence[str], *, flags: Mapping[str, str] | None = None
     fixed = tuple(dict.fromkeys(by if by is not None else description.splits or ()))
     rows = _stacked(sheets, [rows_of(sheet, flags or {}, fixed, description) for sheet in sheets], description)
     kept = _kept(rows, _limits(rows, description, max_loss), _names(sources))
-    parted = Split(fixed)
+    splits = Split(fixed)
     if by is None and description.splits is None:
-        parted = split(description, kept.runs.extra, kept.labels, {"N": kept.runs.N, "D": kept.runs.D, "C": kept.runs.C})
-    tags = {name: kept.label(name) for name in parted.columns}
+        splits = split(description, kept.runs.extra, kept.labels, {"N": kept.runs.N, "D": kept.runs.D, "C": kept.runs.C})
+    tags = {name: kept.label(name) for name in splits.columns}
     cell = distinct(*(tag.code for tag in tags.values()), kept.runs.cell)
     choices = may_be_settings(description, kept.runs.extra, kept.labels, kept.others)
     tried = settings({name: code for name, code in choices.items() if name not in tags}, cell)
@@ -152,9 +152,9 @@ def read_table(sources: Sequence[str], *, flags: Mapping[str, str] | None = None
         mask = best_of_cells(cell, tried.code, kept.runs.L)
         kept = kept.take(mask, "not_best", "runs at another than the best setting of their (N, D)")
         tags = {name: tag.take(mask) for name, tag in tags.items()}
-    runs = kept.runs if fixed else replace(kept.runs, tags=_kinds(kept, description, parted))
-    groups = _groups(runs, tags, explicit=by is not None)
-    doubts = (*rows.doubts, *parted.doubts, *_left_out(kept.excluded, rows.read), *unit_doubts(runs.N, runs.D, runs.C, runs.L),
+    runs = kept.runs if fixed else replace(kept.runs, tags=_kinds(kept, description, splits))
+    groups = tuple(Group(part.key, runs.take(part.rows)) for part in parted(tags, len(runs), explicit=by is not None))
+    doubts = (*rows.doubts, *splits.doubts, *_left_out(kept.excluded, rows.read), *unit_doubts(runs.N, runs.D, runs.C, runs.L),
               *setting_doubts(tried.names, kept_best=best), *_repeated_data_doubts(runs), *_provenance_doubts(kept.labels),
               *_repeat_doubts(groups, rows.seed is not None))
     return Table(tuple(sources), rows.read, rows.columns, description, groups, kept.excluded, doubts)
@@ -201,10 +201,10 @@ def _kept(rows: Rows, limit: np.ndarray, source: str) -> Kept:
     return Kept(_runs(rows).take(keep), labels, others, excluded)
 
 
-def _kinds(kept: Kept, description: Description, parted: Split) -> dict[str, np.ndarray]:
+def _kinds(kept: Kept, description: Description, splits: Split) -> dict[str, np.ndarray]:
     """Columns that may name kinds of run, though nobody splits by them: a stranger's, and axes of ours that can't be judged."""
     axes = [name for name in description.named("axis") if name in kept.runs.extra and not description.columns[name].law]
-    unsplit = [name for name in axes if name not in parted.columns] if description.splits is None else []
+    unsplit = [name for name in axes if name not in splits.columns] if description.splits is None else []
     tags = {**kept.others, **{name: kept.label(name) for name in unsplit}}
     return {printable(name): tag.code for name, tag in tags.items() if may_group(tag, kept.runs.N, kept.runs.D)}
 
@@ -240,22 +240,6 @@ def _all_numbers(tag: Labels) -> bool:
 def _numbers(tag: Labels) -> np.ndarray:
     """(n,), NaN where missing."""
     return np.array([*tag.values, np.nan])[tag.code]
-
-
-def _groups(runs: Runs, tags: dict[str, Labels], *, explicit: bool) -> tuple[Group, ...]:
-    """One group for each combination of labels that occurs, in order of the labels."""
-    # Ungrouped by the user, only what varies names a group; dropout always does.
-    used = {n: t for n, t in tags.items() if explicit or n == "dropout" or len(np.unique(t.code)) > 1}
-    if not used:
-        return (Group({}, runs),)
-    codes = np.stack([tag.code for tag in used.values()], axis=1)
-    distinct, member = np.unique(codes, axis=0, return_inverse=True)
-    if len(distinct) > MAX_GROUPS:
-        raise BadTable(f"--by {' '.join(used)} makes {len(distinct):,} groups, more than {MAX_GROUPS}; "
-                       "group by a column with few values")
-    groups = [Group({n: tag.values[c] if c >= 0 else "missing" for (n, tag), c in zip(used.items(), row, strict=True)},
-                    runs.take(member.ravel() == i)) for i, row in enumerate(distinct)]
-    return tuple(sorted(groups, key=lambda g: [(isinstance(v, str), v) for v in g.key.values()]))
 
 
 def _left_out(excluded: tuple[Exclusion, ...], read: int) -> tuple[Doubt, ...]:

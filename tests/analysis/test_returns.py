@@ -20,7 +20,8 @@ from analysis.intrinsic.curves import Points, curves_of, least_compute
 from analysis.intrinsic.frontier import read_frontier
 from analysis.intrinsic.law import fit_intrinsic, fit_shape
 from analysis.intrinsic.link import fit_link
-from analysis.intrinsic.returns import return_column
+from analysis.intrinsic.returns import read_returns, return_column
+from analysis.table.runs import read_table
 
 WORLDS = (Agents(), Agents(alpha_N=1.2, alpha_E=0.5, p=1.1), Agents(alpha_N=0.3, alpha_E=0.6, p=0.95))
 
@@ -175,6 +176,21 @@ def test_a_role_says_that_a_column_is_a_return(tmp_path, capsys):
     assert [(g["label"], g["runs"]) for g in groups] == [("game coinrun", 8), ("game starpilot", 8)]
     assert groups[0]["points"] == groups[1]["points"] > 200
     assert "game coinrun: The best size" in capsys.readouterr().out
+
+
+def test_groups_of_returns_are_named_and_ordered_as_those_of_losses(tmp_path):
+    """By value and not by spelling; a missing label is a group, the last."""
+    level = [10.0, 9.0, None]
+    points = [(n, e, 6.0 * n * e, kind) for kind in level for n in (1e5, 1e6) for e in (1e6, 2e6, 4e6)]
+    N, E, C, kind = zip(*points, strict=True)
+    columns = {"params": N, "frames": E, "flops": C, "level": kind}
+    (tmp_path / "loss").mkdir()
+    returns = written(tmp_path, columns | {"episode_return": np.linspace(0, 9, len(N))})
+    losses = written(tmp_path / "loss", columns | {"loss": np.linspace(3, 2, len(N))})
+    by_returns = read_returns([returns], "episode_return", by=["level"])
+    by_losses = read_table([losses], by=["level"], flags={"D": "frames"})
+    assert [g.label for g in by_returns.groups] == [g.label for g in by_losses.groups] == ["level 9", "level 10", "level missing"]
+    assert [len(g.points) for g in by_returns.groups] == [6] * 3
 
 
 def test_one_size_tells_no_exponent_and_says_so(tmp_path, capsys):
