@@ -158,7 +158,8 @@ def _law(name: str, h: int, bowl: Bowl, left: np.ndarray, here: Mapping[str, obj
         return jackknife(float(weigh(bowl.place[h])), weigh(left[:, h]), freedom=freedom, label="by (N, D) cell", n=here["runs"],
                          level=here["level"])
 
-    of_N, of_D = (estimate(lambda p, i=i: p[..., i]) if name_ in bowl.shape.place else None for i, name_ in ((1, "x"), (2, "y")))
+    # 1e-16 is arithmetic's, and no exponent
+    of_N, of_D = (estimate(lambda p, i=i: np.round(p[..., i], 12) + 0.0) if name_ in bowl.shape.place else None for i, name_ in ((1, "x"), (2, "y")))
     middle = exponential(estimate(lambda p: p[..., 0]))
     return ChoiceLaw(name, of_N, of_D, _along(law, of_N, of_D, estimate), middle, float(bowl.curvature[h]), _bracketed(h, bowl, trials))
 
@@ -168,7 +169,7 @@ def _along(law: object, of_N: Estimate | None, of_D: Estimate | None, estimate) 
     if law is None or (of_N is None and of_D is None) or (of_N is None or of_D is None) and not _both(of_N, of_D):
         return None
     a, p = law.a, law.cost.p
-    e = estimate(lambda place: a.value * place[..., 1] + (1 - p * a.value) * place[..., 2])
+    e = estimate(lambda place: np.round(a.value * place[..., 1] + (1 - p * a.value) * place[..., 2], 12) + 0.0)
     drift = abs(_value(of_N) - p * _value(of_D)) * np.array([a.value - a.low, a.high - a.value]).max()
     reach = np.hypot(e.high - e.value, drift)
     return Estimate(e.value, float(e.value - reach), float(e.value + reach), float(np.hypot(e.se, drift / 2)),

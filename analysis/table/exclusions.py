@@ -7,6 +7,7 @@ import numpy as np
 
 from analysis.table.contradictions import MOST, contradicting, sums_of_others
 from analysis.table.parts import Rows
+from analysis.table.settings import NAMED
 
 # Chance loss is ln(classes). A dead network ends within a percent of it, and
 # cells that barely began to learn, up to 5% below, tell of their start more than of a law.
@@ -87,8 +88,10 @@ def _named(N: np.ndarray, D: np.ndarray, C: np.ndarray, said: np.ndarray) -> str
 
 
 def _duplicates(rows: Rows, keep: np.ndarray) -> np.ndarray:
-    """Mask of rows that repeat an earlier one in every column that we read."""
-    tags = [*rows.labels.values(), *([rows.seed] if rows.seed is not None else [])]
+    """Mask of rows that repeat an earlier one in every column that we read; of other columns, settings tell rows apart: at two
+    rates a loss of three digits may well be the same."""
+    tags = [*rows.labels.values(), *([rows.seed] if rows.seed is not None else []),
+            *(tag for name, tag in rows.others.items() if NAMED.search(name))]
     columns = [*rows.values.values(), *rows.extra.values(), *(tag.code for tag in tags)]
     index = np.flatnonzero(keep)
     # Sorting by a hash of the row puts equal rows side by side at the price of one sort.

@@ -147,6 +147,14 @@ def test_duplicates_count_once_wherever_they_stand(tmp_path_factory, copies, ran
     assert len(table.groups[0].runs) == 9
 
 
+def test_a_rounded_loss_that_two_rates_share_is_no_duplicate(tmp_path):
+    """Of 27 runs at three rates, two of which give one loss to all its digits."""
+    lines = [f"{line},{lr}" for line in LANGUAGE.splitlines()[1:] for lr in ("1e-4", "1e-3", "1e-2")]
+    table = read_table([written(tmp_path, "\n".join([LANGUAGE.splitlines()[0] + ",lr", *lines, lines[0]]))])
+    assert excluded(table) == {"duplicate": 1}
+    assert len(table.groups[0].runs) == 27
+
+
 def test_files_stack_and_the_same_file_twice_changes_nothing_but_the_count_of_duplicates(tmp_path):
     path = written(tmp_path, simulated_study(widths=3, fractions=3, seeds=2), "a.parquet")
     once, twice = read_table([path]), read_table([path, path])
