@@ -51,14 +51,16 @@ class Surface:
         return bool(np.any(np.asarray(self.c) > 0))
 
     def _terms(self, N, D):
-        """Logs of A/N^(alpha/g) and B/D^(beta/g)."""
-        return (np.log(self.A) - self.alpha / self.g * np.log(np.asarray(N, float)),
-                np.log(self.B) - self.beta / self.g * np.log(np.asarray(D, float)))
+        """Logs of A/N^(alpha/g) and B/D^(beta/g); -inf of a term that has vanished."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (np.log(self.A) - self.alpha / self.g * np.log(np.asarray(N, float)),
+                    np.log(self.B) - self.beta / self.g * np.log(np.asarray(D, float)))
 
     def loss(self, N, D):
-        if not self.saturates and np.all(np.asarray(self.g) == 1):
-            return self.E + self.A / np.asarray(N, float) ** self.alpha + self.B / np.asarray(D, float) ** self.beta
-        return self.level(self.g * np.logaddexp(*self._terms(N, D)))
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):   # N or D may be those of `_best`
+            if not self.saturates and np.all(np.asarray(self.g) == 1):
+                return self.E + self.A / np.asarray(N, float) ** self.alpha + self.B / np.asarray(D, float) ** self.beta
+            return self.level(self.g * np.logaddexp(*self._terms(N, D)))
 
     def level(self, log_R):
         """The loss at log R."""
@@ -87,10 +89,12 @@ class Surface:
         return Optimum(C, N, D, self.loss(N, D))
 
     def _best(self, C, cost: CostLaw):
-        log_ratio = (np.log(self.alpha) + np.log(self.A) - np.log(cost.p * self.beta) - np.log(self.B)
-                     + self.beta / self.g * (np.log(C) - np.log(cost.k)))
-        N = np.exp(log_ratio * self.g / (self.alpha + cost.p * self.beta))
-        return N, cost.samples(N, C)
+        # of a draw one of whose terms has vanished no size is best: N is 0 or infinite, and D the other
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            log_ratio = (np.log(self.alpha) + np.log(self.A) - np.log(cost.p * self.beta) - np.log(self.B)
+                         + self.beta / self.g * (np.log(C) - np.log(cost.k)))
+            N = np.exp(log_ratio * self.g / (self.alpha + cost.p * self.beta))
+            return N, cost.samples(N, C)
 
     def frontier_coefficient(self, cost: CostLaw):
         """K in R*(C) = K C^-gamma."""
@@ -100,5 +104,6 @@ class Surface:
         """dlog L / dlog R times alpha, or beta, times the term's share of the bracket."""
         size, data = self._terms(N, D)
         reducible = self.elasticity(self.loss(N, D))
-        share = 1 / (1 + np.exp(data - size))
+        with np.errstate(over="ignore"):   # a share of nothing
+            share = 1 / (1 + np.exp(data - size))
         return LocalExponents(self.alpha * share * reducible, self.beta * (1 - share) * reducible)

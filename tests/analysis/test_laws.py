@@ -1,5 +1,7 @@
 """Sensitivity, rival laws, condensing and the cost law."""
 
+import warnings
+
 import numpy as np
 import pytest
 from worlds.simulated_grids import grid
@@ -16,6 +18,18 @@ from analysis.questions.alternatives import compare_laws
 from analysis.questions.sensitivity import sensitivity
 from analysis.table import condense as condensing
 from analysis.table.condense import condense
+
+
+def test_a_draw_of_which_a_term_has_vanished_is_told_without_a_warning():
+    """Bootstraps have such draws; the law is then of data alone, no size is too small, and a warning would name neither row nor remedy."""
+    cloud = Surface(1.7, np.array([0.0, 400.0]), 2000.0, 0.35, 0.37, g=0.8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loss, best, local = cloud.loss(1e7, 1e9), cloud.optimum(1e18, LANGUAGE), cloud.local_exponents(1e7, 1e9)
+    # (B/D^(beta/g))^g
+    assert loss[0] == pytest.approx(1.7 + 2000**0.8 / 1e9**0.37) and loss[1] > loss[0]
+    assert best.N[0] == 0 and best.D[0] == np.inf and np.isfinite(best.L[1])
+    assert local.N[0] == 0 and local.N[1] > 0
 
 
 def test_choices_do_not_matter_where_the_law_is_exact():
