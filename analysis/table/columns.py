@@ -64,7 +64,7 @@ SI = {"k": 1e3, "kilo": 1e3, "m": 1e6, "mega": 1e6, "g": 1e9, "giga": 1e9, "t": 
 COUNTS = {"k": 1e3, "thousand": 1e3, "thousands": 1e3, "m": 1e6, "million": 1e6, "millions": 1e6, "b": 1e9, "billion": 1e9,
           "billions": 1e9, "t": 1e12, "trillion": 1e12, "trillions": 1e12}
 # What trackers of experiments put before a setting's or a result's name.
-TRACKERS = re.compile(r"((config|params|metrics|summary|summary_metrics|hparams|results?|data|args|run)[.])+", re.IGNORECASE)
+TRACKERS = re.compile(r"((config|params|metrics|summary|summary_metrics|hparams|results?|data|model|args|run)[.])+", re.IGNORECASE)
 LOGARITHM = re.compile(r"(?P<base>(?i:log[_ ]?10|log[_ ]?2|log|lg|ln))(?=[^A-Za-z0-9]|[A-Z])[^A-Za-z0-9]*")
 LOGARITHM_BEHIND = re.compile(r"[^A-Za-z0-9]+(?P<base>(?i:log[_ ]?10|log[_ ]?2|log|lg|ln))[^A-Za-z0-9]*$")
 PF_DAY = 1e15 * 86_400   # FLOPs in Kaplan's unit

@@ -56,6 +56,7 @@ TEXTS = {
     "pipes": FRAME.to_csv(index=False, sep="|"), "spaces": FRAME.to_string(index=False), "markdown": markdown(FRAME),
     "markdown in prose": f"# Runs\n\nOurs, all of them:\n\n{markdown(FRAME)}\nMore below | or not.\n",
     "markdown without outer pipes": markdown(FRAME, outer=False), "europe": FRAME.to_csv(index=False, sep=";", decimal=","),
+    "a nested configuration": FRAME.rename(columns={"params": "config.model.n_params", "tokens": "config.data.tokens"}).to_csv(index=False),
     "json records": FRAME.to_json(orient="records"), "json columns": FRAME.to_json(), "json split": FRAME.to_json(orient="split"),
     "json table": FRAME.to_json(orient="table"), "json index": FRAME.to_json(orient="index"),
     "json lines": FRAME.to_json(orient="records", lines=True),
