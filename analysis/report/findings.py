@@ -46,7 +46,8 @@ def opening(study: Study) -> tuple[Finding, ...]:
     if not study.estimated:
         why = next((why for g in study.groups for why in g.refused.values()), "")
         runs = sum(len(g.group.runs) for g in study.groups)
-        return (Finding(f"The exponents of compute-optimal training cannot be estimated from these {runs:,} runs: {why}", ""),)
+        these = f"these {runs:,} runs" if runs > 1 else "one run"
+        return (Finding(f"The exponents of compute-optimal training cannot be estimated from {these}: {why}", ""),)
     if len(study.groups) > MOST_SENTENCES:
         return (_range_finding(study),)
     return tuple(_exponents_finding(g) for g in study.groups)
