@@ -123,6 +123,8 @@ def address():
     "cluster/README.md",
     pytest.param("sweeps/README.md", marks=pytest.mark.slow),
     pytest.param("analysis/README.md", marks=pytest.mark.slow),
+    pytest.param("analysis/design/README.md", marks=pytest.mark.slow),
+    pytest.param("analysis/procedures/README.md", marks=pytest.mark.slow),
     pytest.param("trainers/mnist/README.md", marks=pytest.mark.slow),
     pytest.param("trainers/language/README.md", marks=pytest.mark.slow),
 ])
