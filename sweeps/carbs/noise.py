@@ -81,17 +81,28 @@ def noise_of(theta: Array, Z: Array, y: Array, log_cost: Array) -> tuple[Noise, 
     return found, weights
 
 
+def unlikelihood(p: Array, F: Array, residual: Array, latent: Array, noise: float, nu: float) -> tuple[float, Array]:
+    """Negative log posterior of p, the general level and the slopes (3,), and its gradient, from features F (n, 2).
+
+    Residuals (n,) have a latent variance (n,) beside their noise's; nu degrees of freedom.
+    """
+    exponent = p[0] + F @ p[1:]
+    own = noise * np.exp(np.clip(exponent, -30.0, 30.0))
+    variance = latent + own
+    z2 = residual ** 2 / variance
+    value = 0.5 * np.log(variance).sum() - log_density(z2, nu).sum() + 0.5 * (p[1:] @ p[1:]) / SLOPE ** 2 + 0.125 * p[0] ** 2
+    pull = 1.0 if math.isinf(nu) else (nu + 1.0) / (nu + z2)
+    slope = np.where(np.abs(exponent) < 30.0, 0.5 * (1.0 - pull * z2) * own / variance, 0.0)
+    return float(value), np.concatenate([[slope.sum() + 0.25 * p[0]], slope @ F + p[1:] / SLOPE ** 2])
+
+
 def _most_likely(log_cost: Array, level: Array, residual: Array, latent: Array, noise: float) -> tuple[Noise, Array]:
     raw = np.column_stack([log_cost, level])
     center, spread = raw.mean(0), np.maximum(raw.std(0), 1e-9)
     F = np.clip((raw - center) / spread, -REACH, REACH)
 
-    def cost(p: Array, nu: float) -> float:
-        variance = latent + noise * np.exp(np.clip(p[0] + F @ p[1:], -30.0, 30.0))
-        return float(0.5 * np.log(variance).sum() - log_density(residual ** 2 / variance, nu).sum()
-                     + 0.5 * (p[1:] @ p[1:]) / SLOPE ** 2 + 0.125 * p[0] ** 2)
-
-    fits = [(minimize(cost, np.zeros(3), args=(nu,), method="L-BFGS-B", bounds=SIDES, options={"maxiter": 40}), nu) for nu in TAILS]
+    fits = [(minimize(unlikelihood, np.zeros(3), args=(F, residual, latent, noise, nu), jac=True, method="L-BFGS-B", bounds=SIDES,
+                      options={"maxiter": 40}), nu) for nu in TAILS]
     best, nu = min(fits, key=lambda fit: fit[0].fun)
     level_of, slopes = best.x[0], best.x[1:]
     multiple = np.exp(np.clip(level_of + F @ slopes, -30.0, 30.0))

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.optimize import approx_fprime
 
 from sweeps.carbs import beliefs, noise
 from sweeps.carbs.bench.problems import HELD_OUT, PROBLEMS
@@ -33,6 +34,15 @@ def test_noise_that_falls_with_the_cost_is_recovered():
     found = [fitted(X, c, y).scatter.slopes[0] for X, c, _, y in (world(s, slope=-1.5) for s in range(3))]
     # A log variance's slope from 150 residuals has a standard error of sqrt(2 / 150) = .12.
     assert np.abs(np.array(found) + 1.5).max() < 0.4
+
+
+@pytest.mark.parametrize("nu", noise.TAILS)
+def test_the_gradient_of_the_noise_is_that_of_finite_differences(nu):
+    rng = np.random.default_rng(3)
+    data = rng.normal(size=(40, 2)), rng.normal(0, 0.1, 40), rng.uniform(1e-4, 1e-2, 40), 4e-3, nu
+    p = np.array([0.4, -0.7, 0.9])
+    numeric = approx_fprime(p, lambda q: noise.unlikelihood(q, *data)[0], 1e-7)
+    np.testing.assert_allclose(noise.unlikelihood(p, *data)[1], numeric, rtol=1e-4, atol=1e-5)
 
 
 def test_even_noise_is_left_even():
