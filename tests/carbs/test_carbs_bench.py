@@ -8,6 +8,7 @@ import scipy.stats
 
 from sweeps.carbs.bench.__main__ import main
 from sweeps.carbs.bench.figure import interval
+from sweeps.carbs.bench.flying import Flight, flown
 from sweeps.carbs.bench.problems import PROBLEMS
 from sweeps.carbs.bench.wall import LONGEST, finished
 
@@ -66,7 +67,7 @@ def test_a_benchmark_on_the_clock_prints_its_table_and_draws_its_figure(tmp_path
     assert not main(["--methods", "random,tpe-told", "--problems", "P4n", "--seeds", "2", "--hours", "0.2", *files])
     assert (tmp_path / "closed.png").stat().st_size > 5000
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("P4n")]
-    assert [row[1] for row in rows] == ["random", "tpe-told"] and all(0 < float(row[4]) < 1 for row in rows)
+    assert [row[1] for row in rows] == ["random", "tpe-told"] and all(0 < float(row[5]) < 1 for row in rows)
 
 
 def test_an_interval_over_seeds_is_that_of_student():
@@ -74,3 +75,57 @@ def test_an_interval_over_seeds_is_that_of_student():
     mean, reach = interval(values)
     low, high = scipy.stats.t.interval(0.95, 2, loc=np.mean(values), scale=scipy.stats.sem(values))
     np.testing.assert_allclose([mean - reach, mean + reach], [low, high])
+
+
+class Counting:
+    """Asks for the same run over and over, each config an object of its own, and writes down what it is told."""
+
+    def __init__(self, problem):
+        self.center, self.log, self.asked = problem.center(), [], 0
+
+    def ask(self):
+        self.asked += 1
+        self.log.append("ask")
+        return {**self.center, "wd": 0.1 + 1e-6 * self.asked}
+
+    def tell(self, config, loss, cost):
+        self.log.append(round((config["wd"] - 0.1) / 1e-6))
+
+
+@pytest.mark.parametrize("text, known", [("1", lambda i: i), ("8", lambda i: max(i - 7, 0)), ("6+1", lambda i: i * (i >= 6))])
+def test_an_ask_knows_as_many_runs_as_have_been_told(text, known):
+    """Runs told before the next was asked for would make 64 in flight as good as one."""
+    problem = PROBLEMS["P4"]
+    made = flown(problem, lambda: Counting(problem), 0, Flight.of(text), evaluations=20)
+    log = made.rival.log
+    asks = [i for i, entry in enumerate(log) if entry == "ask"]
+    assert [i - k for k, i in enumerate(asks)] == [known(k) for k in range(20)] and len(made.runs) == 20
+    told = [entry for entry in log if entry != "ask"]
+    assert sorted(told) == list(range(1, 21)) and (told != sorted(told)) == (text != "1")       # out of order
+
+
+def test_runs_apart_are_never_told_to_the_search_that_goes_on():
+    problem, made = PROBLEMS["P4"], []
+
+    def rival():
+        made.append(Counting(problem))
+        return made[-1]
+
+    found = flown(problem, rival, 0, Flight.of("6/1"), evaluations=20)
+    assert [search.asked for search in made] == [6, 14] and found.rival is made[1] and len(found.runs) == 20
+
+
+def test_a_number_of_runs_in_flight_that_is_none_is_refused_before_anything_runs(tmp_path, capsys):
+    for text in ("0", "8+", "+1", "0+1", "8*1", "-3", "eight"):
+        with pytest.raises(SystemExit) as stop:
+            main(["--flying", f"8,{text}", "--out", str(tmp_path / "x.json")])
+        assert stop.value.code == 2 and "--flying" in capsys.readouterr().err
+
+
+def test_a_benchmark_in_flight_has_a_row_for_each_number_and_makes_each_run_once(tmp_path, capsys):
+    args = ["--methods", "random", "--problems", "P4n", "--seeds", "2", "--evaluations", "20", "--out", str(tmp_path / "x.json")]
+    assert not main([*args, "--flying", "1,8,8+1"])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("P4n")]
+    assert [row[2] for row in rows] == ["1", "8", "8+1"]
+    main([*args, "--flying", "8"])
+    assert "closed" not in capsys.readouterr().err

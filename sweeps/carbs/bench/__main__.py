@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 
 # One thread, before numpy loads its own: seconds per suggestion are stated for one core.
@@ -21,8 +22,9 @@ if __package__ in (None, ""):
 
 import numpy as np
 
+from sweeps.carbs.bench.flying import GRAMMAR, Flight
 from sweeps.carbs.bench.problems import HELD_OUT, PROBLEMS
-from sweeps.carbs.bench.rivals import METHODS, Score, score, score_on_the_clock
+from sweeps.carbs.bench.rivals import METHODS, Score, score, score_in_flight, score_on_the_clock
 from sweeps.carbs.search import Carbs
 
 # The dearest run, ten times over: what equal spending means in the notes' tables.
@@ -42,6 +44,7 @@ def parse_args(argv=None):
     parser.add_argument("--hours", type=float, help="instead of --evaluations: equal wall time, simulated, where the dearest "
                         "run takes an hour (10 x --evaluations runs at most)")
     parser.add_argument("--workers", type=int, default=8, help="under --hours, runs side by side (default: %(default)s)")
+    parser.add_argument("--flying", default="1", metavar="A,B,...", help=f"runs in flight, told of out of order. {GRAMMAR}")
     parser.add_argument("--asks", action="store_true", help="instead: CPU seconds of a suggestion after 100, 500 and 2,000 runs")
     parser.add_argument("--figure", type=Path, help="also draw what was closed, with 95%% intervals over seeds, into this file")
     parser.add_argument("--out", type=Path, default=Path("carbs_bench.json"),
@@ -56,16 +59,33 @@ def parse_args(argv=None):
         parser.error("--seeds must be at least 1 and --evaluations at least 10")
     if args.hours is not None and (not 0 < args.hours < math.inf or args.spend):
         parser.error("--hours must be positive, and goes without --spend")
+    args.flying = args.flying.split(",")
+    try:
+        for text in args.flying:
+            Flight.of(text)
+    except ValueError as error:
+        parser.error(f"--flying: {error}")
+    if args.flying != ["1"] and (args.spend or args.hours is not None):
+        parser.error("--flying goes without --spend and --hours")
     if args.workers < 1:
         parser.error("--workers must be at least 1")
     return args
 
 
-def run(args: argparse.Namespace, problem: str, method: str, seed: int) -> Score:
+def run(args: argparse.Namespace, problem: str, method: str, seed: int, flying: str) -> Score:
+    if flying != "1":
+        return score_in_flight(ALL[problem], method, seed, flying=flying, evaluations=args.evaluations)
     if args.hours is not None:
         return score_on_the_clock(ALL[problem], method, seed, workers=args.workers, hours=args.hours, most=10 * args.evaluations)
     return score(ALL[problem], method, seed, budget=SPENDING * ALL[problem].max_cost if args.spend else None,
                  evaluations=args.evaluations * (3 if args.spend else 1))
+
+
+def _how(args: argparse.Namespace, flying: str) -> str:
+    """The part of a finished run's key that its problem, method and seed don't tell."""
+    if args.hours is not None:
+        return f"{args.hours:g} h x {args.workers}"
+    return f"{args.evaluations}{' spend' if args.spend else ''}{'' if flying == '1' else f' x {flying}'}"
 
 
 def load(path: Path) -> dict[str, Score]:
@@ -97,17 +117,17 @@ def mean_and_error(values: list[float]) -> str:
 
 
 def table(scores: list[Score]) -> str:
-    """A row for each problem and method: means, standard errors and n."""
-    head = f"{'problem':<12} {'method':<9} {'n':>2} {'runs':>5} {'front closed':<17} {'regret at 10x':<17} " \
+    """A row for each problem, method and number of runs in flight: means, standard errors and n."""
+    head = f"{'problem':<12} {'method':<9} {'flying':>6} {'n':>2} {'runs':>5} {'front closed':<17} {'regret at 10x':<17} " \
            f"{'|N exp. error|':<17} {'N covered':<9} {'over cap':>8} {'worst':>6} {'s/ask':>7}"
     lines = [head, "-" * len(head)]
     for problem in dict.fromkeys(s.problem for s in scores):
-        for method in dict.fromkeys(s.method for s in scores if s.problem == problem):
-            rows = [s for s in scores if (s.problem, s.method) == (problem, method)]
+        for method, flying in dict.fromkeys((s.method, s.flying) for s in scores if s.problem == problem):
+            rows = [s for s in scores if (s.problem, s.method, s.flying) == (problem, method, flying)]
             size = next((name for name in ("N", "width") if name in rows[0].error), None)
             covered = [s.covered[size] for s in rows if size in s.covered]
             lines.append(
-                f"{problem:<12} {method:<9} {len(rows):>2} {np.mean([s.n for s in rows]):>5.0f} "
+                f"{problem:<12} {method:<9} {flying:>6} {len(rows):>2} {np.mean([s.n for s in rows]):>5.0f} "
                 f"{mean_and_error([s.closed for s in rows]):<17} {mean_and_error([s.regret for s in rows]):<17} "
                 f"{mean_and_error([abs(s.error[size]) for s in rows if size in s.error]):<17} "
                 f"{f'{sum(covered)}/{len(covered)}' if covered else '-':<9} "
@@ -164,22 +184,19 @@ def main(argv=None):
         return
     scores = load(args.out)
     wanted = []
-    for problem in args.problems:
-        for method in args.methods:
-            for seed in range(args.first_seed, args.first_seed + args.seeds):
-                how = f"{args.evaluations}{' spend' if args.spend else ''}"
-                how = how if args.hours is None else f"{args.hours:g} h x {args.workers}"
-                key = f"{problem} {method} {seed} {how}"
-                wanted.append(key)
-                if key in scores:
-                    continue
-                try:
-                    scores[key] = run(args, problem, method, seed)
-                except ImportError as error:
-                    print(error, file=sys.stderr)
-                    return 2
-                save(args.out, scores)
-                print(f"{key}: closed {scores[key].closed:.4f}", file=sys.stderr, flush=True)
+    for problem, method, flying in product(args.problems, args.methods, args.flying):
+        for seed in range(args.first_seed, args.first_seed + args.seeds):
+            key = f"{problem} {method} {seed} {_how(args, flying)}"
+            wanted.append(key)
+            if key in scores:
+                continue
+            try:
+                scores[key] = run(args, problem, method, seed, flying)
+            except ImportError as error:
+                print(error, file=sys.stderr)
+                return 2
+            save(args.out, scores)
+            print(f"{key}: closed {scores[key].closed:.4f}", file=sys.stderr, flush=True)
     print(table([scores[key] for key in wanted]))
     if args.figure is not None:
         draw([scores[key] for key in wanted], args.figure)

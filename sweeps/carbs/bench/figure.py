@@ -19,9 +19,12 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
 
 def plot_closed(scores: Sequence[Score], ax):
     """Of one problem: the front closed, each seed a point, means with 95% intervals over seeds; returns `ax`."""
-    methods = list(dict.fromkeys(s.method for s in scores))
+    def label(s: Score) -> str:
+        return s.method if s.flying == "1" else f"{s.method}, {s.flying} in flight"
+
+    methods = list(dict.fromkeys(map(label, scores)))
     for row, method in enumerate(reversed(methods)):
-        values = [s.closed for s in scores if s.method == method]
+        values = [s.closed for s in scores if label(s) == method]
         mean, reach = interval(values)
         ax.plot(values, [row] * len(values), "o", ms=3, alpha=0.4, color=BLUE)
         ax.errorbar(mean, row, xerr=None if math.isnan(reach) else reach, fmt="|", color=INK, ms=10, capsize=3)

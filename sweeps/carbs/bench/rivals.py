@@ -10,10 +10,11 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sweeps.carbs.bench.flying import Flight, flown
 from sweeps.carbs.bench.problems import Problem, closed
 from sweeps.carbs.bench.protein import ProteinRival
 from sweeps.carbs.bench.smac import SmacRival
@@ -42,6 +43,7 @@ class Score:
     regret: float                   # true loss of the law at 10 max_cost above the true front at its cost
     error: dict[str, float]         # exponent's, by hyperparameter, in decades a decade
     covered: dict[str, bool]        # whether its 95% interval holds the truth (CARBS alone gives one)
+    flying: str = "1"               # runs in flight, as in flying.GRAMMAR
 
 
 def _box(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +111,7 @@ class OptunaRival:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        kinds = {"tpe": lambda: optuna.samplers.TPESampler(seed=seed),
+        kinds = {"tpe": lambda: optuna.samplers.TPESampler(seed=seed, constant_liar=True),    # of runs in flight: no other effect
                  "gp": lambda: optuna.samplers.GPSampler(seed=seed)}
         self.study = optuna.create_study(directions=["minimize", "minimize"], sampler=kinds[sampler]())
         self.problem, self.told, self.failed = problem, told, optuna.trial.TrialState.FAIL
@@ -185,6 +187,12 @@ def score_on_the_clock(problem: Problem, method: str, seed: int, *, workers: int
     rival = METHODS[method](problem, seed, None)
     runs, seconds = finished(problem, rival, np.random.default_rng([seed, 1]), workers=workers, hours=hours, most=most)
     return _score(problem, method, seed, rival, runs, seconds)
+
+
+def score_in_flight(problem: Problem, method: str, seed: int, *, flying: str, evaluations: int) -> Score:
+    """The same with runs side by side: see flying.GRAMMAR."""
+    made = flown(problem, lambda: METHODS[method](problem, seed, None), seed, Flight.of(flying), evaluations=evaluations)
+    return replace(_score(problem, method, seed, made.rival, made.runs, made.seconds), flying=flying)
 
 
 def _score(problem: Problem, method: str, seed: int, rival: object, runs: list[Run], seconds: list[float]) -> Score:
