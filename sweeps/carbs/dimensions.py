@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sweeps.carbs.options import Choice, Listed, finite
+from sweeps.carbs.options import Choice, Listed, finite, plain
 
 
 class Scalar:
@@ -25,6 +25,8 @@ class Scalar:
 
     def _check(self) -> None:
         kind = type(self).__name__
+        for name in ("center", "low", "high", "scale"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
         finite(kind, "center", self.center)
         if finite(kind, "scale", self.scale) <= 0:
             raise ValueError(f"{kind}: scale must be positive, got {self.scale}")

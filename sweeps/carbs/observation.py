@@ -1,6 +1,7 @@
 """What a search is told: asks in flight, and runs that finished, failed or were stopped."""
 
 import math
+import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -91,8 +92,19 @@ def loss_of(value: object) -> float | None:
 
 
 def cost_of(value: object) -> float:
-    hint = "report what the run burnt in any one unit"
-    cost = number("cost", value, hint)
-    if not (math.isfinite(cost) and cost > 0):
-        raise ValueError(f"cost must be positive and finite, got {cost}; {hint}")
-    return cost
+    return positive("cost", value, "report what the run burnt in any one unit")
+
+
+def positive(name: str, value: object, hint: str = "give it in the unit of the costs") -> float:
+    """A Python float. Raises ValueError, with the hint, where it is no positive, finite number."""
+    found = number(name, value, hint)
+    if not (math.isfinite(found) and found > 0):
+        raise ValueError(f"{name} must be positive and finite, got {found:g}; {hint}")
+    return found
+
+
+def whole(name: str, value: object) -> int:
+    """A Python int of any whole number from 0. Raises ValueError where it is none."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 0:
+        raise ValueError(f"{name} must be a whole number from 0, got {value!r}")
+    return int(value)

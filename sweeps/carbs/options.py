@@ -11,6 +11,11 @@ import numpy as np
 _ONE_HOT = math.sqrt(0.5)
 
 
+def plain(value: object) -> object:
+    """A NumPy scalar as Python's own, which JSON knows; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def finite(kind: str, name: str, value: object) -> float:
     """The number as a float. Raises ValueError, in the kind's name, where it is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)) \
@@ -27,7 +32,8 @@ class Choice:
     center: object = None
 
     def __post_init__(self):
-        object.__setattr__(self, "options", tuple(self.options))
+        object.__setattr__(self, "options", tuple(map(plain, self.options)))
+        object.__setattr__(self, "center", plain(self.center))
         if len(self.options) < 2 or len(set(map(repr, self.options))) < len(self.options):
             raise ValueError(f"Choice: needs at least two different options, got {list(self.options)}")
         for option in self.options:
@@ -72,15 +78,15 @@ class Listed:
     scale: float = 1.0      # decades (all positive) or shares of the range to a basic unit
 
     def __post_init__(self):
-        options = tuple(self.options)
+        options = tuple(map(plain, self.options))
         for option in options:
             finite("Listed", "an option", option)
         if len(options) < 2 or len(set(options)) < len(options):
             raise ValueError(f"Listed: needs at least two different numbers, got {list(options)}")
         if finite("Listed", "scale", self.scale) <= 0:
             raise ValueError(f"Listed: scale must be positive, got {self.scale}")
-        if self.center is None:
-            object.__setattr__(self, "center", options[0])
+        object.__setattr__(self, "center", options[0] if self.center is None else plain(self.center))
+        object.__setattr__(self, "scale", plain(self.scale))
         object.__setattr__(self, "options", tuple(sorted(options)))
         self.encode(self.center)
 

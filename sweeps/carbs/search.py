@@ -18,7 +18,7 @@ from sweeps.carbs.beliefs import Beliefs, Learnt, believe
 from sweeps.carbs.design import BudgetSpent, base_of, design_point
 from sweeps.carbs.front import Front, front_of
 from sweeps.carbs.laws import ScalingLaws, scaling_laws
-from sweeps.carbs.observation import Ask, Known, Observation, cost_of, loss_of
+from sweeps.carbs.observation import Ask, Known, Observation, cost_of, loss_of, positive, whole
 from sweeps.carbs.plan import CapUnreachable, Situation
 from sweeps.carbs.space import Dimension, Space
 from sweeps.carbs.stopping import hopeless, least_loss
@@ -47,20 +47,19 @@ class Carbs:
                  min_cost: float | None = None, budget: float | None = None, initial: int | None = None,
                  maximise: bool = False):
         self.space = space if isinstance(space, Space) else Space(space)
-        for name, value in (("max_cost", max_cost), ("min_cost", min_cost), ("budget", budget)):
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be positive and finite, got {value}")
+        max_cost, min_cost, budget = (None if value is None else positive(name, value) for name, value in (
+            ("max_cost", max_cost), ("min_cost", min_cost), ("budget", budget)))
         if max_cost is not None and min_cost is not None and min_cost >= max_cost:
             raise ValueError(f"min_cost must be below max_cost, got {min_cost:g} and {max_cost:g}")
         # 4 as in the reference, and one more for every 3 coordinates: a trend needs some spread.
-        self.initial = 4 + self.space.width // 3 if initial is None else int(initial)
+        self.initial = 4 + self.space.width // 3 if initial is None else whole("initial", initial)
         if self.initial < 2:
             raise ValueError(f"initial must be at least 2, got {initial}")
-        self.seed, self.max_cost, self.min_cost, self.budget = int(seed), max_cost, min_cost, budget
+        self.seed, self.max_cost, self.min_cost, self.budget = whole("seed", seed), max_cost, min_cost, budget
         self.maximise = bool(maximise)
         self.observations: list[Observation] = []
         self.fallbacks: Counter[str] = Counter()    # why a suggestion wasn't the model's, and how often
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(self.seed)
         self._asks: list[Ask] = []
         self._queue: list[dict] = []
         self._asked = 0                             # design points drawn

@@ -10,7 +10,7 @@ import pytest
 from sweeps.carbs.importance import importance
 from sweeps.carbs.plots import plot_front, plot_importance, plot_law
 from sweeps.carbs.search import Carbs
-from sweeps.carbs.space import Choice, Conditional, Integer, Linear, Log, Logit, Space
+from sweeps.carbs.space import Choice, Conditional, Integer, Linear, Listed, Log, Logit, PowerOfTwo, Space
 
 matplotlib.use("Agg")
 SPACE = {"N": Log(1e4), "lr": Log(1e-3), "junk": Linear(0.0)}
@@ -75,6 +75,16 @@ def test_numpy_scalars_are_numbers_and_what_is_no_number_is_explained():
     with pytest.raises(ValueError, match="tell_failed"):
         carbs.tell(config, loss=None, cost=1.0)
     assert carbs.pending == [config]
+
+
+def test_a_search_made_of_numpy_scalars_is_saved_as_any_other():
+    """json knows neither float32 nor int64: such a search ran, and failed at its first save."""
+    made = [Carbs({"n": Log(number(1e4), low=number(1.0)), "k": Integer(whole(2), whole(1), whole(16)), "p": PowerOfTwo(whole(8)),
+                   "q": Listed(of([1, 2, 4])), "c": Choice(of(["a", "b"]))},
+                  seed=whole(3), max_cost=number(1e7), initial=whole(4))
+            for number, whole, of in ((np.float32, np.int64, np.array), (float, int, list))]
+    saved = [json.dumps(carbs.state_dict()) for carbs in made]
+    assert saved[0] == saved[1]
 
 
 def test_a_stopped_run_is_neither_a_failure_nor_as_bad_as_it_was_when_stopped():
