@@ -10,7 +10,8 @@ A coordinate's *exponent* is the least-squares slope of x(C) on log10 C, evenly 
 fitted range: the power of a power law for Log and Integer, of the odds for Logit. x(C) is a parabola
 in log C, so that it may bend. Its *bend* is the change of the local exponent from the cheap end to
 the dear one; where its interval holds 0 the data show none, and `at` extrapolates a straight line
-fitted in the same way. Estimates are means over the draws, intervals their spread.
+fitted in the same way. Estimates are means over the draws, intervals their spread, wider by as much as
+the loss model's intervals are (`LossModel.doubt`).
 """
 
 import math
@@ -92,6 +93,12 @@ class ScalingLaws:
         return space.decode(np.clip(basis([share], len(controls))[0] @ controls, space.low, space.high))
 
 
+def _spread_out(values: Array, doubt: float) -> Array:
+    """Draws (1 + draws, ...) `doubt` times as far from their mean; the estimate, which comes first, stays."""
+    middle = values[1:].mean(0)
+    return np.concatenate([values[:1], middle + doubt * (values[1:] - middle)])
+
+
 def _estimate(values: Array, level: float, n: int) -> Estimate:
     """From (1 + draws,): the estimate's, then the draws'."""
     draws = len(values) - 1
@@ -164,7 +171,7 @@ def scaling_laws(carbs: Searched, *, level: float = 0.95, draws: int = 48, seed:
     lines = np.array([problem.solve(f, start, cost) for f, cost in zip(functions, costly)])
     bent = np.array([problem.solve(f, basis([0.0, 0.5, 1.0], 2) @ line, cost)
                      for f, line, cost in zip(functions, lines, costly)])
-    curves = np.concatenate([bent.mean(0)[None], bent])
+    curves = _spread_out(np.concatenate([bent.mean(0)[None], bent]), carbs.beliefs().loss.doubt)
     low, high = (math.exp(problem.log_cost[i]) for i in (0, -1))
     costs, weights = np.geomspace(low, high, CURVE), basis(np.linspace(0, 1, CURVE), 3)
     laws, bends = {}, {}

@@ -98,16 +98,21 @@ class LossModel:
         u = np.random.default_rng(0).standard_normal((OTHERS // 2, len(self.process.theta)))
         return alternatives(self.process, np.vstack([u, -u]))
 
-    def interval(self, X: Array) -> Interval:
-        """Central 95% credible intervals over function and hyperparameters, widened where its own data surprised the model.
+    @property
+    def doubt(self) -> float:
+        """By how much its sd are too small, where its own data surprised the model and where tails are heavy.
 
-        Of the mixture's mean and variance. Heavy tails tell less than their weights say: an observation's expected
-        information about a Student t's center is (nu + 1) / (nu + 3), where these average 1.
+        These tell less than their weights say: an observation's expected information about a Student t's
+        center is (nu + 1) / (nu + 3), where the weights average 1.
         """
+        return self.surprise * math.sqrt(self.scatter.dilution)
+
+    def interval(self, X: Array) -> Interval:
+        """Central 95% credible intervals over function and hyperparameters: of the mixture's mean and variance, and `doubt`."""
         Z = self.scaling(X)
         means, sds = np.array([process.predict(Z) for process in self._others]).transpose(1, 0, 2)
         sd = np.sqrt((sds * sds).mean(0) + means.var(0))
-        return self._about(means.mean(0), self.surprise * math.sqrt(self.scatter.dilution) * sd)
+        return self._about(means.mean(0), self.doubt * sd)
 
     def seen(self, loss: Array, log_cost: float) -> Interval:
         """Of one configuration by its own observations (k,) alone, where the model reads them as its ceiling; each (1,)."""

@@ -12,7 +12,7 @@ from sweeps.carbs.bench.problems import PROBLEMS
 from sweeps.carbs.draws import draw_of
 from sweeps.carbs.search import Carbs
 from sweeps.carbs.space import Log
-from sweeps.carbs.surrogate import WARPS, fit_loss
+from sweeps.carbs.surrogate import WARPS, LossModel, fit_loss
 
 
 def searched(name, seed, n, *, unit=1.0):
@@ -55,6 +55,18 @@ def test_laws_do_not_depend_on_the_unit_of_cost():
 def test_laws_are_repeatable():
     _, carbs = searched("P4", 2, 30)
     assert laws.scaling_laws(carbs, draws=3).laws == laws.scaling_laws(carbs, draws=3).laws
+
+
+def test_intervals_are_as_doubtful_as_the_loss_models(monkeypatch):
+    """Where its own data surprised the model, the front's intervals were widened, and the laws' were not."""
+    _, carbs = searched("P4", 2, 30)
+    found = []
+    for doubt in (1.0, 2.0):
+        monkeypatch.setattr(LossModel, "doubt", doubt)
+        found.append(laws.scaling_laws(carbs, draws=3))
+    for name in found[0].laws:
+        once, twice = (law[name].exponent for law in found)
+        np.testing.assert_allclose([twice.value, twice.se], [once.value, 2.0 * once.se], rtol=1e-6)
 
 
 def process():
