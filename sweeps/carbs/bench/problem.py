@@ -42,7 +42,8 @@ class Problem:
     relative_noise: bool = False    # noise in units of the loss
     cost_noise: float = 0.03        # of ln cost
     tails: float = math.inf         # degrees of freedom of the noise, a Student t of unit scale
-    plateau: float = math.inf       # losses above are this; noise is then largest halfway down from it to 0
+    plateau: float = math.inf       # losses above are this; noise is then largest halfway down from it to 0,
+    quiet: float = 0.02             # and this share of it on the plateau and at 0
     min_cost: float = 6e13          # the range of costs of interest
     max_cost: float = 6e16
 
@@ -64,7 +65,7 @@ class Problem:
         noise *= loss if self.relative_noise else 1.0
         if self.plateau < math.inf:
             share = loss / self.plateau
-            noise *= max(4.0 * share * (1.0 - share), 0.02)
+            noise *= max(4.0 * share * (1.0 - share), self.quiet)
         failed = self.diverges(config, *self.size(config))
         return math.nan if failed else loss + noise * z, cost * math.exp(self.cost_noise * u)
 

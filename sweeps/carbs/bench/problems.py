@@ -131,5 +131,10 @@ PROBLEMS = {p.name: p for p in (
     fooled(),
 )}
 
-# Kept aside while the search was developed, and run once at its end.
-HELD_OUT = {p.name: p for p in (_transformer(), _classifier(), _kaplan())}
+# Kept aside while the search was developed, and run once at its end. Of the rewards: `climber` is noisier, of a lower ceiling and
+# slower; `sparse` has a wider plateau that is itself noisy, heavier tails and little noise elsewhere.
+HELD_OUT = {p.name: p for p in (
+    _transformer(), _classifier(), _kaplan(),
+    reward("climber", top=0.8, reach=2.0, size=6e4, steps=8e6, speed=0.5, loss_noise=0.09, tails=5.0, quiet=0.005),
+    reward("sparse", top=0.99, reach=0.7, size=5e3, steps=1e6, speed=1.1, loss_noise=0.03, tails=2.5, quiet=0.15),
+)}

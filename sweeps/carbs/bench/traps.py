@@ -68,9 +68,11 @@ def fooled() -> Problem:
     return _Fooled(**{**{f.name: getattr(base, f.name) for f in fields(base)}, "min_cost": 6e14, "max_cost": 6e17})
 
 
-def reward() -> Problem:
-    """Like reinforcement learning: the loss is 1 less a reward in [0, 1], which is 0 in most of a box (a plateau, where
-    nothing is learnt), saturates with size and steps, and is seen with noise of heavy tails, largest halfway up."""
+def reward(name: str = "reward", *, top: float = 0.95, reach: float = 1.2, size: float = 2e4, steps: float = 2e6, speed: float = 0.8,
+           **changes) -> Problem:
+    """Like reinforcement learning: the loss is 1 less a reward in [0, `top`], which is 0 in most of a box (a plateau, where
+    nothing is learnt: all that lies `reach` or more off), saturates with size and steps, and is seen with noise of heavy
+    tails, largest halfway up."""
     space = {"N": Log(1e4, 1e3, 1e6), "D": Log(1e6, 1e5, 1e8), "lr": Log(3e-4, 1e-5, 1e-1), "entropy": Log(1e-2, 1e-5, 1.0),
              "gamma": Logit(0.95, 0.8, 0.9999), "epochs": Integer(4, 1, 32)}
 
@@ -78,14 +80,15 @@ def reward() -> Problem:
         return {"N": n, "D": d, "lr": 1e-3 * (n / 1e4) ** -0.3, "entropy": 3e-3, "gamma": 0.99, "epochs": 6}
 
     def ideal(n, d):
-        return 1.0 - 0.95 / ((1.0 + (2e4 / n) ** 0.7) * (1.0 + (2e6 / d) ** 0.8))
+        return 1.0 - top / ((1.0 + (size / n) ** 0.7) * (1.0 + (steps / d) ** speed))
 
     def penalty(c, n, d):
         best = optimum(n, d)
         off = (0.5 * decades(c["lr"], best["lr"]) ** 2 + 0.2 * decades(c["entropy"], best["entropy"]) ** 2
                + 0.5 * (odds_of(c["gamma"]) - odds_of(best["gamma"])) ** 2 + 0.5 * decades(c["epochs"], best["epochs"]) ** 2)
         reward = (1.0 - ideal(n, d)) * math.exp(-off)
-        return (1.0 - ideal(n, d)) - max(reward if off < 1.2 else 0.0, 0.0)
+        return (1.0 - ideal(n, d)) - max(reward if off < reach else 0.0, 0.0)
 
-    return Problem("reward", space, two, ideal, penalty, optimum, loss_noise=0.05, tails=3.0, plateau=1.0,
-                   diverges=lambda c, n, d: c["lr"] > 12 * optimum(n, d)["lr"], min_cost=6e10, max_cost=6e13)
+    return Problem(name, space, two, ideal, penalty, optimum, plateau=1.0,
+                   diverges=lambda c, n, d: c["lr"] > 12 * optimum(n, d)["lr"], min_cost=6e10, max_cost=6e13,
+                   **{"loss_noise": 0.05, "tails": 3.0, **changes})
