@@ -131,6 +131,7 @@ def test_the_network_is_the_plain_one_and_its_sizes_are_counted(width, side):
     """N, values and gradients; FLOPs of acting and of learning as torch counts them, exactly."""
     shape = Shape(width, 15, side)
     network, plain = Network(shape, torch.Generator().manual_seed(0)), Plain(shape)
+    network._stages = None   # torch's layers; our kernels are compared with these in test_procgen_kernels.py
     with torch.no_grad():
         layers = [*plain.convs, plain.dense, plain.policy, plain.value]
         for layer, kernel, bias in zip(layers, network.kernels, network.biases, strict=True):
