@@ -1,7 +1,6 @@
 """Machine code for narrow convolutions against torch's layers in double precision, part by part and as the whole network."""
 
 import sys
-from importlib.util import find_spec, module_from_spec
 
 import numpy as np
 import pytest
@@ -10,13 +9,13 @@ from torch.nn import functional as F
 
 pytest.importorskip("llvmlite", reason="llvmlite is not installed: pip install -e '.[procgen]'")
 
-from trainers.procgen import kernels, stages
-from trainers.procgen.network import Network
+from trainers.procgen.blocks import code, kernels, stages
+from trainers.procgen.blocks.code import LANES
+from trainers.procgen.blocks.stages import Block, Stages, Tiled
+from trainers.procgen.network import Network, torchs_layers
 from trainers.procgen.shape import Shape
-from trainers.procgen.stages import Block, Stages, Tiled, stages_for
 
-pytestmark = pytest.mark.skipif(not kernels.usable(), reason="kernels are for x86 with AVX2")
-LANES = kernels.LANES
+pytestmark = pytest.mark.skipif(not code.usable(), reason="kernels are for x86 with AVX2")
 
 
 @pytest.fixture(autouse=True)
@@ -54,32 +53,30 @@ def test_a_convolution_is_torchs_whatever_is_done_on_the_way(inputs, outputs, si
     x, kernel, bias = drawn(LANES, inputs, side, side), drawn(outputs, inputs, 3, 3, seed=1), drawn(outputs, seed=2)
     mask, addend = (drawn(LANES, outputs, side, side, seed=seed) for seed in (3, 4))
     there, tiled = block(x), Tiled.of(kernel, bias)
-    for rectified in (False, True):
-        plain = F.conv2d((x.relu() if rectified else x).double(), kernel.double(), bias.double(), padding=1)
-        out = Block.of(outputs, side)
-        for options, wanted in (({}, plain), ({"rectify": True}, plain.relu()), ({"addend": block(addend)}, plain + addend),
-                                ({"mask": block(mask)}, plain * (mask > 0)),
-                                ({"mask": block(mask), "addend": block(addend)}, plain * (mask > 0) + addend)):
-            tiled(there, out, rectified=rectified, **options)
-            torch.testing.assert_close(values(out).double(), wanted, rtol=1e-5, atol=2e-5)
-            assert borders(out) == {0.0}
-        own = block(addend)
-        tiled(there, own, addend=own, rectified=rectified)
-        torch.testing.assert_close(values(own).double(), plain + addend, rtol=1e-5, atol=2e-5)
+    plain, of_positive = (F.conv2d(part.double(), kernel.double(), bias.double(), padding=1) for part in (x, x.relu()))
+    own = block(addend)
+    for out, options, wanted in ((Block.of(outputs, side), {}, plain), (own, {"addend": own}, plain + addend),
+                                 (Block.of(outputs, side), {"rectified": True, "rectify": True}, of_positive.relu()),
+                                 (Block.of(outputs, side), {"mask": block(mask)}, plain * (mask > 0)),
+                                 (Block.of(outputs, side), {"mask": block(mask), "addend": block(addend)},
+                                  plain * (mask > 0) + addend)):
+        tiled(there, out, **options)
+        torch.testing.assert_close(values(out).double(), wanted, rtol=1e-5, atol=2e-5)
+        assert borders(out) == {0.0}
 
 
 @pytest.mark.parametrize("inputs, outputs", [(3, 4), (4, 3), (9, 10)])
 def test_the_way_back_through_a_convolution_is_autograds(inputs, outputs):
     side, x = 8, drawn(LANES, inputs, 8, 8).double().requires_grad_()
     kernel, bias = (part.double().requires_grad_() for part in (drawn(outputs, inputs, 3, 3, seed=1), drawn(outputs, seed=2)))
-    slope, there, found = block(drawn(LANES, outputs, side, side, seed=3)), block(x.detach().float()), Block.of(inputs, side)
-    F.conv2d(x.relu(), kernel, bias, padding=1).backward(values(slope).double())
-    Tiled.back(kernel.detach().float())(slope, found, mask=there)
+    gradient, there, found = block(drawn(LANES, outputs, side, side, seed=3)), block(x.detach().float()), Block.of(inputs, side)
+    F.conv2d(x.relu(), kernel, bias, padding=1).backward(values(gradient).double())
+    Tiled.back(kernel.detach().float())(gradient, found, mask=there)
     torch.testing.assert_close(values(found).double(), x.grad, rtol=1e-5, atol=2e-5)
     sums = [torch.ones(outputs, inputs, 9, LANES), torch.ones(outputs, LANES)]   # it adds to what is there
     for first, tile, tiles in stages._tiles(outputs):
-        kernels.gradient(tile, rectified=True)(there.at(), slope.at(first), sums[0][first].data_ptr(), sums[1][first].data_ptr(),
-                                               inputs, tiles, side, side)
+        run = kernels.weight_gradient(tile, rectified=True)
+        run(there.at(), gradient.at(first), *(part[first].data_ptr() for part in sums), inputs, tiles, side, side)
     torch.testing.assert_close(sums[0].sum(-1).view(kernel.shape).double() - LANES, kernel.grad, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(sums[1].sum(-1).double() - LANES, bias.grad, rtol=1e-4, atol=1e-4)
 
@@ -88,12 +85,12 @@ def test_pooling_takes_the_first_of_equals_and_gives_the_slope_to_it_alone():
     """Whole numbers, so that most squares have equals; negative ones, so that a border of zeros would show. Slopes of whole
     numbers too: sums are exact."""
     x = torch.randint(-3, 0, (LANES, 3, 8, 8), generator=torch.Generator().manual_seed(0)).float().requires_grad_()
-    slope = block(torch.randint(-9, 9, (LANES, 3, 4, 4), generator=torch.Generator().manual_seed(1)).float())
+    gradient = block(torch.randint(-9, 9, (LANES, 3, 4, 4), generator=torch.Generator().manual_seed(1)).float())
     wanted = F.max_pool2d(x, 3, 2, 1)
-    wanted.backward(values(slope))
+    wanted.backward(values(gradient))
     there, out, taken, back = block(x.detach(), stages.LOWEST), Block.of(3, 4), Block.of(3, 4, 0, torch.uint8), Block.of(3, 8)
     kernels.pooling()(there.at(), out.at(), taken.at(), 3, 4, 4)
-    kernels.unpooling()(slope.at(), taken.at(), back.at(), 3, 4, 4)
+    kernels.unpooling()(gradient.at(), taken.at(), back.at(), 3, 4, 4)
     assert torch.equal(values(out), wanted) and torch.equal(values(back), x.grad)
     assert borders(out) == borders(back) == {0.0}
 
@@ -122,9 +119,9 @@ def test_the_network_is_as_near_to_double_precision_as_with_torchs_layers(width,
     for bias in network.biases:
         bias.data.normal_(0, 0.1, generator=draw)
     pictures = torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8, generator=draw)
-    assert network._stages is not None
+    assert isinstance(network._stages, Stages)
     ours = of(network, pictures)
-    network._stages = None
+    network._stages = torchs_layers
     plain = of(network, pictures)
     for weights in network.parameters:
         weights.data = weights.data.double()
@@ -143,13 +140,13 @@ def test_the_same_bits_again_whatever_the_threads_and_whatever_went_before():
     torch.set_num_threads(3)
     features = [network._stages(pictures, network.kernels[:-3], network.biases[:-3]) for _ in range(2)]
     kept = network._stages.forward(pictures, network.kernels[:-3], network.biases[:-3])[1]
-    slopes = drawn(len(pictures), *network._stages.shape_of_features)
-    by_three = network._stages.backward(kept, slopes, network.kernels[:-3])
+    gradients = drawn(len(pictures), *network._stages.shape_of_features)
+    by_three = network._stages.backward(kept, gradients, network.kernels[:-3])
     torch.set_num_threads(1)
     assert all(torch.equal(one, other) for one, other in zip(wanted, of(network, pictures), strict=True))
     assert all(torch.equal(network._stages(pictures, network.kernels[:-3], network.biases[:-3]), other) for other in features)
     kept = network._stages.forward(pictures, network.kernels[:-3], network.biases[:-3])[1]
-    by_one = network._stages.backward(kept, slopes, network.kernels[:-3])
+    by_one = network._stages.backward(kept, gradients, network.kernels[:-3])
     assert all(torch.equal(one, other) for ours, others in zip(by_three, by_one) for one, other in zip(ours, others, strict=True))
 
 
@@ -160,7 +157,7 @@ def test_two_ways_forward_at_once_keep_apart_and_a_way_back_is_gone_once():
     first, second = network(one)[1].sum(), network(two)[1].sum()
     torch.autograd.grad(second, network.kernels[0])
     assert torch.equal(torch.autograd.grad(first, network.kernels[0], retain_graph=True)[0], alone)
-    with pytest.raises(RuntimeError, match="once only"):
+    with pytest.raises(RuntimeError, match="spent"):
         torch.autograd.grad(first, network.kernels[0])
 
 
@@ -174,17 +171,14 @@ def test_weights_that_are_no_numbers_show_in_the_scores():
 
 
 def test_torchs_layers_stay_where_the_kernels_can_not_be(monkeypatch):
-    shape = Shape(0.25, 15, 32)
-    assert isinstance(stages_for(shape, "cpu"), Stages)
-    assert stages_for(shape, "cuda") is None and stages_for(Shape(0.25, 15, 36), "cpu") is None
-    monkeypatch.setattr(kernels, "FEATURES", {})
-    assert stages_for(shape, "cpu") is None
+    """A GPU is not here to be asked: `fits` says no before one is touched."""
+    def stages_of(side):
+        return Network(Shape(0.25, 15, side), torch.Generator().manual_seed(0))._stages
 
-
-def test_without_llvmlite_torchs_layers_stay(monkeypatch):
-    monkeypatch.setitem(sys.modules, "llvmlite", None)
-    monkeypatch.delitem(sys.modules, kernels.__name__)
-    monkeypatch.delattr("trainers.procgen.kernels")
-    spec = find_spec(stages.__name__)
-    spec.loader.exec_module(fresh := module_from_spec(spec))
-    assert fresh.stages_for(Shape(0.25, 15, 32), "cpu") is None
+    assert isinstance(stages_of(32), Stages) and not stages.fits(Shape(0.25, 15, 32), torch.device("cuda"))
+    assert stages_of(36) is torchs_layers
+    monkeypatch.setattr(code, "FEATURES", {})
+    assert stages_of(32) is torchs_layers
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, stages.__name__, None)   # as without llvmlite
+    assert stages_of(32) is torchs_layers

@@ -14,33 +14,28 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from trainers.procgen.blocks import kernels
+from trainers.procgen.blocks.code import LANES, usable
 from trainers.procgen.shape import COLOURS, KERNEL, RESIDUAL, Shape
-
-try:
-    from trainers.procgen import kernels
-except ImportError:    # no llvmlite: it comes with the extra `procgen` alone
-    kernels = None
 
 LOWEST = -torch.inf
 A, B = TypeVar("A"), TypeVar("B")
 
 
-def stages_for(shape: Shape, device: torch.device | str) -> "Stages | None":
-    """None where torch's own layers must do: no llvmlite, a GPU, a processor without the instructions, pictures of an odd size."""
-    if kernels is None or torch.device(device).type != "cpu" or not kernels.usable():
-        return None
-    return Stages(shape) if shape.side % (kernels.TILE << len(shape.channels)) == 0 else None
+def fits(shape: Shape, device: torch.device) -> bool:
+    """Whether the kernels can be the network's stages: on this processor, and each stage's pictures in whole tiles."""
+    return device.type == "cpu" and usable() and shape.side % (kernels.TILE << len(shape.channels)) == 0
 
 
 @dataclass(frozen=True)
 class Block:
-    """(channels, 2 + side, 2 + side, LANES) with a border, and its own bytes for the taps of a pooling."""
+    """(channels, 2 + side, 2 + side, LANES), with a border: pixels, or which tap each maximum came from."""
 
     values: Tensor
 
     @staticmethod
     def of(channels: int, side: int, border: float = 0.0, kind: torch.dtype = torch.float32) -> "Block":
-        return Block(torch.full((channels, side + 2, side + 2, kernels.LANES), border, dtype=kind))
+        return Block(torch.full((channels, side + 2, side + 2, LANES), border, dtype=kind))
 
     @property
     def inside(self) -> Tensor:
@@ -71,10 +66,10 @@ class Scratch:
 
     def __init__(self, shape: Shape):
         self.unpooled = [Block.of(channels, 2 * side, LOWEST) for channels, side in _pooled(shape)]
-        self.slopes = [[Block.of(channels, 2 * side), *(Block.of(channels, side) for _ in range(2))]
+        self.gradients = [[Block.of(channels, 2 * side), *(Block.of(channels, side) for _ in range(2))]
                        for channels, side in _pooled(shape)]
         sizes = [size for inputs, outputs, _ in shape.convolutions for size in (outputs * inputs * KERNEL, outputs)]
-        self.sums = torch.empty(sum(sizes), kernels.LANES)   # of the gradient: each convolution's kernel, then its bias
+        self.sums = torch.empty(sum(sizes), LANES)   # of the gradient: each convolution's kernel, then its bias
         parts = self.sums.split(sizes)
         self.kernels, self.biases = parts[::2], parts[1::2]
 
@@ -97,7 +92,7 @@ class Tiled:
 
     @staticmethod
     def back(kernel: Tensor) -> "Tiled":
-        """The convolution that takes slopes by the outputs to slopes by the inputs."""
+        """The convolution that makes gradients by the inputs of gradients by the outputs."""
         return Tiled.of(kernel.flip(2, 3).transpose(0, 1))
 
     def __call__(self, x: Block, out: Block, *, mask: Block | None = None, addend: Block | None = None, rectified: bool = False,
@@ -120,7 +115,7 @@ class Stages:
     def __call__(self, pictures: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
         """Features (n, channels x side x side) of pictures (n, side, side, 3), uint8, by the convolutions' weights."""
         if torch.is_grad_enabled():
-            return _Stages.apply(self, pictures, *weights, *biases)
+            return _Differentiable.apply(self, pictures, *weights, *biases)
         features, kept = self.forward(pictures, weights, biases)
         self._kept += kept
         return features
@@ -148,32 +143,32 @@ class Stages:
 
         return features, _each(work, _blocks(len(pictures)))
 
-    def backward(self, kept: Sequence[Kept], slopes: Tensor, weights: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Gradients of the convolutions' kernels and biases by slopes (n, channels, side, side); `kept` is spent."""
+    def backward(self, kept: Sequence[Kept], gradients: Tensor, weights: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """By the convolutions' kernels and biases, from gradients by the features (n, channels, side, side); `kept` is spent."""
         back = [Tiled.back(kernel) for kernel in weights]
         sums = torch.empty(len(kept), sum(kernel.numel() + len(kernel) for kernel in weights))
 
         def work(number: int, some: slice) -> None:
             own, scratch = kept[number], _taken_from(self._scratch, Scratch, self.shape)
             scratch.sums.zero_()
-            scratch.slopes[-1][1].fill(slopes[some].permute(1, 2, 3, 0))
+            scratch.gradients[-1][1].fill(gradients[some].permute(1, 2, 3, 0))
             for stage in reversed(range(len(own.layers))):
-                base, layers, (wide, slope, inner) = stage * (1 + RESIDUAL), own.layers[stage], scratch.slopes[stage]
+                base, layers, (wide, gradient, inner) = stage * (1 + RESIDUAL), own.layers[stage], scratch.gradients[stage]
                 for last in reversed(range(2, 1 + RESIDUAL, 2)):
                     x, h = layers[last - 2:last]
-                    _gradient(scratch, base + last, h, slope)
-                    back[base + last](slope, inner, mask=h)
-                    _gradient(scratch, base + last - 1, x, inner, rectified=True)
-                    back[base + last - 1](inner, slope, mask=x, addend=slope)
+                    _add_weight_gradient(scratch, base + last, h, gradient)
+                    back[base + last](gradient, inner, mask=h)
+                    _add_weight_gradient(scratch, base + last - 1, x, inner, rectified=True)
+                    back[base + last - 1](inner, gradient, mask=x, addend=gradient)
                 taken = own.taken[stage]
-                kernels.unpooling()(slope.at(), taken.at(), wide.at(), len(taken.values), *_size(taken))
-                _gradient(scratch, base, own.layers[stage - 1][-1] if stage else own.pictures, wide)
+                kernels.unpooling()(gradient.at(), taken.at(), wide.at(), len(taken.values), *_size(taken))
+                _add_weight_gradient(scratch, base, own.layers[stage - 1][-1] if stage else own.pictures, wide)
                 if stage:
-                    back[base](wide, scratch.slopes[stage - 1][1])
+                    back[base](wide, scratch.gradients[stage - 1][1])
             torch.sum(scratch.sums, 1, out=sums[number])
             self._scratch.append(scratch)
 
-        _each(lambda numbered: work(*numbered), list(enumerate(_blocks(len(slopes)))))
+        _each(lambda numbered: work(*numbered), list(enumerate(_blocks(len(gradients)))))
         self._kept += kept
         parts = sums.sum(0).split([size for kernel in weights for size in (kernel.numel(), len(kernel))])
         return [part.view(kernel.shape) for part, kernel in zip(parts[::2], weights)], list(parts[1::2])
@@ -184,7 +179,7 @@ class Stages:
         return channels, side, side
 
 
-class _Stages(torch.autograd.Function):
+class _Differentiable(torch.autograd.Function):
     @staticmethod
     def forward(ctx, stages: Stages, pictures: Tensor, *weights: Tensor) -> Tensor:
         kernels_, biases = weights[:len(weights) // 2], weights[len(weights) // 2:]
@@ -195,27 +190,28 @@ class _Stages(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, slopes: Tensor):
+    def backward(ctx, gradients: Tensor):
         kept, ctx.kept = ctx.kept, None
         if kept is None:
-            raise RuntimeError("the way back through the stages is gone once only")
-        made = ctx.stages.backward(kept, slopes.view(-1, *ctx.stages.shape_of_features), ctx.saved_tensors)
+            raise RuntimeError("a second way back through the stages: what it needs is spent")
+        made = ctx.stages.backward(kept, gradients.reshape(-1, *ctx.stages.shape_of_features), ctx.saved_tensors)
         return None, None, *made[0], *made[1]
 
 
-def _gradient(scratch: Scratch, number: int, x: Block, slope: Block, rectified: bool = False) -> None:
+def _add_weight_gradient(scratch: Scratch, number: int, x: Block, gradient: Block, rectified: bool = False) -> None:
     """Adds to a convolution's part of the sums."""
-    outputs, inputs = len(slope.values), len(x.values)
+    outputs, inputs = len(gradient.values), len(x.values)
     kernel, bias = scratch.kernels[number].view(outputs, -1), scratch.biases[number]
     for first, tile, tiles in _tiles(outputs):
-        kernels.gradient(tile, rectified=rectified)(x.at(), slope.at(first), kernel[first].data_ptr(), bias[first].data_ptr(),
-                                                    inputs, tiles, *_size(slope))
+        kernels.weight_gradient(tile, rectified=rectified)(x.at(), gradient.at(first), kernel[first].data_ptr(),
+                                                           bias[first].data_ptr(), inputs, tiles, *_size(gradient))
 
 
 def _tiles(outputs: int) -> Iterable[tuple[int, int, int]]:
     """(first channel, channels a tile, tiles): as many whole tiles as there are, and one of the rest."""
     whole, rest = divmod(outputs, kernels.OUTPUTS)
-    return [(first, tile, tiles) for first, tile, tiles in ((0, kernels.OUTPUTS, whole), (outputs - rest, rest, 1)) if tile * tiles]
+    both = (0, kernels.OUTPUTS, whole), (outputs - rest, rest, 1)
+    return [(first, tile, tiles) for first, tile, tiles in both if tile * tiles]
 
 
 def _pooled(shape: Shape) -> list[tuple[int, int]]:
@@ -230,7 +226,7 @@ def _size(block: Block) -> tuple[int, int]:
 
 
 def _blocks(count: int) -> list[slice]:
-    return [slice(first, min(first + kernels.LANES, count)) for first in range(0, count, kernels.LANES)]
+    return [slice(first, min(first + LANES, count)) for first in range(0, count, LANES)]
 
 
 def _taken_from(free: list[A], make: Callable[[Shape], A], shape: Shape) -> A:
