@@ -176,7 +176,7 @@ def test_torchs_layers_stay_where_the_kernels_can_not_be(monkeypatch):
         return Network(Shape(0.25, 15, side), torch.Generator().manual_seed(0))._stages
 
     assert isinstance(stages_of(32), Stages) and not stages.fits(Shape(0.25, 15, 32), torch.device("cuda"))
-    assert stages_of(36) is torchs_layers
+    assert stages_of(36) is torchs_layers and not stages.fits(Shape(4.0, 15, 32), torch.device("cpu"))
     monkeypatch.setattr(code, "FEATURES", {})
     assert stages_of(32) is torchs_layers
     monkeypatch.undo()

@@ -3,7 +3,8 @@
     stage:  x = pool(conv x);  twice  x += conv(relu(conv(relu x)))        pool: 3 x 3 maxima, every second pixel
     h = relu(W relu(x) + b);  scores = P h + p;  value = v h + w
 
-Pictures are bytes until the first convolution, whose kernel takes the 1/255; all between is channels-last.
+Pictures are bytes until the first convolution, whose kernel takes the 1/255. The stages run by our own kernels where these can be
+(`blocks/`), else by torch's layers, channels-last.
 """
 
 from collections.abc import Callable, Sequence
