@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainers.procgen.network import Network
+from trainers.procgen.network import Network, torchs_layers
 from trainers.procgen.ppo import MOST_REWARD, PRIOR_COUNT, RewardScale, Seen, advantages, losses, standardised
 from trainers.procgen.shape import Shape
 
@@ -131,6 +131,7 @@ def test_the_network_is_the_plain_one_and_its_sizes_are_counted(width, side):
     """N, values and gradients; FLOPs of acting and of learning as torch counts them, exactly."""
     shape = Shape(width, 15, side)
     network, plain = Network(shape, torch.Generator().manual_seed(0)), Plain(shape)
+    network._stages = torchs_layers   # torch's layers; our kernels are compared with these in test_procgen_kernels.py
     with torch.no_grad():
         layers = [*plain.convs, plain.dense, plain.policy, plain.value]
         for layer, kernel, bias in zip(layers, network.kernels, network.biases, strict=True):

@@ -13,8 +13,9 @@ from trainers.procgen.trunk import longest, train, trunk_key
 from trainers.task import Attempt, Task, grouped
 
 # The files whose code decides a row's numbers.
-CODE = ("procgen/games.py", "procgen/network.py", "procgen/play.py", "procgen/ppo.py", "procgen/shape.py", "procgen/train.py",
-        "procgen/trunk.py", "streams.py")
+CODE = ("procgen/blocks/code.py", "procgen/blocks/kernels.py", "procgen/blocks/stages.py", "procgen/games.py",
+        "procgen/network.py", "procgen/play.py", "procgen/ppo.py", "procgen/shape.py", "procgen/train.py", "procgen/trunk.py",
+        "streams.py")
 
 # A step is a frame here. Fitted to `python -m sweeps.bench procgen` at widths 1/4 and 1, one core of a busy 2-core server.
 CPU = Speed(step_s=1.7e-3, flops_per_s=1.15e11, eval_flops_per_s=1e10, eval_s=0.5)
