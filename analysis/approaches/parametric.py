@@ -16,7 +16,7 @@ import numpy as np
 from analysis.approaches import frontier
 from analysis.approaches.cost import LANGUAGE, CostLaw, fit_cost
 from analysis.approaches.doubts import doubts_about
-from analysis.approaches.frontier import EffectiveExponents, FrontierBand, FrontierLaw, Foretelling, Range
+from analysis.approaches.frontier import EffectiveExponents, FrontierBand, Foretelling
 from analysis.approaches.global_minimum import Descents, Optimum, descents, global_minima, global_minimum
 from analysis.approaches.laws.additive import ADDITIVE
 from analysis.approaches.laws.generalised import GENERALISED
@@ -195,15 +195,8 @@ class ParametricFit(Foretelling):
         """Pointwise intervals of N*, D*, L* at C (m,)."""
         return frontier.frontier_band(self, C)
 
-    @property
-    def frontier(self) -> FrontierLaw:
-        """The compute-efficient frontier's own law."""
-        return frontier.frontier_law(self)
-
-    @property
-    def range(self) -> Range:
-        """Compute over which N* and D* lie inside the sampled sizes and data."""
-        return frontier.exponent_range(self)
+    frontier = property(lambda self: frontier.frontier_law(self))   # the compute-efficient frontier's own law
+    range = property(lambda self: frontier.exponent_range(self))   # compute over which N* and D* lie inside the sampled
 
     def effective_exponents(self) -> EffectiveExponents:
         return frontier.effective_exponents(self)
@@ -225,8 +218,9 @@ def fit_parametric(N, D, L, *, C=None, cost: CostLaw | None = None, objective: O
     """Approach 3 as the literature has it: the additive law, each resample at its own global optimum.
 
     The cost law is measured where C is given, and C = 6 N D where neither is. The objective is Hoffmann's, or generalised least
-    squares where errors go together; one that is given stays, and its intervals allow for them. cluster: what is resampled; None takes whole cells, or the errors' covariance where
-    the residuals ask for it. errors: a covariance found elsewhere. multiplicity (R, n) replaces the resampling by the caller's own.
+    squares where errors go together; one that is given stays, and its intervals allow for them. cluster: what is resampled; None takes
+    whole cells, or the errors' covariance where the residuals ask for it. errors: a covariance found elsewhere. multiplicity (R, n)
+    replaces the resampling by the caller's own.
     """
     N, D, L, weight = check_runs(N, D, L, weight)
     request = _Request(C, cost, cluster, cell, seed, run, errors, interval_method, level, resamples, multiplicity)
