@@ -17,8 +17,8 @@ CODE = ("procgen/blocks/code.py", "procgen/blocks/kernels.py", "procgen/blocks/s
         "procgen/network.py", "procgen/play.py", "procgen/ppo.py", "procgen/shape.py", "procgen/train.py", "procgen/trunk.py",
         "streams.py")
 
-# A step is a frame here. Fitted to `python -m sweeps.bench procgen` at widths 1/4 and 1, one core of a busy 2-core server.
-CPU = Speed(step_s=1.7e-3, flops_per_s=1.15e11, eval_flops_per_s=1e10, eval_s=0.5)
+# A step is a frame here. Fitted to `python -m sweeps.bench procgen` at widths 1/8 to 1, one core of a busy 2-core server.
+CPU = Speed(step_s=6.5e-4, flops_per_s=1.2e11, eval_flops_per_s=1e10, eval_s=0.5)
 GPU = Speed(step_s=5e-5, flops_per_s=2e13, eval_flops_per_s=2e12, eval_s=1.0)   # a guess until rows say more
 USUAL_EPISODE = 300   # frames, for the estimate of what episodes after training take
 
