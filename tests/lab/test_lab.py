@@ -36,7 +36,7 @@ SAVING = '''
 import time
 import numpy as np
 
-def train(depth: int, steps: int = 60, seed: int = 0, *, attempt) -> dict:
+def train(depth: int, steps: int = 80, seed: int = 0, *, attempt) -> dict:
     rng, total, first = np.random.default_rng(seed), 0.0, 0
     state = attempt.restored()
     if state is not None:
