@@ -31,7 +31,7 @@ def differences_of(groups: Sequence[tuple[str, Runs, ParametricFit | None]], *, 
                            for (name, _, _), rows in zip(groups, held, strict=True)])
     # by generalised least squares, as a fit of its own would be
     made = {name: fit for name, _, fit in groups if name in errors and fit.point.objective.precision is not None
-            and fit.law is (law or fit.law)}
+            and (law is None or fit.law is law)}
     return compare_groups(N, D, L, label, fit_law=fit_law, C=C, seed=seed if seeds_known else None, level=level,
                           resamples=resamples, rng=rng, errors=errors, made=made)
 

@@ -27,6 +27,16 @@ def mnist_once(monkeypatch):
     monkeypatch.setattr("trainers.mnist.task.load_images", cache(load_images))
 
 
+@pytest.fixture
+def one_thread():
+    """Of torch's, whose sums depend on their number."""
+    import torch
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.approaches.cost import CostLaw
+from analysis.approaches.laws.saturation import level
 from analysis.approaches.surface import Surface
 from analysis.estimates.estimate import Estimate, spanning
 from analysis.estimates.refusal import Doubt
@@ -55,8 +56,7 @@ class FrontierLaw:
     top: float = np.inf
 
     def loss(self, C):
-        surface = Surface(self.E.value, np.nan, np.nan, np.nan, np.nan, c=self.c, top=self.top)
-        return surface.level(np.log(self.K.value) - self.gamma.value * np.log(np.asarray(C, float)))
+        return level(np.log(self.K.value) - self.gamma.value * np.log(np.asarray(C, float)), self.E.value, self.c, self.top)
 
     @property
     def formula(self) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.approaches.laws.additive import ADDITIVE
-from analysis.approaches.laws.objective import Coordinates, Objective
+from analysis.approaches.laws.objective import Coordinates, Objective, for_each
 from analysis.approaches.newton import CONTRACTION, Restriction, Solution, minimise
 from analysis.estimates.refusal import NotIdentified
 
@@ -44,9 +44,14 @@ class Optimum:
     ends: np.ndarray     # (m, k) of the descents under the broad loss
 
     @property
+    def minima(self) -> np.ndarray:
+        """(r, k) the lowest and its rivals: where a resample descends from."""
+        return np.concatenate([self.solution.theta, self.rivals])
+
+    @property
     def places(self) -> np.ndarray:
         """Where a search among much the same runs starts, (s, k)."""
-        return np.concatenate([self.solution.theta, self.rivals, self.ends])
+        return np.concatenate([self.minima, self.ends])
 
 
 def descents(points: Coordinates, weight, *, law=ADDITIVE, restriction: Restriction | None = None, starts=None) -> Descents:
@@ -83,9 +88,7 @@ def _merge(rough: Solution):
 
 def minima_of_simulated(points: Coordinates, weight, noise, objective: Objective, pilot: Optimum, *, law=ADDITIVE) -> Solution:
     """Global optimum of each table of losses L e^noise, noise (M, n), made from the pilot, where each search starts too."""
-    starts = np.concatenate([pilot.solution.theta[:1], pilot.rivals])
-    return lowest(points, weight, np.broadcast_to(starts, (len(noise), *starts.shape)), objective, spread=pilot.spread, law=law,
-                  noise=noise)
+    return lowest(points, weight, for_each(len(noise), pilot.minima), objective, spread=pilot.spread, law=law, noise=noise)
 
 
 def global_minima(points: Coordinates, weight, objective: Objective, pilot: Optimum, *, law=ADDITIVE) -> Solution:
@@ -96,7 +99,7 @@ def global_minima(points: Coordinates, weight, objective: Objective, pilot: Opti
     theta = pilot.solution.theta[0]
     residual = np.abs(law.log_loss(points, theta) - np.log(points.loss))
     trust = np.minimum(1.0, 1.5 * pilot.spread / np.maximum(residual, 1e-12))
-    starts = law.starts_of_each(points, weight, trust, theta, pilot.rivals)
+    starts = law.starts_of_each(points, weight, trust, pilot.minima)
     return lowest(points, weight, starts, objective, spread=pilot.spread, law=law)
 
 

@@ -64,7 +64,7 @@ class Surface:
 
     def level(self, log_R):
         """The loss at log R."""
-        return level(log_R, self.E, self.c, self.top) if self.saturates else self.E + np.exp(log_R)
+        return level(log_R, self.E, self.c, self.top)
 
     def elasticity(self, L):
         """dlog L / dlog R where the loss is L."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from analysis.approaches.global_minimum import global_minimum, lowest
 from analysis.approaches.laws.generalised import BRACKET, GENERALISED
+from analysis.approaches.laws.objective import for_each
 from analysis.approaches.parametric import ParametricFit
 from analysis.approaches.surface_fit import held
 from analysis.estimates.estimate import Estimate
@@ -83,9 +84,8 @@ def kaplan_joint(fit: ParametricFit) -> KaplanJoint:
     """On the table and on each of the generalised fit's resamples, percentile intervals."""
     restriction = held(HOLD, GENERALISED, fit.points)
     found = global_minimum(fit.points, fit.sample.weight, fit.point.objective, law=GENERALISED, restriction=restriction)
-    drawn, starts = fit.resampled.drawn, np.concatenate([found.solution.theta[:1], found.rivals])
-    starts = np.broadcast_to(starts, (len(drawn.multiplicity), *starts.shape))
-    cloud = lowest(fit.points, drawn.multiplicity * fit.sample.weight, starts, fit.point.objective,
+    drawn = fit.resampled.drawn
+    cloud = lowest(fit.points, drawn.multiplicity * fit.sample.weight, for_each(len(drawn.multiplicity), found.minima), fit.point.objective,
                    spread=found.spread, law=GENERALISED, restriction=restriction, noise=drawn.noise)
     point, draws = (GENERALISED.external(fit.points, theta) for theta in (found.solution.theta, cloud.theta))
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.approaches import profile
+from analysis.approaches.laws.saturation import level
 from analysis.approaches.parametric import ParametricFit
-from analysis.approaches.surface import Surface
 from analysis.estimates.estimate import Estimate, spanning
 from analysis.questions.alternatives import score_of
 from analysis.questions.law_choice import LawChoice
@@ -34,8 +34,7 @@ class LimitLaw:
     top: float = np.inf
 
     def __call__(self, x):
-        surface = Surface(self.floor.value, np.nan, np.nan, np.nan, np.nan, c=self.c, top=self.top)
-        return surface.level(self.exponent.value * np.log(self.scale.value / np.asarray(x, float)))
+        return level(self.exponent.value * np.log(self.scale.value / np.asarray(x, float)), self.floor.value, self.c, self.top)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from trainers.language.train import Run, order_of
 from trainers.language.trunk import CONSTANT, SCHEDULES, SINGLE_RUN, WSD
 from trainers.task import Stopped
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PUBLISHED = Path(__file__).resolve().parents[2] / "analysis" / "published"
 CELL = Cell(width=8, tokens=8192, context=32, batch_size=128, lr=0.03)
 VERSE = b"Whan that Aprille with his shoures soote, the droghte of March hath perced to the roote. "
@@ -39,14 +41,6 @@ def corpus():
 @pytest.fixture(scope="module")
 def data(corpus):
     return TASK.place(corpus, "cpu")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def trained(cells, data):

@@ -15,15 +15,8 @@ from trainers.procgen.blocks.stages import Block, Stages, Tiled
 from trainers.procgen.network import Network, torchs_layers
 from trainers.procgen.shape import Shape
 
-pytestmark = pytest.mark.skipif(not code.usable(), reason="kernels are for x86 with AVX2")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = [pytest.mark.usefixtures("one_thread"),
+              pytest.mark.skipif(not code.usable(), reason="kernels are for x86 with AVX2")]
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -19,17 +19,11 @@ from trainers.procgen.task import TASK
 from trainers.procgen.train import Run, act_flops, learn_flops, shape_of
 from trainers.task import Diverged, Stopped
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 GAMES = ToyGames()
 CELL = Cell(game="line", frames=3072, width=0.5, lr=3e-3, gamma=0.9, envs=16, steps=16, minibatches=2, episodes=64)
 SMALL = replace(CELL, frames=96, width=0.125, envs=5, steps=8, minibatches=4, episodes=3)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def trained(cells):

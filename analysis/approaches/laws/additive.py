@@ -35,7 +35,8 @@ class Workshop:
     def of(cls, points: Coordinates, rows: int, repeats: Repeats | None, buffers: int) -> "Workshop":
         x, y = (points.x, points.y) if repeats is None else (repeats.one_each(v) for v in (points.x, points.y))
         one = np.ones_like(x)
-        return cls(np.empty((buffers, rows, len(x))), Observed.of(points, rows, repeats), x, y, points.scale, np.stack([one, -x]), np.stack([one, -y]),
+        return cls(np.empty((buffers, rows, len(x))), Observed.of(points, rows, repeats), x, y, points.scale,
+                   np.stack([one, -x]), np.stack([one, -y]),
                    np.stack([one, -x, x * x], 1), np.stack([one, -y, y * y], 1), np.stack([one, -x, -y, x * y], 1))
 
 
@@ -63,8 +64,9 @@ class Additive:
         """Where a global search descends from, (S, 5)."""
         return additive_grid.best_and_cover(points, weight)
 
-    def starts_of_each(self, points: Coordinates, weight, trust, pilot, rivals) -> np.ndarray:
-        """Where each resample (M, n) descends from, (M, 2, 5): the pilot, and the best node of its own grid."""
+    def starts_of_each(self, points: Coordinates, weight, trust, minima) -> np.ndarray:
+        """Where each resample (M, n) descends from, (M, 2, 5): the lowest of the minima (S, 5), and the best node of its own grid."""
+        pilot = minima[0]
         own = additive_grid.best_of_each(points, weight * trust, instead=pilot)
         return np.stack([np.broadcast_to(pilot, own.shape), own], 1)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from analysis.approaches.laws import bracket_grid
 from analysis.approaches.laws.additive import EXPONENTS, Workshop
-from analysis.approaches.laws.objective import Coordinates, Derivatives, Objective, Repeats, row_dot
+from analysis.approaches.laws.objective import Coordinates, Derivatives, Objective, Repeats, for_each, row_dot
 
 # of g: at either end the law is the maximum, or the product, to within any table's noise
 BRACKET = (0.1, 50.0)
@@ -56,10 +56,9 @@ class Generalised:
         """Where a global search descends from, (S, 6)."""
         return bracket_grid.best_of_brackets(points, weight)
 
-    def starts_of_each(self, points: Coordinates, weight, trust, pilot, rivals) -> np.ndarray:
-        """Where each resample (M, n) descends from, (M, S, 6): the pilot and its runners-up."""
-        starts = np.concatenate([pilot[None], rivals])
-        return np.broadcast_to(starts, (len(weight), *starts.shape))
+    def starts_of_each(self, points: Coordinates, weight, trust, minima) -> np.ndarray:
+        """Where each resample (M, n) descends from, (M, S, 6): the pilot's minima (S, 6)."""
+        return for_each(len(weight), minima)
 
     def workshop(self, points: Coordinates, rows: int, repeats: Repeats | None = None) -> Workshop:
         """As of the additive law."""

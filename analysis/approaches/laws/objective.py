@@ -183,6 +183,11 @@ def quadratic(precision: Precision, residual, psi, curve, softened):
     return row_dot(psi, residual) / 2
 
 
+def for_each(count: int, starts) -> np.ndarray:
+    """The same starts (S, k) for each of so many fits, (count, S, k)."""
+    return np.broadcast_to(starts, (count, *starts.shape))
+
+
 def row_dot(one, other):
     """Sum of products along each row (M,)."""
     return np.einsum("ij,ij->i", one, other)

@@ -11,7 +11,7 @@ import numpy as np
 
 from analysis.approaches.laws import bracket_grid
 from analysis.approaches.laws.additive import EXPONENTS, Workshop
-from analysis.approaches.laws.objective import Coordinates, Derivatives, Objective, Repeats, row_dot
+from analysis.approaches.laws.objective import Coordinates, Derivatives, Objective, Repeats, for_each, row_dot
 from analysis.approaches.laws.saturation import gaps
 
 BRACKET = (1e-3, 30.0)   # of c: below it the law is additive to within any table's noise
@@ -54,10 +54,9 @@ class Saturating:
         """Where a global search descends from, (S, 7)."""
         return bracket_grid.best_of_saturations(points, weight, self.highest / points.scale)
 
-    def starts_of_each(self, points: Coordinates, weight, trust, pilot, rivals) -> np.ndarray:
-        """Where each resample (M, n) descends from, (M, S, 7): the pilot and its runners-up."""
-        starts = np.concatenate([pilot[None], rivals])
-        return np.broadcast_to(starts, (len(weight), *starts.shape))
+    def starts_of_each(self, points: Coordinates, weight, trust, minima) -> np.ndarray:
+        """Where each resample (M, n) descends from, (M, S, 7): the pilot's minima (S, 7)."""
+        return for_each(len(weight), minima)
 
     def workshop(self, points: Coordinates, rows: int, repeats: Repeats | None = None) -> Workshop:
         """As of the additive law."""

@@ -11,8 +11,8 @@ EXACT = 1e-13    # of w
 
 
 def level(log_R, E, c, top):
-    """L of log R; all broadcast, E < top."""
-    return E + gaps(log_R, E, c, top)[0]
+    """L of log R; all broadcast, E < top, and c above 0 everywhere or nowhere, where the top has no meaning."""
+    return E + (gaps(log_R, E, c, top)[0] if np.any(np.asarray(c) > 0) else np.exp(log_R))
 
 
 def gaps(log_R, E, c, top):
