@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sweeps.carbs.bench.asked import answered
 from sweeps.carbs.bench.flying import Flight, flown
 from sweeps.carbs.bench.problems import Problem, closed
 from sweeps.carbs.bench.protein import ProteinRival
@@ -128,7 +129,7 @@ class OptunaRival:
         return config
 
     def tell(self, config: dict, loss: float, cost: float) -> None:
-        _, trial = self.trials.pop(next(i for i, (asked, _) in enumerate(self.trials) if asked is config))
+        trial = answered(self.trials, config)
         if math.isnan(loss):
             self.study.tell(trial, state=self.failed)
         else:

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from sweeps.carbs.bench.asked import answered
+
 
 class SmacRival:
     """Searches `ranges` (name -> (low, high) or options); `config_of` makes a config of the values.
@@ -45,8 +47,7 @@ class SmacRival:
         return config
 
     def tell(self, config: dict, loss: float, cost: float) -> None:
-        place = next(i for i, (asked, _) in enumerate(self.asked) if asked is config)
-        _, info = self.asked.pop(place)
+        info = answered(self.asked, config)
         if math.isnan(loss):
             # Its objectives' worst so far would stand in; a finite loss beyond any of ours is needed where there is none.
             self.smac.tell(info, self.value(cost=[1e3, math.log10(cost)], status=self.failed), save=False)
