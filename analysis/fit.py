@@ -121,7 +121,7 @@ def report_search(args: argparse.Namespace, *, command: str, tell) -> int:
     found, out = read_tuned(args.files[0]), args.out or default_folder(args.files[0])
     try:
         numbers = write_whole(prepared(out) / "fit.json", search_json(found).encode())
-        pictures, _ = write_figures(plates_of_search(found), out, tell=tell)
+        pictures, _ = write_figures(() if args.quick or args.no_figures else plates_of_search(found), out, tell=tell)
         page = write_whole(out / "report.html", search_html(found, pictures, command=command).encode())
     except OSError as why:
         return fail(f"cannot write to {path_text(out)}: {why.strerror or why}")

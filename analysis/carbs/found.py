@@ -16,8 +16,8 @@ import numpy as np
 from analysis.carbs.law import LawPoint, TunedLaw
 from analysis.estimates.estimate import Estimate
 from analysis.table.files import BadTable, open_sheet, read_columns
-from analysis.table.formats.sheet import Dialect, path_text, printable
-from analysis.table.roles import is_mnist
+from analysis.table.formats.sheet import Dialect, Sheet, path_text, printable
+from analysis.table.roles import Description, is_mnist
 from analysis.table.values import labels, numbers
 
 SEARCH, PROTOCOL = "search", "carbs"   # what a search's table says of itself; before November 2026, by its protocol
@@ -40,17 +40,23 @@ class Tuned:
     """A search: its laws and its runs."""
 
     source: str
-    laws: tuple[TunedLaw, ...]
+    laws: tuple[TunedLaw, ...]          # none where they are refused
     loss: tuple[LawPoint, ...]          # along the optimum
     front: tuple[FrontPoint, ...]
-    low: float                          # the range of costs that the laws were fitted over
+    low: float                          # the range of costs that the laws were fitted over; without laws, of the front
     high: float
     reference: float                    # cost that the anchors hold at
     spent: float                        # by all runs together, failed ones included
     observations: int                   # runs, failed ones included
-    flops: np.ndarray                   # (n,) of the finished runs
-    val_loss: np.ndarray                # (n,)
+    costs: np.ndarray                   # (n,) of the finished runs, in units of cost_name
+    losses: np.ndarray                  # (n,)
     settings: Mapping[str, np.ndarray]  # (n,) of each quantity that has a law
+    cost_name: str = "flops"            # the column that runs are charged by, or seconds
+    loss_name: str = "val_loss"         # the column that is lowered
+    loss_label: str = "validation loss $L$ (nats)"   # of an axis
+    pinned: tuple[str, ...] = ()        # settings whose optimum lies at a bound: no exponent
+    bends: tuple[str, ...] = ()         # settings whose exponent changes along the front, by a test at 5%
+    refused: str = ""                   # why there is no law
 
     def law(self, name: str) -> TunedLaw:
         """Raises KeyError."""
@@ -81,18 +87,48 @@ def read_tuned(source: str) -> Tuned:
         loss, front = tuple(_point(item) for item in document["loss"]), tuple(_front(item) for item in document["front"])
         low, high, reference = (_positive(document["cost"][name]) for name in ("low", "high", "reference"))
         spent, observations = _positive(document["spent"]), int(document["runs"])
+        cost = str(document["cost"].get("name", "flops"))
+        pinned, bends = (tuple(map(str, document.get(name, ()))) for name in ("pinned", "bends"))
+        refused = str(document.get("refused", ""))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BadTable(f"{path_text(path)}: not the laws of a CARBS search ({printable(error)}): run "
                        f"the search with --out {path_text(source)} once more, which writes them anew") from None
-    if not laws or len(loss) < 2 or not low < high:
+    if not front or not low <= high or not refused and (not laws or len(loss) < 2 or low == high):
         raise BadTable(f"{path_text(path)}: holds no law")
     sheet = open_sheet(source)
+    charged, lowered = _cost_column(sheet, cost), _loss_column(sheet)
     names = [law.name for law in laws if law.name in sheet.flat]
-    block = read_columns(sheet, list(dict.fromkeys(["flops", "val_loss", *names])))
+    block = read_columns(sheet, list(dict.fromkeys([charged, lowered, *names])))
     values = {name: numbers(column).values for name, column in block.columns.items()}
-    good = np.isfinite(values["flops"]) & np.isfinite(values["val_loss"]) & (values["flops"] > 0) & (values["val_loss"] > 0)
-    return Tuned(source, laws, loss, front, low, high, reference, spent, observations, values["flops"][good],
-                 values["val_loss"][good], {name: values[name][good] for name in names})
+    good = np.isfinite(values[charged]) & np.isfinite(values[lowered]) & (values[charged] > 0)
+    return Tuned(source, laws, loss, front, low, high, reference, spent, observations, values[charged][good], values[lowered][good],
+                 {name: values[name][good] for name in names}, cost, lowered, _loss_label(sheet.description, lowered), pinned, bends,
+                 printable(refused, 200))
+
+
+def _cost_column(sheet: Sheet, cost: str) -> str:
+    """Seconds may stand in a column of another name, as the sweep takes them from it."""
+    known = sheet.description.columns
+    clocks = [name for name in sheet.description.named("clock", text=False) if known[name].unit == "s"]
+    name = clocks[0] if cost == "seconds" and cost not in sheet.flat and clocks else cost
+    if name not in sheet.flat:
+        raise BadTable(f"{path_text(sheet.source)}: has no {printable(cost)}, by which the search beside it charged its runs")
+    return name
+
+
+def _loss_column(sheet: Sheet) -> str:
+    name = next(iter(sheet.description.lettered("L")), "val_loss")
+    if name not in sheet.flat:
+        raise BadTable(f"{path_text(sheet.source)}: has no column of losses")
+    return name
+
+
+def _loss_label(description: Description, name: str) -> str:
+    """Of an axis: a cross-entropy is L in nats, as everywhere; anything else by its own name."""
+    unit = description.columns[name].unit if name in description.columns else "nat"
+    if unit.startswith("nat"):
+        return "validation loss $L$ (nats)"
+    return name.replace("_", " ") + (f" ({unit})" if unit not in ("", "1") else "")
 
 
 def _document(path: Path, source: str) -> dict:

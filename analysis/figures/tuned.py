@@ -13,6 +13,7 @@ from analysis.figures.theme import BLUE, COLUMN, HEIGHT, INK, RED, log_axes, pla
 
 ODDS, LINEAR = "Logit", "Linear"   # kinds of a law that no power of the cost is
 WORSE = 30.0                       # times the front's loss: runs above say nothing and would flatten the figure
+DECIBEL = 1.26                     # losses within a tenth of a decade are shown on a linear axis
 
 
 def plates_of_search(found: Tuned) -> Iterator[Plate]:
@@ -22,8 +23,8 @@ def plates_of_search(found: Tuned) -> Iterator[Plate]:
         plot_front(found, figure.axes[0])
         settle(figure)
         yield Plate("front", "The front of the search",
-                    "Every run of the search; the steps are the runs that it believes no other beats at equal or lower "
-                    "cost, the line is the loss along the laws' optimum with its 95% interval.", figure)
+                    "Every run of the search; the steps are the runs that it believes no other beats at equal or lower cost"
+                    + (", the line is the loss along the laws' optimum with its 95% interval." if found.loss else "."), figure)
         for law in found.laws:
             figure = sheet(1)
             plot_law(found, law, figure.axes[0])
@@ -34,27 +35,38 @@ def plates_of_search(found: Tuned) -> Iterator[Plate]:
 
 
 def plot_front(found: Tuned, ax: Axes) -> Axes:
-    """Loss against cost: runs, front, and the loss along the laws."""
-    best = found.front[-1].loss
-    kept = found.val_loss < WORSE * max(best, 1e-300)
-    ax.scatter(found.flops[kept], found.val_loss[kept], s=5, color=BLUE, alpha=0.4, lw=0, rasterized=len(found.flops) > RASTER,
-               label=f"{len(found.flops):,} runs")
+    """Loss against cost: runs, front, and the loss along the laws where there are any."""
     cost, loss = (np.array([getattr(p, name) for p in found.front]) for name in ("cost", "loss"))
+    worst = max(WORSE * loss[-1], loss.max())   # losses may be 0 and below: a shortfall is
+    kept = found.losses <= worst
+    shown = np.concatenate([found.losses[kept], loss])
+    ax.scatter(found.costs[kept], found.losses[kept], s=5, color=BLUE, alpha=0.4, lw=0, rasterized=len(found.costs) > RASTER,
+               label=f"{len(found.costs):,} runs")
     ax.step(cost, loss, where="post", color=BLUE, lw=1.0, label="front")
-    curve = _columns(found.loss)
-    ax.fill_between(curve["cost"], curve["low"], curve["high"], color=INK, alpha=0.15, lw=0)
-    ax.plot(curve["cost"], curve["value"], color=INK, lw=1.3, label="loss along the laws")
-    log_axes(ax, "cost of a run", "validation loss $L$ (nats)")
-    ax.set_xlim(found.low / 4, max(found.high, found.flops.max()) * 1.3)
-    tidy_log_ticks(ax)
+    if found.loss:
+        curve = _columns(found.loss)
+        ax.fill_between(curve["cost"], curve["low"], curve["high"], color=INK, alpha=0.15, lw=0)
+        ax.plot(curve["cost"], curve["value"], color=INK, lw=1.3, label="loss along the laws")
+    log_axes(ax, _cost_label(found), found.loss_label if shown.min() > 0 and shown.max() > DECIBEL * shown.min() else None)
+    ax.set_ylabel(found.loss_label)
+    _cost_limits(found, ax)
     ax.legend(loc="upper right")
     return ax
+
+
+def _cost_label(found: Tuned) -> str:
+    return f"cost of a run ({'FLOPs' if found.cost_name == 'flops' else found.cost_name.replace('_', ' ')})"
+
+
+def _cost_limits(found: Tuned, ax: Axes) -> None:
+    ax.set_xlim(found.low / 4, max(found.high, found.costs.max(initial=found.high)) * 1.3)
+    tidy_log_ticks(ax)
 
 
 def plot_law(found: Tuned, law: TunedLaw, ax: Axes) -> Axes:
     """One quantity against the cost of a run."""
     if law.name in found.settings:
-        ax.scatter(found.flops, found.settings[law.name], s=4, color=BLUE, alpha=0.25, lw=0, rasterized=len(found.flops) > RASTER)
+        ax.scatter(found.costs, found.settings[law.name], s=4, color=BLUE, alpha=0.25, lw=0, rasterized=len(found.costs) > RASTER)
         near = [(p.cost, p.config.get(law.name)) for p in found.front]
         if all(value is not None for _, value in near):
             ax.scatter(*zip(*near, strict=True), s=14, facecolors="none", edgecolors=BLUE, lw=0.8)
@@ -62,13 +74,12 @@ def plot_law(found: Tuned, law: TunedLaw, ax: Axes) -> Axes:
     ax.fill_between(curve["cost"], curve["low"], curve["high"], color=RED, alpha=0.2, lw=0)
     ax.plot(curve["cost"], curve["value"], color=RED, lw=1.4, label=f"exponent {shown(law.exponent)}")
     label = plain(law.name) + (" (exponent: of the odds)" if law.kind == ODDS else "")
-    log_axes(ax, "cost of a run", None if law.kind == LINEAR else label)
+    log_axes(ax, _cost_label(found), None if law.kind == LINEAR else label)
     if law.kind == ODDS:
         ax.set_yscale("logit")
     if law.kind == LINEAR:
         ax.set_ylabel(label)
-    ax.set_xlim(found.low / 4, max(found.high, found.flops.max()) * 1.3)
-    tidy_log_ticks(ax)
+    _cost_limits(found, ax)
     ax.legend(loc="best")
     return ax
 

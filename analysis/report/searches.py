@@ -14,36 +14,54 @@ from analysis.report.lines import Lines
 from analysis.report.page import Picture, environment
 from analysis.table.formats.sheet import printable
 
+SIZES, MOST_LED = ("params", "samples"), 3   # laws that the first sentence gives: these, or so many of those that there are
+POWERS = ("Log", "Integer", "PowerOfTwo")    # kinds whose law is a power of C
 VERSION = 1   # of the layout; fields are only ever added under one version
-UNITS = {"Log": "of a power of C", "Integer": "of a power of C", "Logit": "of the odds, a power of C", "Linear": "units a decade of C"}
+UNITS = {"Log": "of a power of C", "Integer": "of a power of C", "PowerOfTwo": "of a power of C", "Logit": "of the odds, a power of C", "Linear": "units a decade of C"}
 
 
 def findings_of_search(found: Tuned) -> tuple[str, ...]:
-    size, data = (next((law for law in found.laws if law.name == name), None) for name in ("params", "samples"))
-    lead = "CARBS's laws along its front: " + ", ".join(
-        f"{law.name}* ~ C^{shown(law.exponent)}" for law in (size, data) if law) if size or data else "CARBS's laws along its front."
-    best = found.front[-1]
-    return (lead, f"The front falls to a loss of {best.loss:.4g} [{best.low:.4g}, {best.high:.4g}] at {best.cost:.3g}; "
-            f"{found.observations:,} runs cost {found.spent:.3g} together.",
-            f"Laws hold from {found.low:.3g} to {found.high:.3g} of cost a run, intervals are posterior, 95%.")
+    powers = [law for law in found.laws if law.kind in POWERS]
+    first = [law for law in powers if law.name in SIZES] or powers[:MOST_LED]
+    lead = "CARBS's laws along its front" + (": " if first else ".") + ", ".join(f"{printable(law.name)}* ~ C^{shown(law.exponent)}" for law in first)
+    best, unit = found.front[-1], "FLOPs" if found.cost_name == "flops" else found.cost_name
+    said = [lead if found.laws else f"CARBS found no laws: {found.refused}.",
+            f"The front falls to a {'loss' if 'nats' in found.loss_label else printable(found.loss_name)} of {best.loss:.4g} "
+            f"[{best.low:.4g}, {best.high:.4g}] at {best.cost:.3g} {printable(unit)}; "
+            f"{found.observations:,} runs cost {found.spent:.3g} together."]
+    if found.laws:
+        said.append(f"Laws hold from {found.low:.3g} to {found.high:.3g} {printable(unit)} a run, intervals are posterior, 95%.")
+    return tuple(said)
 
 
 def laws_table(found: Tuned) -> Lines:
-    return Lines("Scaling laws of the hyperparameters", ("", "exponent", "kind", f"at {found.reference:.3g}"), tuple(
-        (law.name, shown(law.exponent), UNITS.get(law.kind, law.kind), f"{law.anchor:.4g}") for law in found.laws))
+    """A line for each law; what is pinned at a bound has no exponent."""
+    rows = [(law.name, shown(law.exponent) + (" (bends)" if law.name in found.bends else ""), UNITS.get(law.kind, law.kind), f"{law.anchor:.4g}")
+            for law in found.laws]
+    rows += [(printable(name), "none: the optimum lies at its bound", "", "") for name in found.pinned]
+    return Lines("Scaling laws of the hyperparameters", ("", "exponent", "kind", f"at {found.reference:.3g}"), tuple(rows))
+
+
+def front_lines(found: Tuned) -> Lines:
+    """The front: what each cost bought, and by which settings."""
+    names = list(found.front[0].config)
+    rows = tuple((f"{p.cost:.3g}", f"{p.loss:.4g} [{p.low:.4g}, {p.high:.4g}]", *(f"{p.config[name]:.3g}" if name in p.config else "" for name in names))
+                 for p in found.front)
+    return Lines("The front", (printable(found.cost_name), printable(found.loss_name), *map(printable, names)), rows)
 
 
 def search_text(found: Tuned) -> str:
     """For a terminal: the findings, then the laws."""
-    return "\n".join(findings_of_search(found)) + f"\n\n{laws_table(found).title}\n" + "\n".join(
-        "  " + line for line in str(laws_table(found)).splitlines())
+    said, table = "\n".join(findings_of_search(found)), laws_table(found)
+    return f"{said}\n\n{table.title}\n" + "\n".join("  " + line for line in str(table).splitlines()) if table.rows else said
 
 
 def search_json(found: Tuned) -> str:
     """fit.json of a search: strict JSON, every exponent an estimate as in a study's."""
     return json.dumps({
-        "version": VERSION, "kind": "carbs", "sources": [found.source], "rows": len(found.flops),
-        "spent": found.spent, "cost": {"low": found.low, "high": found.high, "reference": found.reference},
+        "version": VERSION, "kind": "carbs", "sources": [found.source], "rows": len(found.costs),
+        "spent": found.spent, "cost": {"low": found.low, "high": found.high, "reference": found.reference, "name": found.cost_name},
+        "pinned": list(found.pinned), "bends": list(found.bends), "refused": found.refused,
         "laws": [{"name": law.name, "kind": law.kind, "anchor": law.anchor,
                   "exponent": {k: v for k, v in asdict(law.exponent).items() if k != "level"},
                   "curve": [asdict(p) for p in law.curve]} for law in found.laws],
@@ -53,13 +71,13 @@ def search_json(found: Tuned) -> str:
 
 def search_html(found: Tuned, pictures: Sequence[Picture], *, command: str) -> str:
     """The page. command: how it was made, for the last line."""
-    law = found.laws[0].exponent
+    method = [("intervals", found.laws[0].exponent.method), ("runs behind them", f"{found.laws[0].exponent.n:,}")] if found.laws else []
     return environment().get_template("tuned.html.j2").render(
         title=printable(Path(found.source).name), numbers=[],
         opening=[Finding(findings_of_search(found)[0].removesuffix("."), "")],
-        findings=findings_of_search(found)[1:], tables=[laws_table(found)], live="", open_refused=False,
-        pictures=pictures, doubts=[], refused=[], appendix=[], excluded=[], rows=len(found.flops), columns={},
-        method=Lines("Method", ("", ""), (("intervals", law.method), ("runs behind them", f"{law.n:,}"))),
+        findings=findings_of_search(found)[1:], tables=[*([laws_table(found)] if found.laws else []), front_lines(found)], live="", open_refused=False,
+        pictures=pictures, doubts=[], refused=[], appendix=[], excluded=[], rows=len(found.costs), columns={},
+        method=Lines("Method", ("", ""), tuple(method)),
         command=printable(command, 400))
 
 

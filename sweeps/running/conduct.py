@@ -90,8 +90,9 @@ def _run(task: Task, data: object, source: Source, store: Store, machines: Machi
     slots = cluster.slots(cpus=machines.cpus_per_trial, gpus=gpus)
     saved = SavedStates(out, fingerprint=store.fingerprint, every_s=machines.save_every) if task.saves else None
     display = Display(source, seconds=seconds, slots=slots)
-    to_go, about = len(source.remaining()), f": about {clock(display.remaining_seconds())}" if seconds.known else ""
-    display.note(f"{to_go or 'some'} runs to go on {slots} slots{about}")
+    to_go = len(source.remaining())
+    about = f": about {clock(display.remaining_seconds())}" if seconds.known and to_go else ""   # a search has yet to choose
+    display.note(f"{to_go or 'some'} runs to go on {slots} slot{'s' if slots != 1 else ''}{about}")
     trials = Trials(cpus=machines.cpus_per_trial, gpus=gpus, device=machines.device, callbacks=tuple(callbacks),
                     timeout_s=lambda job: machines.cell_timeout or _timeout(seconds, job))
     with display:

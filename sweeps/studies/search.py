@@ -257,18 +257,24 @@ def closing(plan: SearchPlan, store: Store, source: SearchSource, outcome: Outco
     if source.search.observations:
         lines.insert(0, front_table(source.search))
     try:
-        laws = scaling_laws(source.search)
+        laws, refused = scaling_laws(source.search), ""
     except ValueError as refusal:
-        lines.append(f"no scaling laws: {refusal}")
-    else:
-        lines.append(laws.summary())
-        if "://" not in out:
-            lines.append(f"wrote {write_laws(laws, Path(out).with_suffix('.laws.json'), plan)}")
+        laws, refused = None, str(refusal)
+    lines.append(laws.summary() if laws else f"no scaling laws: {refused}")
+    if "://" not in out and list(source.search.front()):
+        lines.append(f"wrote {write_laws(source.search, laws, refused, Path(out).with_suffix('.laws.json'), plan)}")
     return "\n".join([*lines, *last_lines(store, outcome, out)])
 
 
-def write_laws(laws: ScalingLaws, path: Path, plan: SearchPlan) -> Path:
-    """The laws as JSON beside the table, for the analysis, which can't ask the search."""
+def write_laws(search: Carbs, laws: ScalingLaws | None, refused: str, path: Path, plan: SearchPlan) -> Path:
+    """The front and the laws as JSON beside the table, for the analysis, which can't ask the search; without laws, why."""
+    document = {"runs": len(search.observations), "spent": search.spent, "front": [asdict(point) for point in search.front()]}
+    document |= _laws(laws, plan) if laws else _without_laws(document["front"], refused, plan)
+    LocalPlace(path).replace(str(path), json.dumps(document, indent=1).encode())
+    return path
+
+
+def _laws(laws: ScalingLaws, plan: SearchPlan) -> dict:
     def size(name: str) -> Callable[[dict], float]:
         return lambda config: plan.task.sizes(plan.cell(config, seed=0), plan.data)[name]
 
@@ -278,12 +284,11 @@ def write_laws(laws: ScalingLaws, path: Path, plan: SearchPlan) -> Path:
     known = [*(laws.derived(name, size(name)) for name in beforehand), *laws.laws.values()]
     # A coordinate at its bound has no exponent of its own: an interval without ends is no number of JSON's.
     pinned = [law.name for law in known if not all(map(math.isfinite, (law.exponent.low, law.exponent.high)))]
-    text = json.dumps({
-        "cost": {"low": laws.low, "high": laws.high, "reference": laws.reference, "name": plan.cost},
-        "runs": len(laws.carbs.observations), "spent": laws.carbs.spent,
-        "laws": [asdict(law) for law in known if law.name not in pinned], "pinned": pinned,
-        "loss": [asdict(point) for point in laws.loss],
-        "front": [asdict(point) for point in laws.carbs.front()],
-    }, indent=1)
-    LocalPlace(path).replace(str(path), text.encode())
-    return path
+    return {"cost": {"low": laws.low, "high": laws.high, "reference": laws.reference, "name": plan.cost},
+            "laws": [asdict(law) for law in known if law.name not in pinned], "pinned": pinned,
+            "bends": [name for name, bend in laws.bends.items() if bend.bends], "loss": [asdict(point) for point in laws.loss]}
+
+
+def _without_laws(front: list[dict], refused: str, plan: SearchPlan) -> dict:
+    costs = [point["cost"] for point in front]
+    return {"cost": {"low": min(costs), "high": max(costs), "reference": max(costs), "name": plan.cost}, "laws": [], "loss": [], "refused": refused}

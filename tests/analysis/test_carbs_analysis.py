@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 
 import numpy as np
 import pyarrow as pa
@@ -77,6 +77,49 @@ def test_fit_reports_the_laws_that_the_search_found(table, tmp_path, capsys):
         assert (tmp_path / "fit" / f"law_{name}.svg").stat().st_size > 2000
         assert name in said
     assert "params* ~ <i>C</i><sup>0.50 [0.40, 0.60]</sup>" in (tmp_path / "fit" / "report.html").read_text()
+
+
+def agents(path, cost, laws):
+    """A search of an agent's hyperparameters: its loss is a shortfall that may be below 0, its runs are charged by `cost`."""
+    from trainers.procgen.cell import Result as Agent
+    rng = np.random.default_rng(2)
+    numbers = {f.name: f.default if f.default is not MISSING else "" if f.type is str else f.type(1) for f in fields(Agent)}
+    rows = [{**numbers, "frames": 1000 * k, "flops": float(k * 1e9), "train_seconds": 2.0 * k, "shortfall": 0.5 - k / 20 + 0.02 * rng.normal(),
+             "lr": 0.01} for k in range(1, 21)]
+    costs = [{"flops": 1e9, "seconds": 2.0}[cost] * k for k in (5, 20)]
+    said = document() | {"cost": {"low": costs[0], "high": costs[1], "reference": costs[1], "name": cost}, "pinned": ["clip"], "bends": ["lr"],
+                         "front": [{"config": {"lr": 0.01}, "cost": c, "loss": v, "low": v - 0.02, "high": v + 0.02} for c, v in zip(costs, (0.25, -0.5))]}
+    if not laws:
+        said |= {"laws": [], "loss": [], "pinned": [], "refused": "2 runs on the front: a law takes 3"}
+    schema = schema_of(Agent, "procgen")
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema.with_metadata({**schema.metadata, b"study": b"search"})), path)
+    path.with_suffix(".laws.json").write_text(json.dumps(said))
+    return path
+
+
+@pytest.mark.parametrize("cost", ["flops", "seconds"])
+@pytest.mark.parametrize("laws", [True, False], ids=["laws", "none"])
+def test_a_search_of_any_task_is_reported_with_its_own_loss_and_cost(tmp_path, capsys, cost, laws):
+    path = agents(tmp_path / "agents.parquet", cost, laws)
+    found = read_tuned(str(path))
+    assert found.loss_name == "shortfall" and len(found.costs) == 20 and found.losses.min() < 0
+    assert found.costs[3] == {"flops": 4e9, "seconds": 8.0}[cost]
+    assert fit.main([str(path), "--out", str(tmp_path / "fit")]) == 0
+    said, told = capsys.readouterr().out, json.loads((tmp_path / "fit" / "fit.json").read_text())
+    assert "shortfall of -0.5 [-0.52, -0.48]" in said and {"flops": "2e+10 FLOPs", "seconds": "40 seconds"}[cost] in said
+    assert told["cost"]["name"] == cost and (tmp_path / "fit" / "front.svg").stat().st_size > 2000
+    if laws:
+        assert "clip" in said and "lies at its bound" in said and "(bends)" in said
+    else:
+        assert said.startswith("CARBS found no laws: 2 runs on the front: a law takes 3.") and told["laws"] == []
+
+
+def test_a_search_whose_cost_is_no_column_is_refused(tmp_path, capsys):
+    path = agents(tmp_path / "agents.parquet", "flops", True)
+    laws = path.with_suffix(".laws.json")
+    laws.write_text(laws.read_text().replace('"name": "flops"', '"name": "joules"'))
+    assert fit.main([str(path), "--out", str(tmp_path / "fit")]) == 2
+    assert "has no joules" in capsys.readouterr().err
 
 
 def broken():

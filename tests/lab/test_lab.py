@@ -106,7 +106,9 @@ assert 5 <= len(found) <= 6, found
     ran = subprocess.run([sys.executable, "five.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300,
                          env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert ran.returncode == 0, ran.stderr
-    assert (tmp_path / "s.parquet").exists()
+    fit = subprocess.run([sys.executable, str(ROOT / "analysis" / "fit.py"), "s.parquet", "--no-figures"], cwd=tmp_path,
+                         capture_output=True, text=True, timeout=200)
+    assert fit.returncode == 0 and "The front falls to a loss of" in fit.stdout, fit.stdout + fit.stderr
 
 
 def wait_for(condition, seconds=120.0):

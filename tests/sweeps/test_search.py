@@ -136,10 +136,10 @@ def test_the_analysis_reads_the_laws_that_the_study_wrote(out):
         source = source_on(store, plan)
         drive(source, store, 30)
         laws = scaling_laws(source.search, draws=4)
-        write_laws(laws, out.with_suffix(".laws.json"), plan)
+        write_laws(source.search, laws, "", out.with_suffix(".laws.json"), plan)
     assert is_tuned(str(out))
     found = read_tuned(str(out))
-    assert found.observations == len(found.flops) == 30 and found.spent == pytest.approx(found.flops.sum())
+    assert found.observations == len(found.costs) == 30 and found.spent == pytest.approx(found.costs.sum())
     for name, law in laws.laws.items():
         told = found.law(name)
         assert (told.exponent.value, told.exponent.low, told.exponent.high) == (law.exponent.value, law.exponent.low, law.exponent.high)
