@@ -116,7 +116,7 @@ def run_grid(plan: GridPlan, *, out: str, machines: Machines, dry_run: bool = Fa
 
     Raises ValueError (StoreError, ConnectError) before anything is trained or written.
     """
-    print(describe(plan))
+    print(describe(plan, device=machines.device))
     if dry_run:
         return 0
     return conduct(plan.task, plan.data, out=out, machines=machines, provenance=provenance(task=plan.task.name, **plan.design()),
@@ -140,19 +140,22 @@ def source_of(plan: GridPlan, store: Store, *, seconds: Callable[[Job], float], 
     return source
 
 
-def total_cost(task: Task, cells: Sequence[object], data: object) -> Cost | None:
-    costs = [task.cost([cell], data) for cell in cells]
+def total_cost(task: Task, runs: Sequence[Sequence[object]], data: object) -> Cost | None:
+    """Of all runs: cells that one run trains on its way to the longest cost no more than that run."""
+    costs = [task.cost(cells, data) for cells in runs]
     return sum(costs, Cost(0.0)) if costs and None not in costs else None
 
 
-def describe(plan: GridPlan) -> str:
+def describe(plan: GridPlan, *, device: str = "cpu") -> str:
     """The plan, before anything runs."""
     cells, trials = plan.cells(), plan.trials()
-    cost = total_cost(plan.task, cells, plan.data)
+    runs = plan.task.runs(cells, most=1)
+    cost = total_cost(plan.task, runs, plan.data)
     steps = f", {cost.steps:,} steps" if cost and cost.steps else ""
     spent = f", {cost.flops:.2g} training FLOPs{steps}" if cost else ""
     grid = "" if isinstance(plan, CellsPlan) else f"{plan.grid} = "
-    lines = [f"{plan.task.name}{f', {plan.name}' if plan.name else ''}: {grid}{len(cells)} cell{'' if len(cells) == 1 else 's'}{spent}"]
+    lines = [f"{plan.task.name}{f', {plan.name}' if plan.name else ''}: {grid}{len(cells)} cell{'' if len(cells) == 1 else 's'}"
+             f"{f' in {len(runs)} runs' if len(runs) < len(cells) else ''}{spent}"]
     if plan.tuning:
         tuning = plan.tuning.tuning
         groups = len(trials) // (tuning.trials * tuning.seeds)
@@ -160,11 +163,12 @@ def describe(plan: GridPlan) -> str:
         lines.append(f"{tuning.choice} tuned{where} between {tuning.low:g} and {tuning.high:g}: {groups} Optuna "
                      f"{'study' if groups == 1 else 'studies'}, about {tuning.trials} values x {tuning.seeds} "
                      f"seed{'' if tuning.seeds == 1 else 's'} each = {len(trials)} runs")
-    speed = plan.task.speed("cpu")
-    if speed:
-        cores = os.cpu_count() or 1
-        seconds = sum(speed.seconds(plan.task.cost([cell], plan.data)) for cell in (*cells, *trials))
-        lines.append(f"estimate for this machine alone: {clock(seconds / cores)} on {cores} cores")
+    if speed := plan.task.speed("cuda" if device == "cuda" else "cpu"):
+        seconds = [speed.seconds(plan.task.cost(together, plan.data)) for together in (*runs, *((cell,) for cell in trials))]
+        places, kind = (1, "GPU") if device == "cuda" else (os.cpu_count() or 1, "core")
+        # No run is on two cores: the longest takes its time however many there are.
+        lines.append(f"estimate for this machine alone: {clock(max(sum(seconds) / places, max(seconds, default=0.0)))} on {places} "
+                     f"{kind}{'' if places == 1 else 's'}")
     return "\n".join([*lines, *(f"note: {text}" for text in plan.task.remarks(cells))])
 
 

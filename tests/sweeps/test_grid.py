@@ -44,6 +44,21 @@ def drive(plan, path, *, most=10**9, most_together=1):
         return ran, source, dict(store.results), dict(store.tuning)
 
 
+def test_the_plan_counts_what_one_run_trains_on_its_way_once():
+    """Cells that differ in frames alone are points of one learning curve; an estimate by cells would be twice too long."""
+    from sweeps.studies.grid import total_cost
+    from trainers.procgen.task import ProcgenTask
+
+    class Games:
+        names, digest, actions, side = ("starpilot",), "d", 15, 64
+
+    task, games = ProcgenTask(), Games()
+    cells = [task.cell(game="starpilot", frames=frames, width=width) for width in (0.125, 0.25) for frames in (16384, 32768, 65536)]
+    runs = task.runs(cells, most=1)
+    assert [len(run) for run in runs] == [3, 3]
+    assert total_cost(task, runs, games).flops == sum(task.cost([cell], games).flops for cell in cells if cell.frames == 65536)
+
+
 def test_each_group_gets_the_value_that_made_its_losses_least(tmp_path):
     """Recovery: the best rate of each depth, through noise, over runs that diverge; on seeds that the grid does not use."""
     ran, source, results, tuning = drive(plan(**TUNED), tmp_path / "r.parquet")
