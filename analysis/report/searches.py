@@ -1,10 +1,13 @@
 """A CARBS search in words, rows, JSON and as a page."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
+
+import numpy as np
 
 from analysis.carbs.equal_compute import EqualCompute
 from analysis.carbs.found import Tuned
@@ -14,6 +17,7 @@ from analysis.report.lines import Lines
 from analysis.report.page import Picture, environment
 from analysis.table.formats.sheet import printable
 
+MOST_SHOWN = 5   # runs of the front in a table
 SIZES, MOST_LED = ("params", "samples"), 3   # laws that the first sentence gives: these, or so many of those that there are
 POWERS = ("Log", "Integer", "PowerOfTwo")    # kinds whose law is a power of C
 VERSION = 1   # of the layout; fields are only ever added under one version
@@ -43,11 +47,16 @@ def laws_table(found: Tuned) -> Lines:
 
 
 def front_lines(found: Tuned) -> Lines:
-    """The front: what each cost bought, and by which settings."""
-    names = list(found.front[0].config)
-    rows = tuple((f"{p.cost:.3g}", f"{p.loss:.4g} [{p.low:.4g}, {p.high:.4g}]", *(f"{p.config[name]:.3g}" if name in p.config else "" for name in names))
-                 for p in found.front)
-    return Lines("The front", (printable(found.cost_name), printable(found.loss_name), *map(printable, names)), rows)
+    """What each cost bought, and by which settings: a column a run of the front, the dearest last."""
+    first, last = (math.log(found.front[i].cost) for i in (0, -1))
+    wanted = np.linspace(first, last, MOST_SHOWN)
+    at = [min(range(len(found.front)), key=lambda i: abs(math.log(found.front[i].cost) - cost)) for cost in wanted]
+    points = [found.front[i] for i in dict.fromkeys(at)]
+    said = {"95% interval": tuple(f"[{p.low:.4g}, {p.high:.4g}]" for p in points)}
+    said |= {printable(name): tuple(f"{p.config[name]:.4g}" if name in p.config else "" for p in points) for name in found.front[0].config}
+    return Lines("The front" if len(points) == len(found.front) else f"{len(points)} of the front's {len(found.front)} runs",
+                 (printable(found.cost_name), *(f"{p.cost:.3g}" for p in points)),
+                 ((printable(found.loss_name), *(f"{p.loss:.4g}" for p in points)), *((name, *values) for name, values in said.items())))
 
 
 def search_text(found: Tuned) -> str:
