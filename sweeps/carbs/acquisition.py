@@ -87,6 +87,15 @@ def nearest(X: Array, origins: Array) -> Array:
     return np.maximum(squares.min(1), 0.0)
 
 
+def anywhere(space: Space, m: int, rng: np.random.Generator) -> Array:
+    """m points evenly over the box of a bounded space."""
+    X = rng.uniform(space.low, space.high, (m, space.width))
+    for block in space.blocks:
+        k = block.stop - block.start
+        X[:, block] = np.eye(k)[rng.integers(k, size=m)] * space.high[block.start]
+    return X
+
+
 # Radii of the steps from the front, in basic coordinates: the reference's 0.3, one that
 # polishes and one that strides.
 RADII = (0.05, 0.3, 0.8)

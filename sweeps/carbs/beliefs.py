@@ -61,7 +61,7 @@ def believe(space: Space, observations: Sequence[Observation], learnt: Learnt) -
     X = np.array([space.encode(o.config) for o in finished])
     loss = np.array([o.loss for o in finished])
     log_cost = np.log([o.cost for o in finished])
-    keep = _informative(log_cost, loss)
+    keep = informative(log_cost, loss)
     theta = {name: np.array(values) for name, values in learnt.theta.items()}
     losses = _fit_loss(X[keep], loss[keep], log_cost[keep], theta.get("loss"), learnt.warp, iterations)
     some = keep[surrogate.spread(len(keep), surrogate.TRAIN)]
@@ -109,7 +109,7 @@ def _fit_failure(space: Space, observations: Sequence[Observation], start: Array
     return surrogate.fit_failure(X[keep], failed[keep], start=start, iterations=60 if start is None else iterations)
 
 
-def _informative(log_cost: Array, loss: Array) -> Array:
+def informative(log_cost: Array, loss: Array) -> Array:
     """At most KEEP runs for the models: half those nearest the front, half spread through the rest."""
     n, keep = len(loss), surrogate.KEEP
     if n <= keep:

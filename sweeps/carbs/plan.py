@@ -8,6 +8,7 @@ import numpy as np
 
 from sweeps.carbs.acquisition import Staircase, staircase
 from sweeps.carbs.beliefs import Beliefs
+from sweeps.carbs.box import suggest_in_box
 from sweeps.carbs.design import BudgetSpent
 from sweeps.carbs.observation import Observation
 from sweeps.carbs.pareto import monotone
@@ -57,7 +58,7 @@ class Situation:
         """Raises BudgetSpent or CapUnreachable."""
         cap = self._log_cap()
         prospect = self._prospect(cap)
-        if self._fills(prospect) and (x := fill(prospect, rng)) is not None:
+        if (x := self._elsewhere(prospect, rng)) is not None:
             return Plan(x)
         found = suggest(prospect, rng)
         return self._cheapest(self.space.snap(found.tried), cap) if found.x is None else Plan(found.x)
@@ -77,22 +78,30 @@ class Situation:
 
     def _steps(self, losses: LossModel, X: Array, log_cost: Array, cap: float) -> Staircase:
         """The believed front through runs at X."""
-        # A tenth below a cap that is below the floor: the front to improve is then the cap's alone.
-        return staircase(log_cost, losses.predict(X)[0], min(math.log(self.floor), cap - 0.1), cap, losses.warp)
+        return staircase(log_cost, losses.predict(X)[0], self._floor(cap), cap, losses.warp)
 
-    def _fills(self, prospect: Prospect) -> bool:
-        """Whether it is the turn of a run that fills the space: every other one at first, and once the front stagnates.
+    def _floor(self, cap: float) -> float:
+        """Log of the least budget of interest: a tenth below a cap that is below the floor, the front to improve is then the cap's alone."""
+        return min(math.log(self.floor), cap - 0.1)
 
-        A slope towards a corner can keep the models there for good: they are only asked about what
-        they believe. Where all bounds are known a share of the runs tests them elsewhere; a front that
-        has come to rest has, by the models' own account, nothing to lose by it.
+    def _elsewhere(self, prospect: Prospect, rng: np.random.Generator) -> Array | None:
+        """Every other run where all bounds are known: chosen by nothing at first, then by a second model; None out of turn.
+
+        A slope towards a corner can keep the search's own model there for good: it is only asked about what it believes. So the
+        first of these runs fill the box, for the second model to learn from. It can rest in a corner, too: a front that has come
+        to rest has, by both models' account, nothing to lose by a run anywhere, and half of these are such again.
         """
-        if not self.space.bounded or (self.made - self.initial) % 2 == 0:
-            return False
+        turn, own = divmod(self.made - self.initial, 2)
+        if not self.space.bounded or not own:
+            return None
         fills = 4 + self.space.width
-        if self.made < self.initial + 2 * fills:
-            return True
-        n = len(self.now.X) - fills
+        if turn < fills or turn % 2 and self._rests(prospect, fills):
+            return fill(prospect, rng)
+        return suggest_in_box(prospect, self._floor(prospect.cap), rng).x
+
+    def _rests(self, prospect: Prospect, last: int) -> bool:
+        """Whether the `last` runs gained next to nothing."""
+        n = len(self.now.X) - last
         return n >= 2 and stagnant(prospect.steps, self._steps(prospect.losses, self.now.X[:n], self.now.log_cost[:n], prospect.cap),
                                    prospect.losses.warp)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweeps.carbs.acquisition import Staircase, area, climb, log_improvement, nearest, propose
+from sweeps.carbs.acquisition import Staircase, anywhere, area, climb, log_improvement, nearest, propose
 from sweeps.carbs.beliefs import Beliefs
 from sweeps.carbs.space import Space
 from sweeps.carbs.surrogate import LossModel, Warp
@@ -65,7 +65,7 @@ def fill(prospect: Prospect, rng: np.random.Generator) -> Array | None:
     The models have no say beyond the cost: what they take for granted is what this tests.
     """
     space = prospect.space
-    X = space.snap(rng.uniform(space.low, space.high, (FILL_DRAWS, space.width)))
+    X = space.snap(anywhere(space, FILL_DRAWS, rng))
     X = X[prospect.now.cost.margin(X, prospect.cap) >= 0]
     return X[0] if len(X) else None
 
@@ -83,7 +83,12 @@ def suggest(prospect: Prospect, rng: np.random.Generator) -> Suggestion:
     drawn = np.vstack([np.clip(propose(space, prospect.origins, CANDIDATES, rng), low, high), prospect.origins])
     order = np.argsort(-prospect.score(drawn), kind="stable")
     climbed = climb(prospect.score, drawn[order[:CLIMBS]], low, high, space.numeric & (high > low), iterations=30)
-    final = space.snap(np.vstack([climbed, drawn[order[:64]]]))
+    return choose(prospect, np.vstack([climbed, drawn[order[:64]]]), drawn)
+
+
+def choose(prospect: Prospect, X: Array, drawn: Array) -> Suggestion:
+    """Of points (m, d) the one of largest gain within the cap's margin."""
+    final = prospect.space.snap(X)
     final = final[prospect.now.cost.margin(final, prospect.cap) >= 0]
     if not len(final):
         return Suggestion(None, drawn)

@@ -41,9 +41,11 @@ class Scaling:
 
     @classmethod
     def of(cls, X: Array) -> "Scaling":
-        # A column that has moved less than a tenth of a basic unit says nothing of its scale.
+        # A column that has moved less than a tenth of a basic unit says nothing of its scale; of one that never moved, a whole
+        # number's, a unit is a step by definition. A tenth there would make its slopes so uncertain that no step were ever dared.
         most = np.maximum(np.abs(X).max(0), 1.0)    # squares of coordinates beyond 1e154 don't fit into doubles
-        return cls(most * (X / most).mean(0), np.maximum(most * (X / most).std(0), 0.1))
+        sd = most * (X / most).std(0)
+        return cls(most * (X / most).mean(0), np.where(sd < 1e-9, 1.0, np.maximum(sd, 0.1)))
 
     def __call__(self, X: Array) -> Array:
         return (X - self.mean) / self.sd
