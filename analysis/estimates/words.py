@@ -19,9 +19,10 @@ def number(x: float, e: Estimate) -> str:
     if not math.isfinite(x):
         return "-"
     width = e.high - e.low
-    if abs(e.value) >= 1e4 or 0 < abs(e.value) < 1e-3 or not (math.isfinite(width) and width > 0):
+    if abs(e.value) >= 1e4 or 0 < max(abs(e.value), width) < 1e-3 or not (math.isfinite(width) and width > 0):
         return f"{x:.3g}"
-    return f"{x:.{int(np.clip(math.ceil(-math.log10(width)) + 1, 0, 4))}f}"
+    digits = int(np.clip(math.ceil(-math.log10(width)) + 1, 0, 4))
+    return f"{round(x, digits) + 0.0:.{digits}f}"   # no minus before nothing
 
 
 def p_text(p: float) -> str:

@@ -113,7 +113,8 @@ def test_no_two_ticks_of_an_axis_read_alike(low, high):
 
 @pytest.mark.parametrize("value, low, high, text", [
     (0.51392, 0.4801, 0.5561, "0.514 [0.480, 0.556]"), (1.5e8, 1e8, 2e8, "1.5e+08 [1e+08, 2e+08]"),
-    (0.5, 0.5, 0.5, "0.5 [0.5, 0.5]"), (477.8, 300.0, 750.0, "478 [300, 750]")])
+    (0.5, 0.5, 0.5, "0.5 [0.5, 0.5]"), (477.8, 300.0, 750.0, "478 [300, 750]"),
+    (1.45e-15, -0.362, 0.362, "0.00 [-0.36, 0.36]"), (-0.0004, -0.5, 0.5, "0.0 [-0.5, 0.5]"), (0.00042, 0.0004, 0.00045, "0.00042 [0.0004, 0.00045]")])
 def test_estimates_are_shown_to_the_digits_their_intervals_carry(value, low, high, text):
     assert shown(Estimate(value, low, high, 0.0)) == text
 
