@@ -48,7 +48,7 @@ class Noise:
 def noise_of(residuals, N, D, *, parameters: int, rng=None) -> Noise:
     """By analysis of variance of the residuals (n,) by cell. Without repeats all is the cell's: then a repeat tells nothing new.
 
-    rng: where given, a draw of what the noise may be: mean squares are known as well as their degrees of freedom allow, no better.
+    rng: where given, a draw of what the noise may be: mean squares are known no better than their degrees of freedom allow.
     """
     residuals = np.asarray(residuals, float)
     member = distinct(N, D)

@@ -102,8 +102,8 @@ def plan_next(table: Table, group: Group, places: Places, asked: Asked, *,
     width = asked.target.width(now)
     if np.isnan(repeated) and again.any():
         repeated = float(width * np.exp(expected(beliefs, setting, again) / 2))
-    return Plan(asked.target, now, _cells(offered, chosen, places), places.declared, places.seed, chosen.spent, asked.budget, widths,
-                repeated, float(width * np.exp(chosen.log_ratio / 2)), law.speaks)
+    return Plan(asked.target, now, _cells(offered, chosen, places), places.declared, places.seed, chosen.spent, asked.budget,
+                widths, repeated, float(width * np.exp(chosen.log_ratio / 2)), law.speaks)
 
 
 def laws_of(runs: Runs, table: Table, request: Request) -> GroupLaw:
@@ -196,12 +196,12 @@ def _cells(offered: Offered, chosen: Choice, places: Places) -> tuple[NewCell, .
     return tuple(made)
 
 
-def _simulated_both(table: Table, group: Group, made: GroupLaw, offered: Offered, runs: tuple[np.ndarray, np.ndarray], asked: Asked,
-                    tell: Callable[[str], None]) -> tuple[np.ndarray, float]:
-    """Widths of a plan's outcomes, and what the table's own cells once more would leave in its stead, nan where that was not simulated.
+def _simulated_both(table: Table, group: Group, made: GroupLaw, offered: Offered, runs: tuple[np.ndarray, np.ndarray],
+                    asked: Asked, tell: Callable[[str], None]) -> tuple[np.ndarray, float]:
+    """Widths of a plan's outcomes, and what the table's own cells once more would leave instead, nan where that was not simulated.
 
-    runs: of each candidate (K,), of the plan and of the own cells. The latter are tried in the first outcomes alone, under the same surfaces
-    and the same noise: their ratio to the plan's is known better than either.
+    runs: of each candidate (K,), of the plan and of the own cells. The latter are tried in the first outcomes alone, under the
+    same surfaces and the same noise: their ratio to the plan's is known better than either.
     """
     plan = simulated_widths(table, group, made, offered, runs[0], asked, asked.outcomes, tell)
     own = simulated_widths(table, group, made, offered, runs[1], asked, -(-asked.outcomes // OWN) if runs[1].any() else 0,
@@ -212,9 +212,9 @@ def _simulated_both(table: Table, group: Group, made: GroupLaw, offered: Offered
     return plan[told], float(np.median(plan[told]) * np.exp(ratio.mean())) if len(ratio) else np.nan
 
 
-def simulated_widths(table: Table, group: Group, made: GroupLaw, offered: Offered, planned: np.ndarray, asked: Asked, outcomes: int,
-                     tell: Callable[[str], None]) -> np.ndarray:
-    """Widths (outcomes,) of the interval with `planned` runs (K,) of each candidate simulated; nan of an outcome that no law fits."""
+def simulated_widths(table: Table, group: Group, made: GroupLaw, offered: Offered, planned: np.ndarray, asked: Asked,
+                     outcomes: int, tell: Callable[[str], None]) -> np.ndarray:
+    """Widths (outcomes,) of the interval with `planned` runs (K,) of each candidate simulated; nan where no law fits."""
     request = Request(resamples=min(RESAMPLES, asked.request.resamples), level=asked.request.level, cluster=asked.request.cluster)
     index, widths = np.repeat(np.arange(len(offered.N)), planned), np.full(outcomes, np.nan)
     for k in range(outcomes):
@@ -230,8 +230,8 @@ def simulated_widths(table: Table, group: Group, made: GroupLaw, offered: Offere
 
 
 def simulated_runs(made: GroupLaw, N, D, outside, *, rng) -> np.ndarray:
-    """Losses (n,) at N, D by a law that speaks and one draw of its bootstrap, with departures of cells and of runs as the table has them,
-    or, where errors go together, with what the table's own errors make likely.
+    """Losses (n,) at N, D by a law that speaks and one draw of its bootstrap, with departures of cells and of runs as the table
+    has them, or, where errors go together, with what the table's own errors make likely.
 
     Draws of the bootstrap are wide enough as they are: whole cells are drawn, corners among them.
     """
@@ -246,7 +246,7 @@ def simulated_runs(made: GroupLaw, N, D, outside, *, rng) -> np.ndarray:
 
 
 def _departures(fit: ParametricFit, surface: Surface, N, D, outside, rng) -> np.ndarray:
-    """Of log L at N, D (n,) about the surface: the table's residuals, scaled to what the two standard deviations of `noise_of` may be.
+    """Of log L at N, D (n,) about the surface: the table's residuals, scaled to what the deviations of `noise_of` may be.
 
     Where repeats tell a cell's own departure from noise, that of a cell that the table has goes on: its mean, shrunk.
     """

@@ -21,6 +21,7 @@ from analysis.design.information import Belief, Noise, belief, jacobian, noise_o
 from analysis.design.next_runs import candidates, simulated_runs
 from analysis.design.places import places_of
 from analysis.design.target import parsed_target
+from analysis.design.text import eight_in_ten
 from analysis.questions.both_laws import GroupLaw
 from analysis.questions.law_choice import choose_law
 from analysis.table.files import BadTable
@@ -62,8 +63,8 @@ def test_noise_is_split_into_what_a_cell_shares_and_what_its_repeats_differ_by()
 
 @pytest.mark.parametrize("repeats, cells, parameters", [(1, 12, 5), (3, 14, 6)])
 def test_what_the_noise_may_be_covers_what_it_is(repeats, cells, parameters):
-    """Of 200 tables 80% have the true noise between the 10% and the 90% quantile of its draws: residuals of a linear law are scaled by the
-    freedom that it leaves, and a table of 12 cells knows its noise to a quarter."""
+    """Of 200 tables 80% have the true noise between the 10% and the 90% quantile of its draws: residuals of a linear law are
+    scaled by the freedom that it leaves, and a table of 12 cells knows its noise to a quarter."""
     random, inside = np.random.default_rng(cells), []
     N, D, J = np.repeat(np.arange(cells), repeats), np.ones(cells * repeats), random.standard_normal((cells, parameters))
     hat = np.repeat(J, repeats, 0) @ np.linalg.pinv(np.repeat(J, repeats, 0))
@@ -76,8 +77,8 @@ def test_what_the_noise_may_be_covers_what_it_is(repeats, cells, parameters):
 
 
 def test_simulated_outcomes_differ_in_their_noise_as_far_as_the_table_leaves_it_open():
-    """200 cells near one place, where every surface is flat: their scatter is an outcome's noise. 12 cells and 5 parameters leave 7 degrees
-    of freedom, log of a standard deviation then has half the root of trigamma(7/2): 0.28."""
+    """200 cells near one place, where every surface is flat: their scatter is an outcome's noise. 12 cells and 5 parameters leave
+    7 degrees of freedom; the log of a standard deviation then has half the root of trigamma(7/2), 0.28."""
     world = grid(noise=0.01, E=0.05, seeds=1, widths=4, fractions=3)
     made = fit_parametric(world.N, world.D, world.L, C=world.C, resamples=50, cluster="cell")
     group = GroupLaw(None, choose_law(made, None), {})
@@ -87,15 +88,24 @@ def test_simulated_outcomes_differ_in_their_noise_as_far_as_the_table_leaves_it_
     assert np.median(spread) == pytest.approx(np.log(noise_of(made.residuals, world.N, world.D, parameters=5).shared), abs=0.1)
 
 
+@pytest.mark.parametrize("outcomes", [9, 12, 30])
+def test_eight_in_ten_further_outcomes_lie_in_the_range_that_is_printed(outcomes):
+    random = np.random.default_rng(outcomes)
+    widths, further = np.exp(random.standard_normal((2000, outcomes))), np.exp(random.standard_normal(2000))
+    low, high = np.transpose([eight_in_ten(one) for one in widths])
+    assert np.mean((low <= further) & (further <= high)) == pytest.approx(0.8, abs=0.03)   # three standard errors
+
+
 def test_a_cells_own_departure_goes_on_where_repeats_tell_it_from_noise():
-    """Cells lie apart by 5%, repeats by 0.5%: a further run of a cell is what its others were. With one seed a cell nothing is known."""
+    """Cells lie apart by 5%, repeats by 0.5%: a further run of a cell is what its others were. Of one seed nothing is known."""
     world = grid(noise=0.005, cell_noise=0.05, E=0.05, seeds=3, widths=6, fractions=5, rng=2)
     own = {}
     for label, rows in (("three seeds", np.arange(len(world.N))), ("one", np.flatnonzero(world.seed == 0))):
         N, D, L, C = (getattr(world, name)[rows] for name in "NDLC")
         made = fit_parametric(N, D, L, C=C, resamples=50, cluster="cell")
         cells = world.seed[rows] == 0
-        again = simulated_runs(GroupLaw(None, choose_law(made, None), {}), N[cells], D[cells], np.zeros(30), rng=np.random.default_rng(4))
+        group = GroupLaw(None, choose_law(made, None), {})
+        again = simulated_runs(group, N[cells], D[cells], np.zeros(30), rng=np.random.default_rng(4))
         own[label] = np.std(np.log(again / L[cells]))
     assert own["three seeds"] < 0.015 and own["one"] > 0.05
 
