@@ -201,7 +201,8 @@ def _simulated_both(table: Table, group: Group, made: GroupLaw, offered: Offered
     """Widths of a plan's outcomes, and what the table's own cells once more would leave instead, nan where that was not simulated.
 
     runs: of each candidate (K,), of the plan and of the own cells. The latter are tried in the first outcomes alone, under the
-    same surfaces and the same noise: their ratio to the plan's is known better than either.
+    same surfaces and the same noise: their ratio to the plan's is known better than either. Medians, since an outcome in which
+    another law takes over may be twice as wide.
     """
     plan = simulated_widths(table, group, made, offered, runs[0], asked, asked.outcomes, tell)
     own = simulated_widths(table, group, made, offered, runs[1], asked, -(-asked.outcomes // OWN) if runs[1].any() else 0,
@@ -209,7 +210,7 @@ def _simulated_both(table: Table, group: Group, made: GroupLaw, offered: Offered
     told = np.isfinite(plan)
     ratio = np.log(own / plan[:len(own)])
     ratio = ratio[np.isfinite(ratio)]
-    return plan[told], float(np.median(plan[told]) * np.exp(ratio.mean())) if len(ratio) else np.nan
+    return plan[told], float(np.median(plan[told]) * np.exp(np.median(ratio))) if len(ratio) else np.nan
 
 
 def simulated_widths(table: Table, group: Group, made: GroupLaw, offered: Offered, planned: np.ndarray, asked: Asked,
