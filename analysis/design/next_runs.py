@@ -208,9 +208,9 @@ def _simulated_both(table: Table, group: Group, made: GroupLaw, offered: Offered
     own = simulated_widths(table, group, made, offered, runs[1], asked, -(-asked.outcomes // OWN) if runs[1].any() else 0,
                            lambda step: tell(f"own cells, {step}"))
     told = np.isfinite(plan)
-    ratio = np.log(own / plan[:len(own)])
-    ratio = ratio[np.isfinite(ratio)]
-    return plan[told], float(np.median(plan[told]) * np.exp(np.median(ratio))) if len(ratio) else np.nan
+    both = np.isfinite(own) & told[:len(own)]
+    repeated = float(np.median(plan[told]) * np.median(own[both] / plan[:len(own)][both])) if both.any() else np.nan
+    return plan[told], repeated
 
 
 def simulated_widths(table: Table, group: Group, made: GroupLaw, offered: Offered, planned: np.ndarray, asked: Asked,
