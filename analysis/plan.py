@@ -36,7 +36,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add("--out", type=Path, default=Path("plan.csv"), metavar="FILE", help="where the cells go (default plan.csv)")
     add("--runs", type=count, default=100, metavar="N", help="at most (default 100)")
     add("--within", nargs="+", default=[], metavar="AXIS=LOW:HIGH", help="values that new cells may have")
-    add("--outcomes", type=count, default=12, metavar="M", help="simulated, for the width to expect (12; 0: by the information alone)")
+    add("--outcomes", type=count, default=9, metavar="M", help="simulated, for the width to expect (9; 0: by the information alone)")
     add("--group", metavar="LABEL", help="of several groups, the one so labelled, as in 'dropout 0' (default: the first)")
     add("--by", action="append", metavar="COL", help="as for analysis/fit.py")
     add("--resamples", type=count, default=1000, metavar="R", help="of the bootstrap behind the interval now (1000)")

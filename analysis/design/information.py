@@ -45,8 +45,11 @@ class Noise:
         return 1 + np.asarray(outside, float) * self.misfit
 
 
-def noise_of(residuals, N, D, *, parameters: int) -> Noise:
-    """By analysis of variance of the residuals (n,) by cell. Without repeats all is the cell's: then a repeat tells nothing new."""
+def noise_of(residuals, N, D, *, parameters: int, rng=None) -> Noise:
+    """By analysis of variance of the residuals (n,) by cell. Without repeats all is the cell's: then a repeat tells nothing new.
+
+    rng: where given, a draw of what the noise may be: mean squares are known no better than their degrees of freedom allow.
+    """
     residuals = np.asarray(residuals, float)
     member = distinct(N, D)
     count = np.bincount(member)
@@ -54,12 +57,14 @@ def noise_of(residuals, N, D, *, parameters: int) -> Noise:
     free, left = len(residuals) - len(count), max(len(count) - parameters, 1)
     between = float((count * mean**2).sum() / left)
     floor = 1e-12
+    may = 1.0 if rng is None else left / rng.chisquare(left)
     if free < 1:
-        return Noise(max(float(np.sqrt(between)), floor), 0.0, False)
+        return Noise(max(float(np.sqrt(between * may)), floor), 0.0, False)
     each = float(np.square(residuals - mean[member]).sum() / free)
     # a cell's mean square holds n tau^2 + sigma^2 (Searle 1971, section 11.2)
     typical = (count.sum() - (count**2).sum() / count.sum()) / max(len(count) - 1, 1)
     strays = bool(special.fdtrc(left, free, between / max(each, 1e-300)) < CHANCE)
+    between, each = between * may, each if rng is None else each * free / rng.chisquare(free)
     return Noise(float(np.sqrt(max((between - each) / typical, 0.0))), max(float(np.sqrt(each)), floor), strays)
 
 

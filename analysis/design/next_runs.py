@@ -29,6 +29,7 @@ DRAWS = 24          # surfaces of each law that a plan must be good under
 BELOW, ABOVE = 1, 3   # steps of an axis past the table's own values: dearer runs are what a law is for
 REPEATS = 3         # of one cell, planned
 RESAMPLES = 200     # of the bootstrap in a simulated outcome
+OWN = 3             # outcomes of a plan for one of the table's own cells in its stead
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Asked:
     target: Target
     budget: float                 # FLOPs of all new runs
     most_runs: int = 100
-    outcomes: int = 12            # simulated, for the width to expect
+    outcomes: int = 9             # simulated, for the width to expect
     request: Request = Request()
 
 
@@ -96,13 +97,13 @@ def plan_next(table: Table, group: Group, places: Places, asked: Asked, *,
     chosen = choose(beliefs, setting)
     if not chosen.runs.sum():
         raise ValueError(f"no run within {asked.budget:.3g} FLOPs tells anything new of {asked.target}")
-    width = asked.target.width(now)
     again = same_grid(offered, setting)
-    left = expected(beliefs, setting, again) if again.any() else np.nan
-    made = _cells(offered, chosen, places)
-    widths = simulated_widths(table, group, made_of, offered, chosen, asked, tell)
-    return Plan(asked.target, now, made, places.declared, places.seed, chosen.spent, asked.budget, widths,
-                float(width * np.exp(left / 2)), float(width * np.exp(chosen.log_ratio / 2)), law.speaks)
+    widths, repeated = _simulated_both(table, group, made_of, offered, (chosen.runs, again), asked, tell)
+    width = asked.target.width(now)
+    if np.isnan(repeated) and again.any():
+        repeated = float(width * np.exp(expected(beliefs, setting, again) / 2))
+    return Plan(asked.target, now, _cells(offered, chosen, places), places.declared, places.seed, chosen.spent, asked.budget,
+                widths, repeated, float(width * np.exp(chosen.log_ratio / 2)), law.speaks)
 
 
 def laws_of(runs: Runs, table: Table, request: Request) -> GroupLaw:
@@ -195,27 +196,46 @@ def _cells(offered: Offered, chosen: Choice, places: Places) -> tuple[NewCell, .
     return tuple(made)
 
 
-def simulated_widths(table: Table, group: Group, made: GroupLaw, offered: Offered, chosen: Choice, asked: Asked,
-                     tell: Callable[[str], None]) -> np.ndarray:
-    """Widths (outcomes,) of the interval with the planned runs simulated; an outcome that no law fits is left out."""
+def _simulated_both(table: Table, group: Group, made: GroupLaw, offered: Offered, runs: tuple[np.ndarray, np.ndarray],
+                    asked: Asked, tell: Callable[[str], None]) -> tuple[np.ndarray, float]:
+    """Widths of a plan's outcomes, and what the table's own cells once more would leave instead, nan where that was not simulated.
+
+    runs: of each candidate (K,), of the plan and of the own cells. The latter are tried in the first outcomes alone, under the
+    same surfaces and the same noise: their ratio to the plan's is known better than either. Medians, since an outcome in which
+    another law takes over may be twice as wide.
+    """
+    plan = simulated_widths(table, group, made, offered, runs[0], asked, asked.outcomes, tell)
+    own = simulated_widths(table, group, made, offered, runs[1], asked, -(-asked.outcomes // OWN) if runs[1].any() else 0,
+                           lambda step: tell(f"own cells, {step}"))
+    told = np.isfinite(plan)
+    both = np.isfinite(own) & told[:len(own)]
+    repeated = float(np.median(plan[told]) * np.median(own[both] / plan[:len(own)][both])) if both.any() else np.nan
+    return plan[told], repeated
+
+
+def simulated_widths(table: Table, group: Group, made: GroupLaw, offered: Offered, planned: np.ndarray, asked: Asked,
+                     outcomes: int, tell: Callable[[str], None]) -> np.ndarray:
+    """Widths (outcomes,) of the interval with `planned` runs (K,) of each candidate simulated; nan where no law fits."""
     request = Request(resamples=min(RESAMPLES, asked.request.resamples), level=asked.request.level, cluster=asked.request.cluster)
-    index, widths = np.repeat(np.arange(len(offered.N)), chosen.runs), []
-    for k in range(asked.outcomes):
-        tell(f"outcome {k + 1} of {asked.outcomes}")
+    index, widths = np.repeat(np.arange(len(offered.N)), planned), np.full(outcomes, np.nan)
+    for k in range(outcomes):
+        tell(f"outcome {k + 1} of {outcomes}")
         N, D, C, outside = (getattr(offered, name)[index] for name in ("N", "D", "C", "outside"))
         L = simulated_runs(made, N, D, outside, rng=np.random.default_rng([asked.request.rng, k]))
         runs = joined(group.runs, N, D, C, L)
         try:
-            widths.append(asked.target.width(asked.target.estimate(laws_of(runs, table, request).law)))
+            widths[k] = asked.target.width(asked.target.estimate(laws_of(runs, table, request).law))
         except (ValueError, ArithmeticError, np.linalg.LinAlgError):
             continue
-    return np.array([w for w in widths if np.isfinite(w)])
+    return widths
 
 
 def simulated_runs(made: GroupLaw, N, D, outside, *, rng) -> np.ndarray:
-    """Losses (n,) at N, D by a law that speaks and one draw of its bootstrap, with departures of cells and of runs as the table has them:
-    its own residuals, scaled to the two standard deviations of `noise_of`, or, where errors go together, what the table's own errors make
-    likely."""
+    """Losses (n,) at N, D by a law that speaks and one draw of its bootstrap, with departures of cells and of runs as the table
+    has them, or, where errors go together, with what the table's own errors make likely.
+
+    Draws of the bootstrap are wide enough as they are: whole cells are drawn, corners among them.
+    """
     fits, few = _spoken(made.law), made.few
     fit = fits[rng.integers(len(fits))]
     surface = Surface(*fit.draws[rng.integers(len(fit.draws))])
@@ -223,13 +243,25 @@ def simulated_runs(made: GroupLaw, N, D, outside, *, rng) -> np.ndarray:
         so_far = np.log(few.L / surface.loss(few.N, few.D))
         seed = None if few.seed is None else np.append(few.seed, few.seed.max() + 1 + _repeat(N, D))
         return surface.loss(N, D) * np.exp(continued(fit.errors.found, so_far, np.append(few.N, N), np.append(few.D, D), seed, rng))
-    noise = noise_of(fit.residuals, fit.N, fit.D, parameters=fit.parameters)
+    return surface.loss(N, D) * np.exp(_departures(fit, surface, N, D, outside, rng))
+
+
+def _departures(fit: ParametricFit, surface: Surface, N, D, outside, rng) -> np.ndarray:
+    """Of log L at N, D (n,) about the surface: the table's residuals, scaled to what the deviations of `noise_of` may be.
+
+    Where repeats tell a cell's own departure from noise, that of a cell that the table has goes on: its mean, shrunk.
+    """
+    noise = noise_of(fit.residuals, fit.N, fit.D, parameters=fit.parameters, rng=rng)
     member = distinct(fit.N, fit.D)
     mean = np.bincount(member, fit.residuals) / np.bincount(member)
     within = (fit.residuals - mean[member])[np.bincount(member)[member] > 1]
-    cell = distinct(N, D)
-    departure = _like(mean, noise.shared, cell.max() + 1, rng)[cell] * noise.growth(outside) + _like(within, noise.each, len(cell), rng)
-    return surface.loss(N, D) * np.exp(departure)
+    cell = distinct(np.append(fit.N, N), np.append(fit.D, D))
+    there, cell, count = cell[:len(fit.N)], cell[len(fit.N):], cell.max() + 1
+    runs = np.bincount(there, minlength=count)
+    seen = np.bincount(there, np.log(fit.L / surface.loss(fit.N, fit.D)), minlength=count) / np.maximum(runs, 1)
+    known = runs * noise.shared**2 / (runs * noise.shared**2 + noise.each**2) if noise.each else np.zeros(count)
+    shared = known * seen + np.sqrt(1 - known) * _like(mean, noise.shared, count, rng)
+    return shared[cell] * noise.growth(outside) + _like(within, noise.each, len(cell), rng)
 
 
 def _like(residuals, sd: float, count: int, rng) -> np.ndarray:

@@ -53,17 +53,23 @@ class Axis:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """A positive quantity against one axis: straight between the table's points in logs, and so beyond them."""
+    """A positive quantity against one axis: straight between the table's points in logs, and so beyond them.
+
+    At the table's own values it is the table's to the last digit: runs of one cell are known by that.
+    """
 
     axis: str
     at: np.ndarray        # (v,) logs of the axis
-    log: np.ndarray       # (v,) of the quantity
+    own: np.ndarray       # (v,) the quantity there
 
     def __call__(self, places: Mapping[str, np.ndarray]) -> np.ndarray:
         x = np.log(places[self.axis])
-        i = np.clip(np.searchsorted(self.at, x) - 1, 0, len(self.at) - 2)
-        slope = (self.log[i + 1] - self.log[i]) / (self.at[i + 1] - self.at[i])
-        return np.exp(self.log[i] + slope * (x - self.at[i]))
+        there = np.searchsorted(self.at, x)
+        i = np.clip(there - 1, 0, len(self.at) - 2)
+        there = np.minimum(there, len(self.at) - 1)
+        log = np.log(self.own)
+        slope = (log[i + 1] - log[i]) / (self.at[i + 1] - self.at[i])
+        return np.where(self.at[there] == x, self.own[there], np.exp(log[i] + slope * (x - self.at[i])))
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,9 +231,10 @@ def _axis(name: str, rows: _Rows, within: Mapping[str, tuple[float, float]]) -> 
 
 
 def _curve(axis: str, rows: _Rows, quantity: np.ndarray) -> Curve:
-    """Means of the logs at each value of the axis."""
-    values, code = np.unique(rows.axes[axis], return_inverse=True)
-    return Curve(axis, np.log(values), np.bincount(code, np.log(quantity)) / np.bincount(code))
+    """At each value of the axis the one value that the quantity has there, or the mean of its logs."""
+    values, first, code = np.unique(rows.axes[axis], return_index=True, return_inverse=True)
+    one, mean = quantity[first], np.exp(np.bincount(code, np.log(quantity)) / np.bincount(code))
+    return Curve(axis, np.log(values), np.where(np.abs(mean / one - 1) < 1e-9, one, mean))
 
 
 def _following(name: str, value: np.ndarray, axes: Sequence[Axis], rows: _Rows) -> Following:

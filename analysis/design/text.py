@@ -49,10 +49,20 @@ def _wide(plan: Plan, width: float) -> str:
 
 
 def _spread(plan: Plan) -> str:
-    if not len(plan.widths):
+    count = len(plan.widths)
+    if not count:
         return " by the information alone"
-    low, high = (plan.target.shown(w) for w in np.quantile(plan.widths, [0.1, 0.9]))
-    return f" (median of {len(plan.widths)} simulated outcomes, eight in ten from {low} to {high})"
+    low, high = map(plan.target.shown, eight_in_ten(plan.widths))
+    return f" (median of {count} simulated outcomes, {'eight in ten' if count >= 9 else 'all'} from {low} to {high})"
+
+
+def eight_in_ten(widths: np.ndarray) -> tuple[float, float]:
+    """Ends between which a further outcome lies with probability .8, of 9 or more; of fewer the lowest and the highest.
+
+    Of n outcomes a further one is as likely to lie in each of the n + 1 gaps, so quantiles are those of rank p (n + 1).
+    """
+    low, high = np.quantile(widths, [0.1, 0.9], method="weibull")
+    return float(low), float(high)
 
 
 def _rows(cells: Sequence[NewCell], axes: Sequence[str]) -> list[tuple[str, ...]]:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from numpy.testing import assert_allclose
+from scipy import special
 from worlds.role_tables import function_table
 from worlds.simulated_grids import grid
 from worlds.simulated_study import simulated_study
@@ -17,8 +18,12 @@ from worlds.simulated_study import simulated_study
 from analysis.approaches.parametric import fit_generalised, fit_parametric
 from analysis.design.exchange import Setting, choose, expected
 from analysis.design.information import Belief, Noise, belief, jacobian, noise_of
+from analysis.design.next_runs import candidates, simulated_runs
 from analysis.design.places import places_of
 from analysis.design.target import parsed_target
+from analysis.design.text import eight_in_ten
+from analysis.questions.both_laws import GroupLaw
+from analysis.questions.law_choice import choose_law
 from analysis.table.files import BadTable
 from analysis.table.runs import group_of, read_table
 
@@ -54,6 +59,55 @@ def test_noise_is_split_into_what_a_cell_shares_and_what_its_repeats_differ_by()
     alone = noise_of(residuals[::4], N[::4], D[::4], parameters=0)
     assert alone.each == 0 and alone.weight(5) == alone.weight(1), "without repeats a repeat tells nothing"
     assert found.misfit and found.weight(1, 2.0) < found.weight(1) and not alone.misfit and alone.weight(1, 2.0) == alone.weight(1)
+
+
+@pytest.mark.parametrize("repeats, cells, parameters", [(1, 12, 5), (3, 14, 6)])
+def test_what_the_noise_may_be_covers_what_it_is(repeats, cells, parameters):
+    """Of 200 tables 80% have the true noise between the 10% and the 90% quantile of its draws: residuals of a linear law are
+    scaled by the freedom that it leaves, and a table of 12 cells knows its noise to a quarter."""
+    random, inside = np.random.default_rng(cells), []
+    N, D, J = np.repeat(np.arange(cells), repeats), np.ones(cells * repeats), random.standard_normal((cells, parameters))
+    hat = np.repeat(J, repeats, 0) @ np.linalg.pinv(np.repeat(J, repeats, 0))
+    for _ in range(200):
+        errors = 0.02 * random.standard_normal(cells * repeats)
+        drawn = [noise_of(errors - hat @ errors, N, D, parameters=parameters, rng=random) for _ in range(40)]
+        low, high = np.quantile([one.each if repeats > 1 else one.shared for one in drawn], [0.1, 0.9])
+        inside.append(low < 0.02 < high)
+    assert 0.715 < np.mean(inside) < 0.885   # three standard errors of a count
+
+
+def test_simulated_outcomes_differ_in_their_noise_as_far_as_the_table_leaves_it_open():
+    """200 cells near one place, where every surface is flat: their scatter is an outcome's noise. 12 cells and 5 parameters leave
+    7 degrees of freedom; the log of a standard deviation then has half the root of trigamma(7/2), 0.28."""
+    world = grid(noise=0.01, E=0.05, seeds=1, widths=4, fractions=3)
+    made = fit_parametric(world.N, world.D, world.L, C=world.C, resamples=50, cluster="cell")
+    group = GroupLaw(None, choose_law(made, None), {})
+    N, D = world.N[5] * (1 + 1e-6 * np.arange(200)), np.full(200, world.D[5])
+    spread = np.log([np.log(simulated_runs(group, N, D, np.zeros(200), rng=np.random.default_rng(k))).std() for k in range(200)])
+    assert spread.std() == pytest.approx(np.sqrt(special.polygamma(1, 3.5)) / 2, rel=0.2)
+    assert np.median(spread) == pytest.approx(np.log(noise_of(made.residuals, world.N, world.D, parameters=5).shared), abs=0.1)
+
+
+@pytest.mark.parametrize("outcomes", [9, 12, 30])
+def test_eight_in_ten_further_outcomes_lie_in_the_range_that_is_printed(outcomes):
+    random = np.random.default_rng(outcomes)
+    widths, further = np.exp(random.standard_normal((2000, outcomes))), np.exp(random.standard_normal(2000))
+    low, high = np.transpose([eight_in_ten(one) for one in widths])
+    assert np.mean((low <= further) & (further <= high)) == pytest.approx(0.8, abs=0.03)   # three standard errors
+
+
+def test_a_cells_own_departure_goes_on_where_repeats_tell_it_from_noise():
+    """Cells lie apart by 5%, repeats by 0.5%: a further run of a cell is what its others were. Of one seed nothing is known."""
+    world = grid(noise=0.005, cell_noise=0.05, E=0.05, seeds=3, widths=6, fractions=5, rng=2)
+    own = {}
+    for label, rows in (("three seeds", np.arange(len(world.N))), ("one", np.flatnonzero(world.seed == 0))):
+        N, D, L, C = (getattr(world, name)[rows] for name in "NDLC")
+        made = fit_parametric(N, D, L, C=C, resamples=50, cluster="cell")
+        cells = world.seed[rows] == 0
+        group = GroupLaw(None, choose_law(made, None), {})
+        again = simulated_runs(group, N[cells], D[cells], np.zeros(30), rng=np.random.default_rng(4))
+        own[label] = np.std(np.log(again / L[cells]))
+    assert own["three seeds"] < 0.015 and own["one"] > 0.05
 
 
 def world_of(seed: int, candidates: int = 6) -> tuple[list[Belief], np.ndarray]:
@@ -133,6 +187,15 @@ def test_axes_are_the_tables_own_and_settings_follow_them(tmp_path):
     assert_allclose(places.D(at), at["tokens"], rtol=1e-9)
     assert_allclose(places.settings(at)["lr"], 0.02 * at["depth"]**-0.7, rtol=1e-3)
     assert places.seed == "seed" and places.next_seed == 2
+
+
+@pytest.mark.parametrize("made", [function_table(), simulated_study(widths=5, fractions=5, seeds=2)])
+def test_a_cell_that_the_table_has_has_its_N_and_D_to_the_last_digit(made, tmp_path):
+    """Runs are put in one cell, and share a size's error, by that: e^(log N) is another size."""
+    table, group = table_of(tmp_path, made)
+    offered = candidates(places_of(table, group, {}))
+    own = set(zip(group.runs.N, group.runs.D, strict=True))
+    assert set(zip(offered.N[offered.there > 0], offered.D[offered.there > 0], strict=True)) == own
 
 
 def test_a_share_stays_a_share_and_bounds_are_kept(tmp_path):

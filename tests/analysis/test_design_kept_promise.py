@@ -14,7 +14,7 @@ from analysis.design.target import parsed_target
 from analysis.fitted import Request
 from analysis.table.runs import group_of, read_table
 
-TABLES, OUTCOMES = 4, 5
+TABLES, OUTCOMES = 12, 3   # of one table kept and promised differ by 22%: of 4 their median is anywhere from .8 to 1.25
 WORLDS = {
     "additive, two seeds": dict(widths=7, fractions=6, seeds=2, noise=0.03),
     "g = 3, like the study, cells apart": dict(widths=8, fractions=6, seeds=2, noise=0.06, cell_noise=0.03, g=3.0, alpha=0.9, beta=0.7),
@@ -29,21 +29,23 @@ def written(world: Grid, folder: Path) -> str:
     return str(file)
 
 
-def lived(world: Grid, N, D, *, noise: float, cell_noise: float, rng: int) -> np.ndarray:
-    """What the world itself yields at N, D."""
-    random = np.random.default_rng([77, rng])
-    cell = np.unique(np.stack([N, D]), axis=1, return_inverse=True)[1]
-    return world.surface.loss(N, D) * np.exp(noise * random.standard_normal(len(N)) + cell_noise * random.standard_normal(cell.max() + 1)[cell])
+def lived(known: dict, N, D, *, rng: int, outcome: int = 0) -> np.ndarray:
+    """What the world of table `rng` itself yields at N, D: cells that the table has are the same cells."""
+    world, random = grid(**known | {"noise": 0.0}, rng=rng), np.random.default_rng([77, rng, outcome])
+    own = dict(zip(zip(world.N, world.D, strict=True), np.log(world.L / world.surface.loss(world.N, world.D)), strict=True))
+    new = dict.fromkeys(zip(N, D, strict=True))
+    departure = {place: own.get(place, known.get("cell_noise", 0.0) * random.standard_normal()) for place in new}
+    each = known.get("noise", 0.0) * random.standard_normal(len(N))
+    return world.surface.loss(N, D) * np.exp(each + [departure[place] for place in zip(N, D, strict=True)])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WORLDS)
 @pytest.mark.parametrize("target", ["a", "N*@", "L@"])
 def test_the_promised_width_is_kept_and_a_grid_of_equal_cost_is_beaten(name, target, tmp_path):
-    """Median over tables of kept to promised within 20%; the plan's interval is narrower than those that the same FLOPs leave when
-    spent on the table's own cells once more, or on a finer grid."""
+    """Kept to promised within 20%, by the mean of its log over tables; the plan's interval is narrower than those that the same
+    FLOPs leave when spent on the table's own cells once more, or on a finer grid."""
     kept, beats, known = [], {"again": [], "finer": []}, WORLDS[name]
-    noise = {"noise": known.get("noise", 0.0), "cell_noise": known.get("cell_noise", 0.0)}
     for k in range(TABLES):
         world = grid(**known, rng=k)
         table = read_table([written(world, tmp_path)])
@@ -54,17 +56,18 @@ def test_the_promised_width_is_kept_and_a_grid_of_equal_cost_is_beaten(name, tar
         N, D, C = (np.repeat([getattr(cell, letter) for cell in plan.cells], [len(cell.seeds) for cell in plan.cells]) for letter in "NDC")
 
         def width(N, D, C):
-            runs = joined(group.runs, N, D, C, lived(world, N, D, **noise, rng=k))
+            runs = joined(group.runs, N, D, C, lived(known, N, D, rng=k))
             return wanted.width(wanted.estimate(laws_of(runs, table, request).law))
 
         got = width(N, D, C)
         kept.append(got / plan.width)
         for rival, chosen in rivals(places, table, group, budget, request).items():
             beats[rival].append(got / width(*chosen))
-    inside = np.mean(np.abs(np.log(kept)) < np.log(1.2))
-    print(f"\n{name}, {target}: kept/promised {np.median(kept):.2f}, within 20% in {inside:.0%} of {TABLES}; width of a grid's "
+    logs = np.log(kept)
+    print(f"\n{name}, {target}: kept/promised {np.exp(logs.mean()):.2f} (log +- {logs.std(ddof=1) / TABLES**0.5:.2f}), median "
+          f"{np.median(kept):.2f}, within 20% in {np.mean(np.abs(logs) < np.log(1.2)):.0%} of {TABLES}; width of a grid's "
           + ", ".join(f"{rival} {np.median(ratio):.2f}" for rival, ratio in beats.items()))
-    assert 0.8 < np.median(kept) < 1.2
+    assert 0.8 < np.exp(logs.mean()) < 1.2
     assert np.median(beats["again"]) < 1 and np.median(beats["finer"]) < 1
 
 
