@@ -65,8 +65,8 @@ def recipes_text(found: Sequence[Beside]) -> str:
             said.append(fill(_sentence(name, at, [one for one in own if one.at == at]), WIDTH, subsequent_indent="  "))
     rows = tuple((one.group or "all runs", _name(one), f"{'C' if one.at == COMPUTE else 'D'} {one.x:.3g}",
                   *(f"{mean:.4g} ({n})" if n else "" for mean, n in zip(one.means, one.runs, strict=True)),
-                  *((shown(one.difference), p_text(one.p_value)) if one.difference else ("-", ""))) for one in found)
-    table = Lines("", ("", "recipe", "at equal", "baseline (runs)", "recipe (runs)", "difference", "by Holm"), rows)
+                  *((shown(one.difference), p_text(one.p_value).removeprefix("p = ")) if one.difference else ("-", ""))) for one in found)
+    table = Lines("", ("", "recipe", "at equal", "baseline", "recipe's", "difference", "p"), rows)
     sizes = {(one.baseline.N, one.recipe.N) for one in found}
     note = "Means over runs; 95% intervals by Welch's t; p by Holm for all that are compared. N: " + "; ".join(
         f"{recipe:,.0f} beside {base:,.0f}" if recipe != base else f"{base:,.0f} on both sides" for base, recipe in sorted(sizes)) + "."
@@ -79,10 +79,11 @@ def _sentence(name: str, at: str, own: Sequence[Beside]) -> str:
     if not told:
         return f"{where} nothing can be said of {name}: {own[0].why}."
     higher, lower = ([one for one in told if one.p_value < LEVEL and sign * one.difference.value > 0] for sign in (1, -1))
-    parts = [f"{word} in {_listed(some)}" for word, some in (("higher", higher), ("lower", lower)) if some]
     rest = [one for one in told if one not in (*higher, *lower)]
-    parts += [f"no difference shown in {_listed(rest)}"] if rest else []
-    return f"{where} {name} is " + "; ".join(parts) + "."
+    perhaps, none = ([one for one in rest if (0.0 in one.difference) is inside] for inside in (False, True))   # before Holm's correction
+    kinds = (("is higher", higher), ("is lower", lower), ("perhaps differs", perhaps), ("shows no difference", none))
+    parts = [f"{said} in {_listed(some)}" for said, some in kinds if some]
+    return f"{where} {name} " + ", ".join(parts) + "."
 
 
 def _listed(some: Sequence[Beside]) -> str:
