@@ -10,8 +10,9 @@ A coordinate's *exponent* is the least-squares slope of x(C) on log10 C, evenly 
 fitted range: the power of a power law for Log and Integer, of the odds for Logit. x(C) is a cubic
 in log C, so that it may bend. Its *bend* is the change of the local exponent from the cheap end to
 the dear one, of the parabola nearest to it; where its interval holds 0 the data show none, and `at`
-extrapolates a straight line of least loss. A cost depends on the coordinates that the evidence says. Estimates are means over the draws, intervals their spread, wider by as much as
-the loss model's intervals are (`LossModel.doubt`).
+extrapolates a straight line of least loss. A cost is taken to depend on those coordinates alone that
+the evidence asks for (`relevance`). Estimates are means over the draws, intervals their spread, wider
+by as much as the loss model's intervals are (`LossModel.doubt`).
 """
 
 import math

@@ -110,4 +110,5 @@ def pose(carbs: Searched) -> Problem:
         # A choice has no law: the one that most of the front's dearer half made.
         most = X[len(X) // 2:, block].sum(0)
         low[:, block] = high[:, block] = (most == most.max()) * space.high[block.start]
-    return Problem(now.loss, without_irrelevant(now.cost), np.linspace(c[0], c[-1], BUDGETS), np.clip(ends, low, high), scatter, low, high)
+    return Problem(now.loss, without_irrelevant(now.cost), np.linspace(c[0], c[-1], BUDGETS), np.clip(ends, low, high), scatter,
+                   low, high)
