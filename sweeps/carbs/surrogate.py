@@ -233,6 +233,11 @@ class CostModel:
         unseen = 0.5 * math.log(10.0) * np.sqrt((beyond * beyond).sum(1))
         return self.shift + self.scale * mean, np.sqrt(self.scale ** 2 * (sd ** 2 + self.process.noise) + unseen ** 2)
 
+    @property
+    def depends(self) -> Array:
+        """(d,) whether the cost may depend on a coordinate at all: see relevance."""
+        return np.isfinite(self.scaling.sd)
+
     def margin(self, X: Array, log_cap: float) -> Array:
         """How far (m,) each point lies on the safe side of P(cost <= cap) = CONFIDENCE, in ln cost."""
         mean, sd = self.predict(X)
