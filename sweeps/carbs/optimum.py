@@ -32,8 +32,9 @@ PULL = 1e-4
 # which FENCE times the squared excess is added. Farther out lie a polynomial's corners that no run has seen.
 REACH, ROOM, FENCE = 3.0, 2.0, 0.1
 # Deviations of a coordinate that bears no cost are as much larger: the front's runs lie where the search believed its optimum to
-# be, and don't tell how far that may be off. At 2 intervals are a third wider than without.
-FREE = 1.5
+# be, and don't tell how far that may be off. Without, half-widths are 1.3 times too small for wd; at 1.5 lr's on P4 are half
+# as wide again.
+FREE = 1.3
 # Of the search's floor: observed costs scatter about it.
 FLOOR = 0.9
 
