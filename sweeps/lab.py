@@ -18,7 +18,8 @@ from sweeps.jobs.grid import grid_of, valued
 from sweeps.jobs.listed import listed_cells, read_listing
 from sweeps.running.conduct import Machines
 from sweeps.studies.grid import GridPlan, plan_cells, plan_grid, run_grid
-from sweeps.studies.search import SearchPlan, plan_search, run_search
+from sweeps.studies.search import run_search
+from sweeps.studies.search_plan import SearchPlan, plan_search
 from trainers.columns import columns, names
 from trainers.lookup import task_of
 from trainers.task import Preset, Task, Tuning

@@ -170,6 +170,8 @@ def plain(returned: object, cell: object) -> dict[str, float | str]:
                 raise FunctionError(f"the function returned {name} {value}, which is a setting of the run "
                                     f"({getattr(cell, name)}): give what was measured another name")
             continue
+        if isinstance(value, str) and any(name in known for known in LETTERS.values()):
+            raise FunctionError(f"the function returned {name} as text ({value!r}): return a number")
         values[name] = value
     if not any(name in values for name in LETTERS["L"]):
         raise FunctionError(f"the function returned no loss (it returned {', '.join(values) or 'nothing'}): "

@@ -7,11 +7,12 @@ to costing C under the cost model. Draws are of the model's hyperparameters (Lap
 and given those of the function (pathwise conditioning, Wilson et al. 2020, arXiv 2002.09309).
 
 A coordinate's *exponent* is the least-squares slope of x(C) on log10 C, evenly in log C over the
-fitted range: the power of a power law for Log and Integer, of the odds for Logit. x(C) is a parabola
+fitted range: the power of a power law for Log and Integer, of the odds for Logit. x(C) is a cubic
 in log C, so that it may bend. Its *bend* is the change of the local exponent from the cheap end to
-the dear one; where its interval holds 0 the data show none, and `at` extrapolates a straight line
-fitted in the same way. Estimates are means over the draws, intervals their spread, wider by as much as
-the loss model's intervals are (`LossModel.doubt`).
+the dear one, of the parabola nearest to it; where its interval holds 0 the data show none, and `at`
+extrapolates a straight line of least loss. A cost is taken to depend on those coordinates alone that
+the evidence asks for (`relevance`). Estimates are means over the draws, intervals their spread, wider
+by as much as the loss model's intervals are (`LossModel.doubt`).
 """
 
 import math
@@ -24,7 +25,7 @@ from scipy.stats import t as student
 from analysis.carbs.law import LawPoint, TunedLaw
 from analysis.estimates.estimate import Estimate
 from sweeps.carbs.draws import Draw, draw_of, draws_of, mean_of
-from sweeps.carbs.optimum import CURVE, Problem, Searched, basis, pose
+from sweeps.carbs.optimum import CONTROLS, CURVE, Problem, Searched, basis, pose
 from sweeps.carbs.space import Choice, Dimension, Integer, Listed, PowerOfTwo
 
 Array = np.ndarray
@@ -59,7 +60,7 @@ class ScalingLaws:
     low: float                      # the range the laws were fitted over
     high: float
     ends: Array                     # (2, d) the straight line of least loss at `low` and `high`, in basic coordinates
-    curves: Array                   # (1 + draws, 3, d) parabolas at `low`, the middle and `high`: the estimate's, the draws'
+    curves: Array                   # (1 + draws, CONTROLS, d) evenly in log cost from `low` to `high`: the estimate's, the draws'
     level: float
     carbs: Searched
 
@@ -123,15 +124,12 @@ def _curve(costs: Array, values: Array, back: Callable[[float], float], reach: f
                  for cost, value, s in zip(costs, values[0], sd))
 
 
-def _bend(controls: Array, decades: float, pinned: str, *, level: float, n: int) -> Bend:
-    """Of parabolas through (1 + draws, 3) control values, on the scale where a law is a line.
-
-    x(t) = x0 (2t - 1)(t - 1) + 4 x1 t (1 - t) + x2 t (2t - 1): x'(0) = -3 x0 + 4 x1 - x2, x'(1) = x0 - 4 x1 + 3 x2.
-    """
-    cheap = controls @ [-3.0, 4.0, -1.0] / decades
-    dear = controls @ [1.0, -4.0, 3.0] / decades
+def _bend(values: Array, decades: float, pinned: str, *, level: float, n: int) -> Bend:
+    """Of the least-squares parabolas through (1 + draws, CURVE), on the scale where a law is a line."""
+    square, slope, _ = np.polyfit(np.linspace(0.0, 1.0, values.shape[1]), values.T, 2)
+    cheap, dear = slope / decades, (slope + 2.0 * square) / decades
     change = _estimate(dear - cheap, level, n)
-    p = 2.0 * float(student.sf(abs(change.value) / max(change.se, 1e-12), len(controls) - 2))
+    p = 2.0 * float(student.sf(abs(change.value) / max(change.se, 1e-12), len(values) - 2))
     return Bend(change, p, _estimate(cheap, level, n), _estimate(dear, level, n), pinned)
 
 
@@ -164,16 +162,18 @@ def scaling_laws(carbs: Searched, *, level: float = 0.95, draws: int = 48, seed:
     """
     problem = pose(carbs)
     space, mean, n = carbs.space, mean_of(problem.loss.process), len(problem.loss.process.y)
-    start = problem.solve(mean, problem.start, mean_of(problem.cost.process))
+    price = mean_of(problem.cost.process)
+    line = problem.solve(mean, problem.start, price)
+    places = basis(np.linspace(0.0, 1.0, CONTROLS), 2)
+    bent = problem.solve(mean, places @ line, price)
     rng = np.random.default_rng(seed)
     functions = draws_of(problem.loss.process, draws, rng)
     costly = [draw_of(problem.cost.process, rng) for _ in functions]
-    lines = np.array([problem.solve(f, start, cost) for f, cost in zip(functions, costly)])
-    bent = np.array([problem.solve(f, basis([0.0, 0.5, 1.0], 2) @ line, cost)
-                     for f, line, cost in zip(functions, lines, costly)])
-    curves = _spread_out(np.concatenate([bent.mean(0)[None], bent]), carbs.beliefs().loss.doubt)
+    lines = np.array([problem.solve(f, line, cost) for f, cost in zip(functions, costly)])
+    drawn = np.array([problem.solve(f, bent + places @ (own - line), cost) for f, own, cost in zip(functions, lines, costly)])
+    curves = _spread_out(np.concatenate([drawn.mean(0)[None], drawn]), carbs.beliefs().loss.doubt)
     low, high = (math.exp(problem.log_cost[i]) for i in (0, -1))
-    costs, weights = np.geomspace(low, high, CURVE), basis(np.linspace(0, 1, CURVE), 3)
+    costs, weights = np.geomspace(low, high, CURVE), basis(np.linspace(0, 1, CURVE), CONTROLS)
     laws, bends = {}, {}
     for name, dim in space.dimensions.items():
         if isinstance(dim, Choice):
@@ -184,7 +184,7 @@ def scaling_laws(carbs: Searched, *, level: float = 0.95, draws: int = 48, seed:
         pinned = _pinned(values[0] / dim.scale, space.low[column], space.high[column])
         law = _law(name, type(dim).__name__, costs, values, lambda value, dim=dim: _value(dim, value), level=level, n=n)
         laws[name] = replace(law, exponent=_unknown(law.exponent, pinned)) if pinned else law
-        bends[name] = _bend(dim.scale * curves[:, :, column], math.log10(high / low), pinned, level=level, n=n)
+        bends[name] = _bend(values, math.log10(high / low), pinned, level=level, n=n)
     losses = np.array([_along(problem, f, curves[0]) for f in (mean, *functions)])
     loss = _curve(costs, losses, problem.loss.warp.inverse, float(student.ppf(0.5 + level / 2, max(draws - 1, 1))))
     if carbs.maximise:

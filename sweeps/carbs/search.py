@@ -51,6 +51,8 @@ class Carbs:
             ("max_cost", max_cost), ("min_cost", min_cost), ("budget", budget)))
         if max_cost is not None and min_cost is not None and min_cost >= max_cost:
             raise ValueError(f"min_cost must be below max_cost, got {min_cost:g} and {max_cost:g}")
+        if max_cost is not None and budget is not None and max_cost > budget:
+            raise ValueError(f"max_cost of one run must not exceed the budget of all, got {max_cost:g} and {budget:g}")
         # 4 as in the reference, and one more for every 3 coordinates: a trend needs some spread.
         self.initial = 4 + self.space.width // 3 if initial is None else whole("initial", initial)
         if self.initial < 2:

@@ -233,6 +233,11 @@ class CostModel:
         unseen = 0.5 * math.log(10.0) * np.sqrt((beyond * beyond).sum(1))
         return self.shift + self.scale * mean, np.sqrt(self.scale ** 2 * (sd ** 2 + self.process.noise) + unseen ** 2)
 
+    @property
+    def depends(self) -> Array:
+        """(d,) whether the cost may depend on a coordinate at all: see relevance."""
+        return np.isfinite(self.scaling.sd)
+
     def margin(self, X: Array, log_cap: float) -> Array:
         """How far (m,) each point lies on the safe side of P(cost <= cap) = CONFIDENCE, in ln cost."""
         mean, sd = self.predict(X)
@@ -252,14 +257,18 @@ class CostModel:
         return ndtr((log_cap - mean) / sd)
 
 
+def cost_prior(d: int) -> gp.Prior:
+    """Of the standardised log cost over d standardised coordinates."""
+    # Trend first: slopes of order one, a residual of 3% of the spread unless trained up
+    # (Pareto-efficient acquisition, arXiv 2011.11456: simple cost models predict best).
+    return gp.prior(d, linear=0.3, quadratic=1e-3, amplitude=1e-3, noise=1e-3, trend_sd=2.0, amplitude_sd=2.0, noise_sd=2.3)
+
+
 def fit_cost(X: Array, log_cost: Array, *, start: Array | None, iterations: int) -> CostModel:
     scaling = Scaling.of(X)
     shift, scale = float(log_cost.mean()), float(max(log_cost.std(), 0.1))
     Z, target, ones = scaling(X), (log_cost - shift) / scale, np.ones(len(X))
-    # Trend first: slopes of order one, a residual of 3% of the spread unless trained up
-    # (Pareto-efficient acquisition, arXiv 2011.11456: simple cost models predict best).
-    p = gp.prior(X.shape[1], linear=0.3, quadratic=1e-3, amplitude=1e-3, noise=1e-3,
-                 trend_sd=2.0, amplitude_sd=2.0, noise_sd=2.3)
+    p = cost_prior(X.shape[1])
     theta = _trained(Z, target, p, start, ones, iterations)
     return CostModel(scaling, shift, scale, gp.condition(theta, Z, target, ones), X.min(0), X.max(0),
                      float(student.ppf(CONFIDENCE, max(len(X) - 2, 2))))

@@ -6,7 +6,8 @@ from dataclasses import replace
 from sweeps.jobs.grid import cell_of, grid_of
 from sweeps.running.arguments import machines_of
 from sweeps.studies.grid import GridPlan, plan_grid, run_grid
-from sweeps.studies.search import plan_search, run_search
+from sweeps.studies.search import run_search
+from sweeps.studies.search_plan import plan_search
 from trainers.mnist.images import Images
 from trainers.mnist.presets import PRESETS, BatchRule
 from trainers.mnist.task import TASK

@@ -4,93 +4,27 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from analysis.table.exclusions import DIVERGED
-from sweeps.carbs.grammar import dimension
 from sweeps.carbs.laws import ScalingLaws, scaling_laws
 from sweeps.carbs.search import BudgetSpent, CapUnreachable, Carbs
-from sweeps.carbs.space import Space
-from sweeps.jobs.grid import missing, valued
 from sweeps.jobs.job import Job
 from sweeps.running.conduct import Machines, conduct, provenance
 from sweeps.running.ray_tune import Outcome
 from sweeps.store.files import LocalPlace
 from sweeps.store.store import Store, StoreError
 from sweeps.studies.grid import last_lines
-from trainers.columns import columns, identity_of, lettered, names
-from trainers.task import Task
+from sweeps.studies.search_plan import SearchPlan
+from trainers.columns import identity_of, lettered, names
 
-DEAREST_SHARE = 0.1  # of the budget that one run may cost, unless --max-cost says otherwise
 FRONT_EVERY = 20     # runs between two prints of the front
 USUAL_SHARE = 0.005  # of the budget that a run costs in the mean: 175 runs spent it in the published search
-SECONDS = "seconds"  # a cost that every task has
 REFUSED_IN_A_ROW = 1000   # configurations that the task refuses before the search gives up
-
-
-@dataclass(frozen=True)
-class SearchPlan:
-    """What a search is asked for."""
-
-    task: Task
-    data: object
-    space: Space
-    settings: Mapping[str, object]   # of every run, beside what is searched
-    cost: str                        # the column that is a run's cost, or SECONDS
-    budget: float                    # of all runs together, in units of cost
-    max_cost: float                  # of one run
-    seed: int = 0
-    runs: int | None = None          # at most
-
-    def cell(self, config: Mapping[str, object], *, seed: int) -> object:
-        repeats = names(self.task.cell, "repeat")
-        return self.task.cell(**{**self.task.recipe(config), **self.settings, **config}, **({repeats[0]: seed} if repeats else {}))
-
-    def planned(self, config: Mapping[str, object]) -> float | None:
-        """What a run is going to cost, where that is known beforehand."""
-        if self.cost == SECONDS or self.task.row is None or lettered(self.task.row, "C") != self.cost:
-            return None
-        cost = self.task.cost([self.cell(config, seed=0)], self.data)
-        return None if cost is None else cost.flops
-
-    def cost_of(self, row: object) -> float:
-        """Raises ValueError where the run has no such column."""
-        kind = type(row)
-        name = next((c.name for c in columns(kind) if c.role == "clock" and c.unit == "s"), None) if self.cost == SECONDS else self.cost
-        if name not in kind.__dataclass_fields__:
-            raise ValueError(f"--cost {self.cost}: the runs measure {', '.join(names(kind, 'measured'))}: give one of these, or seconds")
-        return float(getattr(row, name))
-
-
-def plan_search(task: Task, data: object, dimensions: Mapping[str, str], *, settings: Mapping[str, object], cost: str, budget: float,
-                max_cost: float | None = None, seed: int = 0, runs: int | None = None) -> SearchPlan:
-    """Raises ValueError, one line, for what can't be done."""
-    known = {c.name: c for c in columns(task.cell)}
-    dimensions = dimensions or task.search
-    if not dimensions:
-        raise ValueError(f"{task.name} has no search of its own: say what to search, as in --search lr=log:3e-3 depth=log:4")
-    for name in (*dimensions, *settings):
-        if name not in known:
-            raise ValueError(f"{task.name} takes no {name}: it takes {', '.join(known)}")
-        if known[name].role == "repeat":
-            raise ValueError(f"{name} is a repetition, which a search draws itself: leave it out")
-    if not 0 < budget < math.inf:
-        raise ValueError(f"--budget {budget:g}: give the {cost} that all runs together may cost, above 0")
-    settings = {**task.search_settings, **{name: valued(known[name], value) for name, value in settings.items()}}
-    settings = {name: value for name, value in settings.items() if name not in dimensions}
-    space = Space({name: dimension(text, known[name].kind) for name, text in dimensions.items()})
-    if absent := missing(task, [*dimensions, *settings, *names(task.cell, "repeat")]):
-        raise ValueError(f"{task.name} needs {', '.join(absent)}: add --search {absent[0]}=log:..., or --set {absent[0]}=...")
-    plan = SearchPlan(task, data, space, settings, cost, budget, max_cost or DEAREST_SHARE * budget, seed, runs)
-    task.check(plan.cell(space.center(), seed=0), data)
-    first = plan.planned(space.center())
-    if first is not None and plan.max_cost <= first:
-        raise ValueError(f"the search starts from a run of {first:.2g} {cost}, and none may cost more than {plan.max_cost:.2g}: give a "
-                         f"--budget of {10 * first / DEAREST_SHARE:.1g} or more, or a larger --max-cost")
-    return plan
+BARREN = 20   # runs of a sweep that fail before it gives up, where none has ever finished: a failure may cost nothing that counts
 
 
 def run_search(plan: SearchPlan, *, out: str, machines: Machines, dry_run: bool = False) -> int:
@@ -123,6 +57,7 @@ class SearchSource:
         self._open: dict[Job, dict] = {}
         self._spent_out = False
         self._told = 0
+        self._failed = 0   # in this sweep
         self._typical: dict | None = None
         center = search.space.center()
         # Its own order is of no meaning; the center first, whose cost is the floor of interest where none is given.
@@ -167,6 +102,10 @@ class SearchSource:
 
     def failed(self, job: Job) -> None:
         self._tell_failed(self._open.pop(job))
+        self._failed += 1
+        if self._failed == BARREN and not any(o.finished for o in self.search.observations):
+            self._announce(f"the search ends: {BARREN} runs have failed and none has ever finished")
+            self._spent_out = True
 
     def remaining(self) -> list[Job]:
         """As many runs like the last as the rest of the budget would pay for; while those are small, of the size to come."""

@@ -10,9 +10,10 @@ from scipy.stats import binomtest
 from sweeps.carbs import laws
 from sweeps.carbs.bench.problems import PROBLEMS
 from sweeps.carbs.draws import draw_of
+from sweeps.carbs.relevance import without_irrelevant
 from sweeps.carbs.search import Carbs
 from sweeps.carbs.space import Log
-from sweeps.carbs.surrogate import WARPS, LossModel, fit_loss
+from sweeps.carbs.surrogate import WARPS, LossModel, fit_cost, fit_loss
 
 
 def searched(name, seed, n, *, unit=1.0):
@@ -116,10 +117,44 @@ def test_an_optimum_at_a_bound_has_no_exponent_of_its_own():
 def test_local_exponents_are_the_slopes_of_the_parabola_at_its_ends():
     t = np.linspace(0, 1, 5)
     curve = 2.0 + 1.5 * t - 0.7 * t ** 2
-    controls = np.repeat(curve[[0, 2, 4]][None], 4, axis=0)
-    np.testing.assert_allclose(laws.basis(t, 3) @ controls[0], curve)
-    bend = laws._bend(controls, 3.0, "", level=0.95, n=9)
+    np.testing.assert_allclose(laws.basis(t, 3) @ curve[[0, 2, 4]], curve)
+    bend = laws._bend(np.repeat(curve[None], 4, axis=0), 3.0, "", level=0.95, n=9)
     np.testing.assert_allclose([bend.low.value, bend.high.value, bend.change.value], [1.5 / 3, 0.1 / 3, -1.4 / 3], atol=1e-12)
+
+
+def test_a_basis_goes_through_its_control_points():
+    t = np.linspace(0, 1, 7)
+    for controls in (2, 3, 4):
+        curve = np.polyval(np.arange(1.0, controls + 1), t)
+        nodes = np.polyval(np.arange(1.0, controls + 1), np.linspace(0, 1, controls))
+        np.testing.assert_allclose(laws.basis(t, controls) @ nodes, curve)
+
+
+def costs_of(n, bend=0.0):
+    """Runs along a front beside a fixed overhead: size and data set the cost, a rate goes along with them, a junk with nothing."""
+    rng = np.random.default_rng(4)
+    size = rng.uniform(-1.5, 1.5, n)
+    X = np.column_stack([size, size + rng.normal(0, 0.3, n), 0.7 * size + rng.normal(0, 0.4, n), rng.normal(0, 1, n)])
+    return X, np.log(3.0 + np.exp(2.0 * (X[:, 0] + X[:, 1])) + bend * np.exp(X[:, 2])) + rng.normal(0, 0.03, n)
+
+
+def test_a_rate_that_only_goes_along_with_the_cost_is_no_way_to_make_a_run_cheaper():
+    """Of a slope of .02 that the cost model left it, the laws lowered it by .5 decades at the cheap end of the front."""
+    X, log_cost = costs_of(80)
+    model = fit_cost(X, log_cost, start=None, iterations=60)
+    lean = without_irrelevant(model)
+    at = np.array([[-1.2, -1.2, -0.8, 0.0]])
+    step = np.array([[0.0, 0.0, 1.0, 0.0]])
+    assert lean.predict(at + step)[0] == lean.predict(at)[0]
+    assert lean.depends.tolist() == [True, True, False, False]
+    middle = lean.predict(X)[0] - log_cost
+    assert np.sqrt((middle ** 2).mean()) < 0.05
+
+
+def test_a_coordinate_that_does_bear_cost_is_kept():
+    X, log_cost = costs_of(80, bend=3.0)
+    lean = without_irrelevant(fit_cost(X, log_cost, start=None, iterations=60))
+    assert lean.depends.tolist() == [True, True, True, False]
 
 
 @pytest.mark.slow

@@ -145,7 +145,8 @@ def test_telling_twice_or_what_was_never_asked_or_no_cost_is_refused_and_loses_n
 
 
 @pytest.mark.parametrize("words", [{"max_cost": 0.0}, {"budget": math.nan}, {"min_cost": 2.0, "max_cost": 1.0},
-                                   {"initial": 1}, {"initial": 2.5}, {"seed": None}, {"seed": -1}, {"budget": "1e9"}])
+                                   {"max_cost": 2.0, "budget": 1.0}, {"initial": 1}, {"initial": 2.5}, {"seed": None}, {"seed": -1},
+                                   {"budget": "1e9"}])
 def test_impossible_settings_are_refused(words):
     with pytest.raises(ValueError):
         Carbs(SMALL, **words)

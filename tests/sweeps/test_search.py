@@ -11,7 +11,8 @@ from sweeps.carbs.search import Carbs
 from sweeps.store.files import StoreError
 from sweeps.store.rows import failure_type
 from sweeps.store.store import open_store
-from sweeps.studies.search import SearchSource, plan_search, write_laws
+from sweeps.studies.search import SearchSource, write_laws
+from sweeps.studies.search_plan import plan_search
 from trainers.columns import identity_of
 from trainers.function import FunctionTask
 from trainers.mnist.cell import Result
@@ -240,7 +241,9 @@ def test_what_the_task_refuses_is_never_run(out):
 @pytest.mark.parametrize(("more", "names"), [
     ({"dimensions": {"momentum": "log:0.9"}}, "momentum"), ({"settings": {"momentum": 0.9}}, "momentum"),
     ({"dimensions": {"lr": "log:3e-3"}}, "depth"), ({"budget": -1.0}, "--budget"), ({"dimensions": {}}, "--search"),
-    ({"settings": {"width": 2.5}}, "width"),
+    ({"settings": {"width": 2.5}}, "width"), ({"settings": {"lr": 1e-3}}, "lr is both"), ({"runs": 0}, "--runs"),
+    ({"seed": -1}, "--seed"),
+    ({"max_cost": 2e9}, "--budget of"), ({"max_cost": 0.0}, "--max-cost 0"), ({"max_cost": math.nan}, "--max-cost nan"),
 ])
 def test_what_cannot_be_searched_is_one_line_that_names_it(more, names):
     with pytest.raises(ValueError, match=names) as refusal:
@@ -252,6 +255,43 @@ def test_a_cost_that_no_run_measures_is_told(out):
     task = FunctionTask(bowl)
     with open_store(out, task=task, provenance={}, fingerprint="f") as store, pytest.raises(ValueError, match="--cost energy"):
         run_all(search_of(task, store, cost="energy"), task, store, 1)
+
+
+def test_a_cost_that_a_known_task_does_not_measure_is_told_before_anything_is_trained():
+    with pytest.raises(ValueError, match="--cost energy"):
+        plan_of(cost="energy")
+
+
+@pytest.mark.parametrize("burnt", [0, -5.0, "many"])
+def test_a_run_without_a_cost_is_one_line_that_names_the_column_and_a_way_on(out, burnt):
+    """It was `cost must be positive`, of no column, and the same on every rerun."""
+    def odd(depth: int, lr: float = 3e-3) -> dict:
+        return {"energy": burnt, "val_loss": 1 / depth}
+
+    task = FunctionTask(odd)
+    with open_store(out, task=task, provenance={}, fingerprint="f") as store:
+        for _ in range(2):      # the row is in the table when it is refused, and read again
+            with pytest.raises(ValueError, match="--cost energy: a run measured energy") as refusal:
+                run_all(search_of(task, store, cost="energy", settings={}), task, store, 1)
+            assert "\n" not in str(refusal.value)
+        assert len(run_all(search_of(task, store, cost="seconds", settings={}, runs=4), task, store, 9)) == 3
+
+
+def test_where_every_run_fails_the_search_ends(out):
+    """What a run that raises has burnt nobody knows, so that no budget was ever spent."""
+    task = FunctionTask(bowl)
+    with open_store(out, task=task, provenance={}, fingerprint="f") as store:
+        source, asked = search_of(task, store), 0
+        while asked < 200 and (job := source.next()) is not None:
+            source.failed(job)
+            asked += 1
+        assert asked == 20 and source.exhausted()
+
+
+def test_a_setting_takes_its_dimension_out_of_the_tasks_own_search():
+    plan = plan_of(settings={"lr": 0.01})
+    assert "lr" not in plan.space.dimensions and len(plan.space.dimensions) == len(TASK.search) - 1
+    assert plan.cell(plan.space.center(), seed=0).lr == 0.01
 
 
 def test_seeds_are_drawn_by_the_search_and_refused_from_outside():

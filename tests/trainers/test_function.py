@@ -85,6 +85,7 @@ def test_torch_scalars_count_and_arrays_do_not():
 
 
 @pytest.mark.parametrize("returned", [3.0, None, {}, {"params": 3}, {"loss": 1.0, "depth": 7}, {"loss": 1.0, "device": "x"},
+                                      {"loss": "0.5"}, {"loss": 1.0, "flops": "many"},
                                       {"loss": 1.0, 3: 4}])
 def test_what_no_table_can_hold_is_refused_in_one_line(returned):
     with pytest.raises(FunctionError) as refusal:
