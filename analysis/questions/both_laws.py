@@ -96,7 +96,8 @@ def _two_laws(few: Condensed, cost: CostLaw | None, refused: dict[str, str], *, 
     additive = attempt("approach3", refused, lambda: fit_parametric(few.N, few.D, few.L, objective=HUBER, **drawn | {"resamples": beside}))
     if additive is None and generalised is None:
         return None
-    tests = () if generalised is None else attempt("nested laws", refused, lambda: nested_tests(generalised, [ADDITIVE_CASE])) or ()
+    tests = () if generalised is None else attempt("nested laws", refused, lambda: nested_tests(
+        generalised, [ADDITIVE_CASE], additive=additive)) or ()
     scores = scores or attempt("alternatives", refused, lambda: compare_laws(
         few.N, few.D, few.L, C=few.C, cost=(additive or generalised).cost, weight=few.weight, cell=few.cell, rng=rng, near=(additive, generalised))) or ()
     misfits = tuple(attempt("lack of fit", refused, lambda fit=fit: _misfit(fit, few)) if fit else None
