@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.approaches.doubts import LOOSE
+from analysis.approaches.laws.generalised import BRACKET
 from analysis.choices.laws import ChoiceLaw
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.words import number, p_text, shown
@@ -30,7 +32,12 @@ UNTOLD = 0.8         # of b's interval: b lies between 0 and 1, and one as wide 
 def preferred(g: GroupFit) -> tuple[str, Estimate, Estimate] | None:
     """The approach to quote: the one that uses every run, else the one that uses most; None where that tells no exponent."""
     found = _estimate(g)
-    return found if found and found[2].high - found[2].low < UNTOLD else None
+    return found if found and found[2].high - found[2].low < UNTOLD and not _is_product(g.approaches.law) else None
+
+
+def _is_product(law: LawChoice | None) -> bool:
+    """Whether the law that speaks has become a product of powers, under which no size is best."""
+    return law is not None and law.quoted.surface.g >= BRACKET[1] * (1 - 1e-9)
 
 
 def _estimate(g: GroupFit) -> tuple[str, Estimate, Estimate] | None:
@@ -132,6 +139,9 @@ def _exponents_finding(g: GroupFit, counted: str) -> Finding:
     quoted, runs = preferred(g), f"{len(g.group.runs):,} runs"
     if quoted is None:
         why = f", and the loss rises with {rising}" if (rising := _rising(g.few)) else ""
+        if _is_product(g.approaches.law):
+            return Finding(f"{where} exponents of compute-optimal training cannot be told from these {runs}: the loss goes as a product of "
+                           f"powers of N and D, under which no size is best{why}", f"approach 3, {_speaking(g.approaches.law)}")
         if wide := _estimate(g):
             name, a, _ = wide
             return Finding(f"{where} exponents of compute-optimal training cannot be told from these {runs}: any a from "
@@ -198,6 +208,11 @@ def _law_doubts(law: LawChoice | None) -> list[str]:
     said = []
     if law.misfit is not None and law.misfit.large:
         said.append(f"the law leaves {law.misfit.ratio:.1f} times the noise of repeats, so that no exponent of it should be relied on")
+    said += [f"the fit ends at {bound}" for bound in law.quoted.point.at_bound]
+    if law.quoted.scatter > LOOSE:
+        said.append(f"the runs stray from the law by {law.quoted.scatter:.0%}")
+    if law.quoted is law.generalised and not math.isfinite(law.quoted.g.high):
+        said.append("a product of powers, under which no size is best, describes the runs as well")
     if law.speaks == EITHER:
         said.append("the table does not decide between the two laws, whose intervals are joined")
     if law.speaks == ADDITIVE:

@@ -273,9 +273,10 @@ def _provenance_doubts(labels: Mapping[str, Labels]) -> tuple[Doubt, ...]:
 def _copy_doubts(groups: tuple[Group, ...]) -> tuple[Doubt, ...]:
     """Repeats that tell nothing of the noise."""
     repeats = sum(len(g.runs) - len(np.unique(g.runs.cell)) for g in groups)
-    apart = sum(int(distinct(g.runs.cell, g.runs.L).max()) + 1 - len(np.unique(g.runs.cell)) for g in groups if len(g.runs))
+    if not repeats or any(len(np.unique(distinct(g.runs.cell, g.runs.L))) > len(np.unique(g.runs.cell)) for g in groups):
+        return ()
     return (Doubt("copies", f"none of the {repeats:,} repeats of an (N, D) differs from the first in its loss: they are copies, or there is "
-                  "no noise"),) if repeats and not apart else ()
+                  "no noise"),)
 
 
 def _repeat_doubts(groups: tuple[Group, ...], seeds_known: bool) -> tuple[Doubt, ...]:
