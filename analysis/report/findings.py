@@ -77,8 +77,10 @@ def opening(study: Study) -> tuple[Finding, ...]:
         return (Finding(f"The exponents of compute-optimal training cannot be estimated from {these}: {why}", ""),)
     if len(study.groups) > MOST_SENTENCES:
         return (_range_finding(study),)
-    counted = f"N is {study.table.columns['N']}, one of several counts" if any(d.code == "several_counts" for d in study.table.doubts) else ""
-    return tuple(_exponents_finding(g, counted) for g in study.groups)
+    codes = {d.code for d in study.table.doubts}
+    counted = f"N is {study.table.columns['N']}, one of several counts" if "several_counts" in codes else ""
+    copied = ["no two repeats of an (N, D) differ, so that they count for more than they tell"] if "copies" in codes else []
+    return tuple(_exponents_finding(g, counted, copied) for g in study.groups)
 
 
 def headlines(study: Study) -> tuple[str, ...]:
@@ -133,8 +135,8 @@ def findings(study: Study) -> tuple[str, ...]:
             *(_difference_finding(d) for d in study.differences if d.quantity == "gamma"))
 
 
-def _exponents_finding(g: GroupFit, counted: str) -> Finding:
-    """counted: which of several columns N is; "" where there is one."""
+def _exponents_finding(g: GroupFit, counted: str, doubts: list[str]) -> Finding:
+    """counted: which of several columns N is; "" where there is one. doubts: of the table."""
     where = f"At {g.group.label}: the" if g.group.label else "The"
     quoted, runs = preferred(g), f"{len(g.group.runs):,} runs"
     if quoted is None:
@@ -155,15 +157,15 @@ def _exponents_finding(g: GroupFit, counted: str) -> Finding:
         how.insert(1, "errors that go together allowed for")
     if law is not None and law.speaks == GENERALISED and law.additive is not None:
         how.insert(1, f"the additive law, which does not hold here, would say {shown(law.additive.a)}")
-    doubts = "".join(f", {'and' if i else 'but'} {doubt}" for i, doubt in enumerate(_doubts(g)))
-    return Finding(f"{where} best model size grows as C^{shown(a)} and the best amount of data as C^{shown(b)}{doubts}",
+    said = "".join(f", {'and' if i else 'but'} {doubt}" for i, doubt in enumerate([*doubts, *_doubts(g)]))
+    return Finding(f"{where} best model size grows as C^{shown(a)} and the best amount of data as C^{shown(b)}{said}",
                    "; ".join(how))
 
 
 def _doubts(g: GroupFit) -> list[str]:
     """What the reader must know before quoting the exponent."""
     again = len(g.group.runs.repeated)
-    return _law_doubts(g.approaches.law) + ([f"{again:,} of the runs saw their data more than once, which it takes for fresh"] if again else []) + late_doubts(g)
+    return _law_doubts(g.approaches.law) + ([f"{again:,} of the runs saw their data more than once, which the law takes for fresh"] if again else []) + late_doubts(g)
 
 
 def late_doubts(g: GroupFit) -> list[str]:
