@@ -100,8 +100,8 @@ def main(argv=None):
     parser.add_argument("--usual", type=int, default=4, help="resamples that the usual way is timed on")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the long table; 0 leaves it out")
     parser.add_argument("--beside", metavar="PYTHON", help="an interpreter that has chinchilla")
-    parser.add_argument("--fit", type=int, action="append", default=[], metavar="ROWS", help="time fit.py on so many runs, and nothing else; "
-                        "may be repeated")
+    parser.add_argument("--fit", type=int, action="append", default=[], metavar="ROWS",
+                        help="time fit.py on so many runs, and nothing else; may be repeated")
     args = parser.parse_args(argv)
     for rows in args.fit:
         finding, whole = fitted(rows)

@@ -99,7 +99,8 @@ def _two_laws(few: Condensed, cost: CostLaw | None, refused: dict[str, str], *, 
     tests = () if generalised is None else attempt("nested laws", refused, lambda: nested_tests(
         generalised, [ADDITIVE_CASE], additive=additive)) or ()
     scores = scores or attempt("alternatives", refused, lambda: compare_laws(
-        few.N, few.D, few.L, C=few.C, cost=(additive or generalised).cost, weight=few.weight, cell=few.cell, rng=rng, near=(additive, generalised))) or ()
+        few.N, few.D, few.L, C=few.C, cost=(additive or generalised).cost, weight=few.weight, cell=few.cell, rng=rng,
+        near=(additive, generalised))) or ()
     misfits = tuple(attempt("lack of fit", refused, lambda fit=fit: _misfit(fit, few)) if fit else None
                     for fit in (additive, generalised))
     made = dict(tests=tests, scores=scores, misfits=misfits, untested=refused.get("generalised law", ""))

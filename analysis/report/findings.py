@@ -165,7 +165,8 @@ def _exponents_finding(g: GroupFit, counted: str, doubts: list[str]) -> Finding:
 def _doubts(g: GroupFit) -> list[str]:
     """What the reader must know before quoting the exponent."""
     again = len(g.group.runs.repeated)
-    return _law_doubts(g.approaches.law) + ([f"{again:,} of the runs saw their data more than once, which the law takes for fresh"] if again else []) + late_doubts(g)
+    seen = [f"{again:,} of the runs saw their data more than once, which the law takes for fresh"] if again else []
+    return _law_doubts(g.approaches.law) + seen + late_doubts(g)
 
 
 def late_doubts(g: GroupFit) -> list[str]:

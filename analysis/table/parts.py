@@ -177,7 +177,8 @@ def _doubts_of_counts(parts: Mapping[str, tuple[str, ...]], column_of: Mapping[s
     """Where a stranger's table counts parameters in several ways, and nobody said which is meant."""
     if "N" not in column_of or "N" in flags or description:
         return ()
-    names = counts_of_parameters([n for n in sheet.flat if n not in parts["N"] and n not in column_of.values() and sheet.names.count(n) == 1])
+    taken = {*parts["N"], *column_of.values()}
+    names = counts_of_parameters([n for n in sheet.flat if n not in taken and sheet.names.count(n) == 1])
     block = read_columns(sheet, names) if names else None
     beside = [n for n in names if np.isfinite(numbers(block.columns[n], decimal).values).any()]
     return (Doubt("several_counts", f"N is {printable(column_of['N'])}; other counts are {listed(beside, 4)}: name one by --params, or "

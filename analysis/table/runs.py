@@ -275,8 +275,8 @@ def _copy_doubts(groups: tuple[Group, ...]) -> tuple[Doubt, ...]:
     repeats = sum(len(g.runs) - len(np.unique(g.runs.cell)) for g in groups)
     if not repeats or any(len(np.unique(distinct(g.runs.cell, g.runs.L))) > len(np.unique(g.runs.cell)) for g in groups):
         return ()
-    return (Doubt("copies", f"none of the {repeats:,} repeats of an (N, D) differs from the first in its loss: they are copies, or there is "
-                  "no noise"),)
+    return (Doubt("copies", f"none of the {repeats:,} repeats of an (N, D) differs from the first in its loss: they are copies, or there "
+                  "is no noise"),)
 
 
 def _repeat_doubts(groups: tuple[Group, ...], seeds_known: bool) -> tuple[Doubt, ...]:

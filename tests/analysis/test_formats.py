@@ -183,7 +183,8 @@ def test_a_german_export_says_which_columns_to_name_and_is_then_read_as_it_is_me
     lines += [";".join([german(run.params, 0), german(run.tokens / 1e9, 3), f"{run.flops:.10e}".replace(".", ","), german(run.val_loss, 4)])
               for run in FRAME.itertuples()]
     text = "\n".join(lines)
-    with pytest.raises(BadTable, match=r"(?s)loss.*Rechenaufwand.*--params Parameter --samples 'Trainingsdaten \(Mrd.\)'.*--loss") as refused:
+    asked = r"(?s)loss.*Rechenaufwand.*--params Parameter --samples 'Trainingsdaten \(Mrd.\)'.*--loss"
+    with pytest.raises(BadTable, match=asked) as refused:
         read(tmp_path, text)
     assert "\n" not in str(refused.value)
     named = dict(N="Parameter", D="Trainingsdaten (Mrd.)", C="Rechenaufwand", L="Verlust")
