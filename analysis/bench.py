@@ -3,7 +3,7 @@
 The usual way is scipy's L-BFGS-B with finite differences from several starting points. It
 is timed on a few resamples and scaled up; the stacked solver does all of them. Seconds are of
 CPU: ratios hold beside other work too. With --beside PYTHON, an interpreter that has the package
-chinchilla (0.2.0), one fit of its own is timed there.
+chinchilla (0.2.0), one fit of its own is timed there. With --fit ROWS fit.py is timed whole (Linux).
 """
 
 import sys
@@ -13,6 +13,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
+import os
 import subprocess
 import tempfile
 from itertools import product
@@ -75,13 +76,38 @@ def beside(python: str, N, D, L) -> tuple[float, float]:
     return seconds, a
 
 
+def fitted(rows: int, *flags: str) -> tuple[float, float]:
+    """CPU seconds of fit.py on so many scattered runs in a CSV, start-up included: until its finding stands, and in all."""
+    import resource   # Unix alone
+
+    with tempfile.TemporaryDirectory() as folder:
+        N, D, L = simulated(rows, seed=1)
+        np.savetxt(Path(folder) / "runs.csv", np.stack([N, D, 6 * N * D, L], 1), fmt=["%.0f", "%.0f", "%.6g", "%.6f"], delimiter=",",
+                   header="params,tokens,flops,loss", comments="")
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        with subprocess.Popen([sys.executable, Path(__file__).with_name("fit.py"), "runs.csv", *flags], cwd=folder, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}) as run:
+            run.stdout.readline()
+            ticks = Path(f"/proc/{run.pid}/stat").read_text().rpartition(")")[2].split()[11:13]   # utime, stime
+            run.stdout.read()
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"), after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--resamples", type=int, default=4000)
     parser.add_argument("--usual", type=int, default=4, help="resamples that the usual way is timed on")
     parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the long table; 0 leaves it out")
     parser.add_argument("--beside", metavar="PYTHON", help="an interpreter that has chinchilla")
+    parser.add_argument("--fit", type=int, action="append", default=[], metavar="ROWS",
+                        help="time fit.py on so many runs, and nothing else; may be repeated")
     args = parser.parse_args(argv)
+    for rows in args.fit:
+        finding, whole = fitted(rows)
+        print(f"fit.py on {rows:,} scattered runs: finding {finding:.1f} s, everything {whole:.1f} s")
+    if args.fit:
+        return
 
     N, D, L = simulated(240, seed=0)
     ones = np.ones_like(L)

@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import os
 import shlex
 import sys
 import warnings
@@ -226,7 +227,9 @@ def write_plates(fitted, out: Path, *, tell) -> list:
 if __name__ == "__main__":
     gc.set_threshold(200_000, 50, 1_000)  # collecting figures' garbage in small pieces took a seventh of the time
     from analysis.leave import leave
-    from analysis.without import without
+    from analysis.without import hollow, without
 
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # products are small: a second thread waits more than it multiplies
     without("pandas")  # which pyarrow imports to turn a column into an array: a twelfth of the time to the finding, and nothing uses it
+    hollow("numpy.f2py", "numpy.testing")  # which SciPy imports by a star: a tenth of a second, and nothing uses them
     leave(main())

@@ -37,11 +37,12 @@ class Optimum:
     """The lowest of many local minima, and how many descents found it."""
 
     solution: Solution   # of one fit: arrays of length 1
-    starts: int
     agreeing: int        # starts that ended within 1e-6 of the lowest value
-    spread: float        # robust standard deviation of the residuals' logs
     rivals: np.ndarray   # (r, k) other local minima that a resample may prefer
-    ends: np.ndarray     # (m, k) of the descents under the broad loss
+    after: Descents
+
+    starts = property(lambda self: self.after.starts)
+    spread = property(lambda self: self.after.spread)   # robust standard deviation of the residuals' logs
 
     @property
     def minima(self) -> np.ndarray:
@@ -51,7 +52,7 @@ class Optimum:
     @property
     def places(self) -> np.ndarray:
         """Where a search among much the same runs starts, (s, k)."""
-        return np.concatenate([self.minima, self.ends])
+        return np.concatenate([self.minima, self.after.theta])
 
 
 def descents(points: Coordinates, weight, *, law=ADDITIVE, restriction: Restriction | None = None, starts=None) -> Descents:
@@ -76,7 +77,7 @@ def global_minimum(points: Coordinates, weight, objective: Objective, *, law=ADD
     lowest_ = Solution(*(v[[best]] for v in (found.theta, found.value, found.converged)))
     near = found.value <= found.value[best] * (1 + 1e-6) + 1e-300
     rivals = [i for i in order if not near[i] and (found.value[i] / found.value[best] - 1) * len(points.x) < RIVALRY]
-    return Optimum(lowest_, after.starts, int(sharing[near].sum()), spread, found.theta[rivals[:RIVALS]], after.theta)
+    return Optimum(lowest_, int(sharing[near].sum()), found.theta[rivals[:RIVALS]], after)
 
 
 def _merge(rough: Solution):

@@ -156,6 +156,7 @@ class ParametricFit(Foretelling):
             raise ValueError(f"profiles are of {', '.join(self.profiled)}; got {name!r}")
         return getattr(self, f"_profile_{name}")
 
+    units = cached_property(lambda self: {})   # of the profiles asked for, by name: analysis.approaches.profile.unit_of
     _profile_E = cached_property(lambda self: profile_of(self, "E"))
     _profile_A = cached_property(lambda self: profile_of(self, "A"))
     _profile_B = cached_property(lambda self: profile_of(self, "B"))
@@ -214,19 +215,20 @@ class ParametricFit(Foretelling):
 
 def fit_parametric(N, D, L, *, C=None, cost: CostLaw | None = None, objective: Objective | None = None, weight=None,
                    cell=None, seed=None, run=None, cluster: str | None = None, errors: ErrorModel | None = None,
-                   interval_method: str = "profile", level: float = 0.95, resamples: int = 1000, rng=0, multiplicity=None) -> ParametricFit:
+                   interval_method: str = "profile", level: float = 0.95, resamples: int = 1000, rng=0, multiplicity=None,
+                   after: Descents | None = None) -> ParametricFit:
     """Approach 3 as the literature has it: the additive law, each resample at its own global optimum.
 
     The cost law is measured where C is given, and C = 6 N D where neither is. The objective is Hoffmann's, or generalised least
     squares where errors go together; one that is given stays, and its intervals allow for them. cluster: what is resampled; None takes
     whole cells, or the errors' covariance where the residuals ask for it. errors: a covariance found elsewhere. multiplicity (R, n)
-    replaces the resampling by the caller's own.
+    replaces the resampling by the caller's own. after: the law's descents, of another fit to the same runs.
     """
     N, D, L, weight = check_runs(N, D, L, weight)
     request = _Request(C, cost, cluster, cell, seed, run, errors, interval_method, level, resamples, multiplicity)
     points = Coordinates.of(N, D, L, weight)
     return _fitted(ADDITIVE, objective or HUBER, points, (N, D, L, weight), request, np.random.default_rng(rng),
-                   after=descents(points, weight), by_covariance=objective is None)
+                   after=after or descents(points, weight), by_covariance=objective is None)
 
 
 def fit_generalised(N, D, L, **request) -> ParametricFit:

@@ -84,8 +84,14 @@ def unit_of(fit, name: str) -> float:
     The mean rise of the first resamples as the named parameter is held; the mean rise of all resamples a parameter, since a
     parameter at its bound costs nothing to hold there, which says nothing of what it costs elsewhere; and, of the
     generalised law, the rise at one standard deviation of the draws, which knows what a resample without the grid's corners
-    does to a curved law (on 42 cells a is covered 91% of the time without, at a nominal 95%).
+    does to a curved law (on 42 cells a is covered 91% of the time without, at a nominal 95%). Computed once.
     """
+    if name not in fit.units:
+        fit.units[name] = _unit(fit, name)
+    return fit.units[name]
+
+
+def _unit(fit, name: str) -> float:
     count = min(CALIBRATION, len(fit.draws))
     weight = fit.resampled.multiplicity[:count] * fit.sample.weight
     value, draws = fit.quantity(name)

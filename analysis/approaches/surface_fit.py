@@ -57,6 +57,8 @@ def check_runs(N, D, L, weight=None, *, parameters: int = 5) -> tuple[np.ndarray
             raise TooFewPoints(f"approach 3 needs at least 3 distinct {name}, got {len(np.unique(v))}")
         if np.log(v.max() / v.min()) < SPAN:
             raise NotIdentified(f"{name} varies by {v.max() / v.min() - 1:.2%} only: no exponent can be told from that")
+    if L.max() <= L.min() * (1 + 1e-9):
+        raise NotIdentified(f"the loss is {L.min():.4g} in every run")
     cells = distinct(N, D).max() + 1
     if cells <= parameters:
         raise TooFewPoints(f"approach 3 has {parameters} parameters and needs more distinct (N, D) than that, got {cells}")

@@ -7,7 +7,7 @@ one; by two kinds of cluster at once it is V_1 + V_2 - V_12 (Cameron, Gelbach an
 """
 
 import numpy as np
-from scipy.stats import t as student
+from scipy import special   # scipy.stats takes longer to import than 500 runs to fit
 
 
 def half_width(gradient, slopes, residuals, *clusters, level: float = 0.95) -> float:
@@ -23,11 +23,11 @@ def half_width(gradient, slopes, residuals, *clusters, level: float = 0.95) -> f
             return np.nan
         leverage = np.einsum("ij,ji->i", slopes, solved[:, 1:])
         moved = slopes @ solved[:, 0] * residuals / np.maximum(1 - leverage, 1e-6)
-    halves = [np.sqrt(np.sum(moved**2)) * student.ppf((1 + level) / 2, m - k)]
+    halves = [np.sqrt(np.sum(moved**2)) * special.stdtrit(m - k, (1 + level) / 2)]
     if clusters:
         counts, variances = zip(*(_clustered(moved, labels) for labels in clusters))
         variance = sum(variances) - np.sum(moved**2)
-        halves.append(np.sqrt(max(variance, 0)) * student.ppf((1 + level) / 2, max(min(counts) - 1, 1)))
+        halves.append(np.sqrt(max(variance, 0)) * special.stdtrit(max(min(counts) - 1, 1), (1 + level) / 2))
     return float(max(halves)) if np.isfinite(halves).all() else np.nan
 
 

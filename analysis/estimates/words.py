@@ -17,7 +17,7 @@ def shown(e: Estimate | None) -> str:
 def number(x: float, e: Estimate) -> str:
     """x to two digits of its estimate's interval."""
     if not math.isfinite(x):
-        return "-"
+        return "-" if math.isnan(x) else f"{x:g}"
     width = e.high - e.low
     if abs(e.value) >= 1e4 or 0 < max(abs(e.value), width) < 1e-3 or not (math.isfinite(width) and width > 0):
         return f"{x:.3g}"

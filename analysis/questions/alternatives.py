@@ -4,7 +4,7 @@ All are fitted to the cells' log L by least squares from the same starts, so tha
 is of laws, not of optimisers or outlier rules.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,8 +12,10 @@ import numpy as np
 from scipy.optimize import leastsq
 
 from analysis.approaches.cost import LANGUAGE, CostLaw, fit_cost
+from analysis.approaches.laws.additive import ADDITIVE
 from analysis.approaches.laws.generalised import GENERALISED
 from analysis.approaches.laws.objective import Coordinates
+from analysis.approaches.parametric import ParametricFit
 from analysis.approaches.surface_fit import LOG_SQUARES, fit_surface
 from analysis.approaches.wild_bootstrap import reduce_to_cells
 from analysis.estimates.refusal import Doubt, Refusal, TooFewPoints
@@ -74,11 +76,13 @@ class _Points:
         return _Points(self.x[:count], self.y[:count], self.z[:count], self.highest)
 
 
-def compare_laws(N, D, L, *, C=None, cost: CostLaw | None = None, weight=None, cell=None, rng=0) -> tuple[LawScore, ...]:
+def compare_laws(N, D, L, *, C=None, cost: CostLaw | None = None, weight=None, cell=None, rng=0,
+                 near: Sequence[ParametricFit | None] = ()) -> tuple[LawScore, ...]:
     """Every law of LAWS by AICc, best first, with its rollout error and its exponent of N*.
 
     Coordinates are centred: x = log N less its mean. An exponent's
     interval is that of analysis/estimates/sandwich.py, by cells, or by sizes and amounts of data, whichever is wider.
+    near: fits of the main laws to the same runs, whose minima are where those of the cells are looked for.
     Raises TooFewPoints below 12 cells.
     """
     N, D, L = (np.asarray(v, float) for v in (N, D, L))
@@ -93,8 +97,8 @@ def compare_laws(N, D, L, *, C=None, cost: CostLaw | None = None, weight=None, c
     points = _Points(x, y, cells.log_L[order], float(L.max()))
     seed = int(np.random.default_rng(rng).integers(2**31))
     folds = [(int(s * m), round(u * m)) for s, u in zip(FOLDS, (*FOLDS[1:], 1.0)) if round(u * m) > int(s * m)]
-    start = _start(points)
     middle = np.log(cells.N).mean(), np.log(cells.D).mean()
+    start = _start(points, {fit.law: _places(fit, middle) for fit in near if fit is not None})
     scores = []
     for law in LAWS:
         starts = _starts(law, start, seed)
@@ -149,16 +153,24 @@ def _aicc(error, n, k) -> float:
     return float(n * np.log(max(error, 1e-30) / n) + penalty)
 
 
-def _start(points: _Points) -> Start:
+def _places(fit: ParametricFit, middle: tuple[float, float]) -> np.ndarray:
+    """Surfaces (S, k) where its search ended, of N and D in units of the middle."""
+    surfaces = fit.law.external(fit.points, fit.optimum_found.places)
+    g = surfaces[:, 5:].prod(1)
+    surfaces[:, 1:3] *= np.exp(-surfaces[:, 3:5] / g[:, None] * middle)
+    return surfaces
+
+
+def _start(points: _Points, near: dict[object, np.ndarray]) -> Start:
     N, D, L = np.exp(points.x), np.exp(points.y), np.exp(points.z)
     low = points.z.min() - 1
     try:
-        s = fit_surface(N, D, L, objective=LOG_SQUARES).surface
+        s = fit_surface(N, D, L, objective=LOG_SQUARES, starts=near.get(ADDITIVE)).surface
         additive = np.log(np.maximum([s.E, s.A, s.B, s.alpha, s.beta], 1e-3))
     except Refusal:
         additive = np.array([low, points.z.mean() - 1, points.z.mean() - 1, -1.0, -1.0])
     try:
-        s = fit_surface(N, D, L, objective=LOG_SQUARES, law=GENERALISED).surface
+        s = fit_surface(N, D, L, objective=LOG_SQUARES, law=GENERALISED, starts=near.get(GENERALISED)).surface
         E, u, v, alpha, beta, g = GENERALISED.internal(Coordinates(points.x, points.y, L, 0.0, 0.0, 1.0),
                                                        [s.E, s.A, s.B, s.alpha, s.beta, s.g])
         joint = np.array([np.log(max(E, 1e-3)), u, v, *np.log([alpha, beta, g])])
@@ -173,30 +185,56 @@ def _starts(law: Law, start: Start, seed: int) -> list[np.ndarray]:
     return [law.starts(start, rng.normal(0, 0.5 * min(i, 1), 6)) for i in range(STARTS)]
 
 
-def _fit(law: Law, starts, points: _Points):
-    """Parameters and sum of squares of log L at the lowest of several local minima."""
-    def residual(t):
-        left = law.log_loss(t, points.x, points.y, points.highest) - points.z
+class _Residuals:
+    """Of log L about a law. MINPACK asks for slopes where it has just asked for residuals: that place is remembered."""
+
+    def __init__(self, law: Law, points: _Points):
+        self.law, self.points, self.place = law, points, None
+
+    def __call__(self, t) -> np.ndarray:
+        """(m,)"""
+        if self.place is None or not np.array_equal(t, self.place):
+            self.place = t.copy()
+            if self.law.sloping is None:
+                self.left = self._left(self.law.log_loss(t, *self._at))
+            else:
+                log_loss, slopes = self.law.sloping(t, *self._at)
+                self.left, self.closed = self._left(log_loss), np.where(np.isfinite(slopes), slopes, 0.0).T
+        return self.left
+
+    def slopes(self, t) -> np.ndarray:
+        """(m, k)"""
+        left = self(t)
+        return self.closed if self.law.sloping else _slopes(lambda t: self._left(self.law.log_loss(t, *self._at)), t, left)
+
+    @property
+    def _at(self):
+        return self.points.x, self.points.y, self.points.highest
+
+    def _left(self, log_loss) -> np.ndarray:
+        left = log_loss - self.points.z
         return left if np.isfinite(left).all() else np.nan_to_num(left, nan=1e3, posinf=1e3, neginf=-1e3)
 
-    def slopes(t):
-        return _slopes(residual, t)
 
+def _fit(law: Law, starts, points: _Points):
+    """Parameters and sum of squares of log L at the lowest of several local minima."""
+    residuals = _Residuals(law, points)
     best, lowest = np.full(len(law.names), np.nan), np.inf
     with np.errstate(all="ignore"):
         for at in starts:
             # MINPACK itself: what least_squares lays around it takes as long as a law's arithmetic
-            found, _, told, _, _ = leastsq(residual, at, Dfun=slopes, full_output=True, diag=np.ones(len(at)), maxfev=200, **TOLERANCES)
+            found, _, told, _, _ = leastsq(residuals, at, Dfun=residuals.slopes, full_output=True, diag=np.ones(len(at)), maxfev=200,
+                                           **TOLERANCES)
             error = float(np.dot(told["fvec"], told["fvec"]))
             if error < lowest:
                 best, lowest = found, error
     return best, lowest
 
 
-def _slopes(function, t) -> np.ndarray:
-    """Numerical derivatives (m, k) of what `function` makes of t (k,): all parameters' steps in one evaluation."""
+def _slopes(function, t, here) -> np.ndarray:
+    """Numerical derivatives (m, k) of what `function` makes of t (k,), all parameters' steps in one evaluation; here (m,): its value."""
     step = STEP * np.maximum(np.abs(t), 1)
-    return ((function((t + np.diag(step)).T[:, :, None]) - function(t)) / step[:, None]).T
+    return ((function((t + np.diag(step)).T[:, :, None]) - here) / step[:, None]).T
 
 
 def _half_width(law: Law, t, points: _Points, p: float) -> float:
@@ -204,12 +242,13 @@ def _half_width(law: Law, t, points: _Points, p: float) -> float:
     if not np.isfinite(t).all():
         return np.nan
     with np.errstate(all="ignore"):
-        slopes = _slopes(lambda t: law.log_loss(t, points.x, points.y, points.highest), t)
+        seen = law.log_loss(t, points.x, points.y, points.highest)
+        slopes = _slopes(lambda t: law.log_loss(t, points.x, points.y, points.highest), t, seen)
         step = WIDE * np.maximum(np.abs(t), 1)
         ends = [[_exponent(law, t + sign * d, points, p) for sign in (-1, 1)] for d in np.diag(step)]
         told = np.abs(slopes).max(0) > 1e-9     # a floor at nothing, say, is no parameter
         gradient = (np.diff(ends, axis=1)[:, 0] / (2 * step))[told]
-        residuals = points.z - law.log_loss(t, points.x, points.y, points.highest)
+        residuals = points.z - seen
     if not (np.isfinite(gradient).all() and np.isfinite(slopes).all()) or len(residuals) <= told.sum() + 1:
         return np.nan
     return half_width(gradient, slopes[:, told], residuals, points.x, points.y)

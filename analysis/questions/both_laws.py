@@ -96,16 +96,18 @@ def _two_laws(few: Condensed, cost: CostLaw | None, refused: dict[str, str], *, 
     additive = attempt("approach3", refused, lambda: fit_parametric(few.N, few.D, few.L, objective=HUBER, **drawn | {"resamples": beside}))
     if additive is None and generalised is None:
         return None
-    tests = () if generalised is None else attempt("nested laws", refused, lambda: nested_tests(generalised, [ADDITIVE_CASE])) or ()
+    tests = () if generalised is None else attempt("nested laws", refused, lambda: nested_tests(
+        generalised, [ADDITIVE_CASE], additive=additive)) or ()
     scores = scores or attempt("alternatives", refused, lambda: compare_laws(
-        few.N, few.D, few.L, C=few.C, cost=(additive or generalised).cost, weight=few.weight, cell=few.cell, rng=rng)) or ()
+        few.N, few.D, few.L, C=few.C, cost=(additive or generalised).cost, weight=few.weight, cell=few.cell, rng=rng,
+        near=(additive, generalised))) or ()
     misfits = tuple(attempt("lack of fit", refused, lambda fit=fit: _misfit(fit, few)) if fit else None
                     for fit in (additive, generalised))
     made = dict(tests=tests, scores=scores, misfits=misfits, untested=refused.get("generalised law", ""))
     law = choose_law(additive, generalised, **made)
     if law.speaks == EITHER:
         plain = attempt("additive law by the same objective", {}, lambda: fit_parametric(
-            few.N, few.D, few.L, objective=generalised.point.objective, **drawn))
+            few.N, few.D, few.L, objective=generalised.point.objective, after=additive.optimum_found.after, **drawn))
         law = choose_law(additive, generalised, plain=plain, **made)
     return law
 

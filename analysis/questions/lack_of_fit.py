@@ -6,9 +6,10 @@ import numpy as np
 from scipy import special
 
 from analysis.estimates.intervals import distinct
-from analysis.estimates.refusal import Doubt, TooFewPoints
+from analysis.estimates.refusal import Doubt, NotIdentified, TooFewPoints
 
 REPEATS = 8       # degrees of freedom of the pure error below which it is known too badly
+SAME = 1e-9       # of log L: repeats that differ by less do not differ
 LARGE = 2.0       # times the replicates' noise: more stands in the sentence that gives the exponent
 P = 0.05
 
@@ -45,7 +46,7 @@ def lack_of_fit(residuals, N, D, *, parameters: int, cell=None) -> LackOfFit:
     """F test of the residuals of log L (n,): mean square of cells' means about the law over mean square within cells.
 
     Noise may differ between cells: degrees of freedom are Satterthwaite's (1946). Raises TooFewPoints where cells
-    are hardly ever repeated.
+    are hardly ever repeated, NotIdentified where repeats never differ.
     """
     residuals = np.asarray(residuals, float)
     member = distinct(N, D) if cell is None else distinct(cell)
@@ -62,6 +63,8 @@ def lack_of_fit(residuals, N, D, *, parameters: int, cell=None) -> LackOfFit:
     # s^4 overstates sigma^4 by (f + 2)/f
     fourth = np.square(variance) * free[repeated] / (free[repeated] + 2)
     pure = within.sum() / free.sum()
+    if pure <= SAME**2:
+        raise NotIdentified("no two repeats of an (N, D) differ, which tells nothing of the noise: they are copies, or there is none")
     left = cells - parameters
     misfit = float((count * mean**2).sum() / left)
     ratio = misfit / max(pure, 1e-300)

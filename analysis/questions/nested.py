@@ -5,13 +5,14 @@ E = 0 and beta = g (Kaplan et al. 2020, equation 1.5), and its limit at infinite
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
 
 from analysis.approaches import profile
-from analysis.approaches.global_minimum import global_minimum
+from analysis.approaches.global_minimum import Descents, global_minimum
+from analysis.approaches.laws.additive import ADDITIVE
 from analysis.approaches.laws.generalised import BRACKET, GENERALISED
 from analysis.approaches.parametric import ParametricFit
 from analysis.approaches.surface import Surface
@@ -42,20 +43,30 @@ class NestedTest:
         return f"{self.case:38s} a {self.a:.3f}   F({self.freedom}) = {self.F:.3g}   p = {self.p_value:.2g}"
 
 
-def nested_tests(fit: ParametricFit, cases: Iterable[str] = tuple(CASES)) -> tuple[NestedTest, ...]:
+def nested_tests(fit: ParametricFit, cases: Iterable[str] = tuple(CASES), *,
+                 additive: ParametricFit | None = None) -> tuple[NestedTest, ...]:
     """Each of the cases against a fit of the generalised law, by the fit's own objective.
 
     2 log LR is scaled by its mean under resampling, as the profiles are, and compared with F(freedom, cells - 6). Where
-    E = 0 lies on the boundary of what E can be the test is conservative (Self and Liang 1987).
+    E = 0 lies on the boundary of what E can be the test is conservative (Self and Liang 1987). additive: that law's fit to the same
+    runs, whose descents are those of its case.
     """
     if fit.law is not GENERALISED:
         raise ValueError("special cases are tested against a fit of the generalised law")
-    return tuple(_tested(fit, case, *CASES[case]) for case in cases)
+    known = {} if additive is None else {ADDITIVE_CASE: _descents_of(additive)}
+    return tuple(_tested(fit, case, *CASES[case], after=known.get(case)) for case in cases)
 
 
-def _tested(fit: ParametricFit, case: str, hold: dict, freedom: int) -> NestedTest:
+def _descents_of(additive: ParametricFit) -> Descents:
+    """As descents of the generalised law with g = 1."""
+    of, points = additive.optimum_found.after, additive.points
+    natural = np.column_stack([ADDITIVE.external(points, of.theta), np.ones(len(of.theta))])
+    return replace(of, theta=GENERALISED.internal(points, natural))
+
+
+def _tested(fit: ParametricFit, case: str, hold: dict, freedom: int, *, after: Descents | None) -> NestedTest:
     found = global_minimum(fit.points, fit.sample.weight, fit.point.objective, law=GENERALISED,
-                           restriction=held(hold, GENERALISED, fit.points))
+                           restriction=held(hold, GENERALISED, fit.points), after=after)
     rise = max(float(found.solution.value[0]) - fit.point.value, 0.0)
     name = next(iter(hold))
     unit = profile.unit_of(fit, name) if freedom == 1 else profile.joint_unit(fit)

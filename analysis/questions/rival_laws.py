@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analysis.approaches.laws.saturating import HEADROOM
-from analysis.approaches.laws.saturation import level
+from analysis.approaches.laws.saturation import gaps, level
 
 LOG2 = np.log(2.0)
 
@@ -28,6 +28,9 @@ class Law:
     log_loss: Callable = field(repr=False)  # (parameters (k,) or (k, R, 1), x, y, highest loss) -> log L (n,) or (R, n)
     starts: Callable = field(repr=False)    # (Start, normal deviates (6,)) -> parameters
     power: bool = True                      # N* is a power of C: the loss falls as a sum of powers of N and D does
+    # (parameters (k,), x, y, highest loss) -> log L (n,) and its derivatives (k, n), of laws whose descents are long: of others the
+    # derivatives are numerical
+    sloping: Callable | None = field(default=None, repr=False)
 
 
 def _log_sum(one, other):
@@ -84,6 +87,17 @@ def _broken(t, x, y, highest):
     return np.log(np.exp(t[0]) + np.exp(t[1] - np.exp(t[3]) * x) + np.exp(t[2] - np.exp(t[4]) * y - t[5] * break_))
 
 
+def _broken_sloping(t, x, y, highest):
+    c, f = t[5], np.exp(t[7])
+    z = (y - t[6]) / f
+    bend, past = _log_sum(0, z), 1 / (1 + np.exp(-z))       # of the break, f bend; past: how far y is beyond it
+    terms = np.exp(np.stack([np.full_like(x, t[0]), t[1] - np.exp(t[3]) * x, t[2] - np.exp(t[4]) * y - c * f * bend]))
+    L = terms.sum(0)
+    floor, size, data = terms / L
+    return np.log(L), np.stack([floor, size, data, -np.exp(t[3]) * x * size, -np.exp(t[4]) * y * data,
+                                -f * bend * data, c * past * data, -c * f * (bend - z * past) * data])
+
+
 def top_at(highest, log_headroom):
     """Where losses level off."""
     return highest * (1 + np.exp(np.clip(log_headroom, *HEADROOM)))
@@ -94,6 +108,20 @@ def _saturating(t, x, y, highest):
     # t[6] is the log of how far the top lies above the highest loss, as a share of it
     reducible = _log_sum(t[1] - np.exp(t[3]) * x, t[2] - np.exp(t[4]) * y)
     return np.log(level(reducible, np.exp(t[0]), np.exp(t[5]), top_at(highest, t[6])))
+
+
+def _saturating_sloping(t, x, y, highest):
+    # of log(L - E) - c log(top - L) = rho, the log of the reducible part
+    E, alpha, beta, c, top = *np.exp([t[0], *t[3:6]]), top_at(highest, t[6])
+    U, V = t[1] - alpha * x, t[2] - beta * y
+    rho = _log_sum(U, V)
+    share = np.exp(U - rho)
+    above, below = gaps(rho, E, c, top)
+    L, whole = E + above, below + c * above
+    of_rho, of_top = below * above / whole / L, c * above / whole / L
+    moves = HEADROOM[0] < t[6] < HEADROOM[1]
+    return np.log(L), np.stack([E * below / whole / L, of_rho * share, of_rho * (1 - share), -alpha * x * of_rho * share,
+                                -beta * y * of_rho * (1 - share), c * np.log(below) * of_rho, moves * (top - highest) * of_top])
 
 
 ADDITIVE = "E + A/N^alpha + B/D^beta"
@@ -117,7 +145,8 @@ LAWS = (
     Law(KAPLAN, ("log Nc", "log Dc", "log alpha_N", "log alpha_D"), _kaplan,
         lambda s, r: np.concatenate([s.additive[1:3] / np.exp(s.additive[4]), s.additive[3:]]) + r[:4]),
     Law("broken in D (BNSL)", (*_FIVE, "change", "log d", "log width"), _broken,
-        lambda s, r: np.concatenate([s.additive + r[:5], [0.1 * r[0], r[1], 0.0]]), power=False),
+        lambda s, r: np.concatenate([s.additive + r[:5], [0.1 * r[0], r[1], 0.0]]), power=False,
+        sloping=_broken_sloping),
     Law(SATURATING, (*_FIVE, "log c", "log headroom"), _saturating,
-        lambda s, r: np.concatenate([s.additive + r[:5], [-0.5 + r[0], -3.0 + r[5]]])),
+        lambda s, r: np.concatenate([s.additive + r[:5], [-0.5 + r[0], -3.0 + r[5]]]), sloping=_saturating_sloping),
 )

@@ -3,6 +3,10 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
+from analysis.approaches.doubts import LOOSE
+from analysis.approaches.laws.generalised import BRACKET
 from analysis.choices.laws import ChoiceLaw
 from analysis.estimates.estimate import Estimate
 from analysis.estimates.words import number, p_text, shown
@@ -12,6 +16,7 @@ from analysis.questions.differences import Difference
 from analysis.questions.law_choice import ADDITIVE, EITHER, GENERALISED, SATURATING, LawChoice
 from analysis.questions.repeated_data import RepeatedFit
 from analysis.questions.sensitivity import most_moved
+from analysis.table.condense import Condensed
 from analysis.table.runs import short_names
 
 NAMES = {"a": "the exponent a of the best model size", "b": "the exponent b of the best amount of data",
@@ -19,15 +24,37 @@ NAMES = {"a": "the exponent a of the best model size", "b": "the exponent b of t
          "gamma": "gamma, the loss exponent of compute,", "E": "the irreducible loss E"}
 
 GRAVE = ("lack_of_fit",)   # doubts about the law itself: no interval holds them, so the reader hears of them at once
+FEWEST = 6           # rows that tell with what the loss rises
 MOST_SENTENCES = 4   # groups that a sentence each stays readable
+UNTOLD = 0.8         # of b's interval: b lies between 0 and 1, and one as wide holds whatever anybody may claim
 
 
 def preferred(g: GroupFit) -> tuple[str, Estimate, Estimate] | None:
-    """The approach to quote: the one that uses every run, else the one that uses most."""
-    for name, fit in (("approach 3", g.approaches.law), ("approach 2", g.approaches.isoflop), ("approach 1", g.approaches.envelope)):
-        if fit is not None:
-            return name, fit.a, fit.b
-    return None
+    """The approach to quote: the one that uses every run, else the one that uses most; None where that tells no exponent."""
+    found = _estimate(g)
+    return found if found and found[2].high - found[2].low < UNTOLD and not _is_product(g.approaches.law) else None
+
+
+def _is_product(law: LawChoice | None) -> bool:
+    """Whether the law that speaks has become a product of powers, under which no size is best."""
+    return law is not None and law.quoted.surface.g >= BRACKET[1] * (1 - 1e-9)
+
+
+def _estimate(g: GroupFit) -> tuple[str, Estimate, Estimate] | None:
+    """By the approach that uses every run, else by the one that uses most."""
+    of = g.approaches
+    return next(((name, fit.a, fit.b) for name, fit in (
+        ("approach 3", of.law), ("approach 2", of.isoflop), ("approach 1", of.envelope)) if fit is not None), None)
+
+
+def _rising(few: Condensed) -> str:
+    """Of N and D, with what the loss rises, by least squares of logs and beyond twice the error; "" where with neither."""
+    if len(few.L) < FEWEST:
+        return ""
+    X, z = np.column_stack([np.ones_like(few.L), np.log(few.N), np.log(few.D)]), np.log(few.L)
+    slopes, *_ = np.linalg.lstsq(X, z, rcond=None)
+    error = np.sqrt(np.diag(np.linalg.pinv(X.T @ X)) * np.sum((z - X @ slopes) ** 2) / (len(z) - 3))
+    return " and with ".join(name for name, slope, se in zip("ND", slopes[1:], error[1:], strict=True) if slope > 2 * se)
 
 
 @dataclass(frozen=True)
@@ -50,7 +77,10 @@ def opening(study: Study) -> tuple[Finding, ...]:
         return (Finding(f"The exponents of compute-optimal training cannot be estimated from {these}: {why}", ""),)
     if len(study.groups) > MOST_SENTENCES:
         return (_range_finding(study),)
-    return tuple(_exponents_finding(g) for g in study.groups)
+    codes = {d.code for d in study.table.doubts}
+    counted = f"N is {study.table.columns['N']}, one of several counts" if "several_counts" in codes else ""
+    copied = ["no two repeats of an (N, D) differ, so that they count for more than they tell"] if "copies" in codes else []
+    return tuple(_exponents_finding(g, counted, copied) for g in study.groups)
 
 
 def headlines(study: Study) -> tuple[str, ...]:
@@ -89,6 +119,8 @@ def _choice_finding(label: str, law: ChoiceLaw) -> str:
 def _range_finding(study: Study) -> Finding:
     """Of many groups, the ends: the table has the rest."""
     quoted = sorted(((q[1], g) for g in study.groups if (q := preferred(g)) is not None), key=lambda pair: pair[0].value)
+    if not quoted:
+        return Finding(f"The exponents of compute-optimal training cannot be told in any of the {len(study.groups)} groups", "")
     (low, least), (high, most) = quoted[0], quoted[-1]
     where_low, where_high = short_names([least.group, most.group])
     doubted = sum(1 for _, g in quoted if _doubts(g))
@@ -103,31 +135,44 @@ def findings(study: Study) -> tuple[str, ...]:
             *(_difference_finding(d) for d in study.differences if d.quantity == "gamma"))
 
 
-def _exponents_finding(g: GroupFit) -> Finding:
+def _exponents_finding(g: GroupFit, counted: str, doubts: list[str]) -> Finding:
+    """counted: which of several columns N is; "" where there is one. doubts: of the table."""
     where = f"At {g.group.label}: the" if g.group.label else "The"
-    quoted = preferred(g)
+    quoted, runs = preferred(g), f"{len(g.group.runs):,} runs"
     if quoted is None:
-        return Finding(f"{where} exponents of compute-optimal training cannot be estimated from these "
-                       f"{len(g.group.runs):,} runs: {next(iter(g.refused.values()), 'nothing was asked')}", "")
+        why = f", and the loss rises with {rising}" if (rising := _rising(g.few)) else ""
+        if _is_product(g.approaches.law):
+            return Finding(f"{where} exponents of compute-optimal training cannot be told from these {runs}: the loss goes as a product of "
+                           f"powers of N and D, under which no size is best{why}", f"approach 3, {_speaking(g.approaches.law)}")
+        if wide := _estimate(g):
+            name, a, _ = wide
+            return Finding(f"{where} exponents of compute-optimal training cannot be told from these {runs}: any a from "
+                           f"{number(a.low, a)} to {number(a.high, a)} agrees with them{why}", f"N* ~ C^a; {name}, {a.level:.0%} interval")
+        return Finding(f"{where} exponents of compute-optimal training cannot be estimated from these {runs}: "
+                       f"{next(iter(g.refused.values()), 'nothing was asked')}{why}", "")
     name, a, b = quoted
     law = g.approaches.law
-    how = [name if law is None else f"{name}, {_speaking(law)}", f"{a.level:.0%} intervals", f"{len(g.group.runs):,} runs"]
+    how = [name if law is None else f"{name}, {_speaking(law)}", f"{a.level:.0%} intervals", *([counted] if counted else []), runs]
     if law is not None and law.quoted.correlated:
         how.insert(1, "errors that go together allowed for")
     if law is not None and law.speaks == GENERALISED and law.additive is not None:
         how.insert(1, f"the additive law, which does not hold here, would say {shown(law.additive.a)}")
-    doubts = "".join(f", {'and' if i else 'but'} {doubt}" for i, doubt in enumerate(_doubts(g)))
-    return Finding(f"{where} best model size grows as C^{shown(a)} and the best amount of data as C^{shown(b)}{doubts}",
+    said = "".join(f", {'and' if i else 'but'} {doubt}" for i, doubt in enumerate([*doubts, *_doubts(g)]))
+    return Finding(f"{where} best model size grows as C^{shown(a)} and the best amount of data as C^{shown(b)}{said}",
                    "; ".join(how))
 
 
 def _doubts(g: GroupFit) -> list[str]:
     """What the reader must know before quoting the exponent."""
-    return _law_doubts(g.approaches.law) + late_doubts(g)
+    again = len(g.group.runs.repeated)
+    seen = [f"{again:,} of the runs saw their data more than once, which the law takes for fresh"] if again else []
+    return _law_doubts(g.approaches.law) + seen + late_doubts(g)
 
 
 def late_doubts(g: GroupFit) -> list[str]:
-    """Those that take longer to find than the exponent: other approaches and other choices."""
+    """Those that take longer to find than the exponent: other approaches and other choices; none of what can't be told."""
+    if preferred(g) is None:
+        return []
     most = most_moved(g.answers.sensitivity)
     moved = [] if most is None else [f"another choice ({most.name}) would say {number(most.a, g.approaches.law.a)}"]
     return _disagreements(g) + moved
@@ -166,6 +211,11 @@ def _law_doubts(law: LawChoice | None) -> list[str]:
     said = []
     if law.misfit is not None and law.misfit.large:
         said.append(f"the law leaves {law.misfit.ratio:.1f} times the noise of repeats, so that no exponent of it should be relied on")
+    said += [f"the fit ends at {bound}" for bound in law.quoted.point.at_bound]
+    if law.quoted.scatter > LOOSE:
+        said.append(f"the runs stray from the law by {law.quoted.scatter:.0%}")
+    if law.quoted is law.generalised and not math.isfinite(law.quoted.g.high):
+        said.append("a product of powers, under which no size is best, describes the runs as well")
     if law.speaks == EITHER:
         said.append("the table does not decide between the two laws, whose intervals are joined")
     if law.speaks == ADDITIVE:

@@ -3,6 +3,7 @@
 import difflib
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -62,7 +63,7 @@ EPOCHS = ("epochs", "numepochs", "nepochs", "trainepochs", "trainingepochs", "da
 SI = {"k": 1e3, "kilo": 1e3, "m": 1e6, "mega": 1e6, "g": 1e9, "giga": 1e9, "t": 1e12, "tera": 1e12, "p": 1e15, "peta": 1e15,
       "e": 1e18, "exa": 1e18, "z": 1e21, "zetta": 1e21}
 COUNTS = {"k": 1e3, "thousand": 1e3, "thousands": 1e3, "m": 1e6, "million": 1e6, "millions": 1e6, "b": 1e9, "billion": 1e9,
-          "billions": 1e9, "t": 1e12, "trillion": 1e12, "trillions": 1e12}
+          "billions": 1e9, "t": 1e12, "trillion": 1e12, "trillions": 1e12, "tsd": 1e3, "mio": 1e6, "mrd": 1e9}
 # What trackers of experiments put before a setting's or a result's name.
 TRACKERS = re.compile(r"((config|params|metrics|summary|summary_metrics|hparams|results?|data|model|args|run)[.])+", re.IGNORECASE)
 LOGARITHM = re.compile(r"(?P<base>(?i:log[_ ]?10|log[_ ]?2|log|lg|ln))(?=[^A-Za-z0-9]|[A-Z])[^A-Za-z0-9]*")
@@ -198,22 +199,29 @@ def parts_of(names: Sequence[str], description: Description, flags: Mapping[str,
     if not found["C"] and not (found["N"] and found["D"]):
         found["C"] = found["budget"]   # what a run was planned for is what it took, but for rounding
     if missing := _missing(found, names):
-        raise BadTable(f"{path_text(source)}: these columns can't be told by name: {'; '.join(missing)} "
-                       f"(the table has {listed(names)})")
+        flags = " ".join(flag for flag, _ in missing)
+        raise BadTable(f"{path_text(source)}: columns' names do not tell {', '.join(what for _, what in missing)}; the table has "
+                       f"{listed(names)}: say which by {flags}")
     return {part: columns for part, columns in found.items() if columns}
 
 
-def _missing(found: Mapping[str, tuple[str, ...]], names: Sequence[str]) -> list[str]:
-    """What no fit can do without, and the columns that may be meant."""
-    missing = [] if found["L"] else ["--loss for the loss" + _like(names, "loss")]
-    if not found["N"] and not (found["C"] and found["D"]):
-        missing.append("--params for the model size" + _like(names, "param"))
-    if not found["D"] and not found["C"]:
-        missing.append("--samples or --flops for training examples or FLOPs" + _like(names, "token", "sample", "flop", "compute"))
-    return missing
+def _missing(found: Mapping[str, tuple[str, ...]], names: Sequence[str]) -> list[tuple[str, str]]:
+    """What no fit can do without: the flag that names it, with a column that may be meant, and what it is."""
+    missing = [] if found["N"] or found["C"] and found["D"] else [(f"--params {_like(names, 'param')}", "model size")]
+    if not found["D"] and not found["C"] and not (named_as(names, UNIQUE) and named_as(names, EPOCHS)):
+        like = _like(names, "token", "sample", "daten")
+        missing.append((f"--samples {like} (or --flops COLUMN)", "training examples (or FLOPs)"))
+    return missing + ([] if found["L"] else [(f"--loss {_like(names, 'loss')}", "loss")])
 
 
 def _like(names: Sequence[str], *stems: str) -> str:
-    """The columns that a user may have meant."""
-    like = [n for n in names if any(stem in n.lower() for stem in stems)]
-    return f" ({listed(like, 4)}?)" if like else ""
+    """The columns that a user may have meant, as a shell takes them, or COLUMN."""
+    like = [n for n in dict.fromkeys(names) if any(stem in n.lower() for stem in stems)]
+    return " or ".join(shlex.quote(printable(n, 30)) for n in like[:3]) or "COLUMN"
+
+
+def counts_of_parameters(names: Sequence[str]) -> list[str]:
+    """Columns that may count parameters, by their names."""
+    known = {word for tier in PARTS["N"].tiers for word in tier} - {"size"}
+    words = {name: _logged(name, "N") or plain(name) for name in dict.fromkeys(names)}
+    return [name for name, word in words.items() if word in known or re.search(r"(?<!per)(?<!h)param(eter)?s", word)]

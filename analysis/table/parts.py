@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 
 from analysis.estimates.intervals import distinct
 from analysis.estimates.refusal import Doubt
-from analysis.table.columns import BATCH, EPOCHS, PARTS, RUNS, STEPS, UNIQUE, candidates, chosen, listed, named_as, parts_of
+from analysis.table.columns import (
+    BATCH, EPOCHS, PARTS, RUNS, STEPS, UNIQUE, candidates, chosen, counts_of_parameters, listed, named_as, parts_of)
 from analysis.table.files import BadTable, read_columns
 from analysis.table.formats.sheet import Block, Sheet, path_text, printable
 from analysis.table.quantities import Quantities, completed
@@ -78,20 +79,22 @@ def rows_of(sheet: Sheet, flags: Mapping[str, str], by: Sequence[str], descripti
     if sheet.dialect.decimal is None and (decimal := _decimal(cells, block, sheet.source)) == ",":
         cells = {name: numbers(block.columns[name], decimal) for name in wanted.as_numbers}
     column_of, differ = _resolved(wanted.parts, cells, flags, sheet.source)
-    read = Quantities({part: cells[name].values for part, name in column_of.items() if part != "seed"}, column_of)
+    seen = {part: name for part, name in (("unique", wanted.unique), ("epochs", wanted.epochs)) if name is not None}
+    read = Quantities({part: cells[name].values for part, name in (column_of | seen).items() if part != "seed"}, column_of | seen)
     whole = completed(read, sheet.source)
-    doubts = (*sheet.doubts, *whole.doubts, *differ, *_doubts_of_loss(column_of["L"], sheet, flags, description),
+    doubts = (*sheet.doubts, *whole.doubts, *differ, *_doubts_of_counts(wanted.parts, column_of, sheet, flags, description, decimal),
+              *_doubts_of_loss(column_of["L"], sheet, flags, description),
               *_doubts_of_spelling(column_of, cells, decimal))
     used = set(wanted.columns) - {wanted.run, wanted.steps, wanted.batch}   # may be kinds of run, or settings
     others = {} if description else _others(sheet, used, block.rows)
     taken = {part: cells[name].values for part, name in (("steps", wanted.steps), ("batch", wanted.batch)) if name is not None}
-    return Rows({**whole.values, **_unique(wanted, cells, whole.values["D"]), **taken},
+    return Rows({**whole.values, **taken},
                 {name: cells[name].values for name in wanted.numeric},
                 {part: cells[column_of[part]].text for part in "NDCL" if part in column_of},
                 {part: cells[column_of[part]].first_text for part in "NDCL" if part in column_of},
                 _seed(wanted.parts.get("seed", ()), block, sheet.source),
                 {**{name: _labelled(block, column, sheet.source) for name, column in wanted.labelled.items()}, **_runs(wanted, block)}, others,
-                {part: printable(name) for part, name in whole.columns.items()}, doubts, block.rows, block.ragged)
+                {part: printable(name) for part, name in whole.columns.items() if part not in seen}, doubts, block.rows, block.ragged)
 
 
 def wanted_of(sheet: Sheet, flags: Mapping[str, str], by: Sequence[str], description: Description) -> Wanted:
@@ -112,16 +115,6 @@ def wanted_of(sheet: Sheet, flags: Mapping[str, str], by: Sequence[str], descrip
 def _told(sheet: Sheet, part: str, known: Sequence[str], flags: Mapping[str, str], free: Sequence[str]) -> str | None:
     """The column that the user names, or one of the free that has a known name."""
     return chosen(sheet.flat, flags[part], FURTHER[part], sheet.source) if part in flags else named_as(free, known)
-
-
-def _unique(wanted: Wanted, cells: Mapping[str, Numbers], D: np.ndarray) -> dict[str, np.ndarray]:
-    """How many different examples each row saw, where the table says it or the number of epochs."""
-    if wanted.unique is not None:
-        return {"unique": cells[wanted.unique].values}
-    if wanted.epochs is None:
-        return {}
-    with np.errstate(invalid="ignore"):
-        return {"unique": D / np.maximum(cells[wanted.epochs].values, 1.0)}
 
 
 def _runs(wanted: Wanted, block: Block) -> dict[str, Labels]:
@@ -177,6 +170,19 @@ def _doubts_of_loss(column: str, sheet: Sheet, flags: Mapping[str, str], descrip
         doubts += (Doubt("training_loss", f"the loss is {printable(column)}, on training data; the laws are about "
                          "held-out loss"),)
     return doubts
+
+
+def _doubts_of_counts(parts: Mapping[str, tuple[str, ...]], column_of: Mapping[str, str], sheet: Sheet, flags: Mapping[str, str],
+                      description: Description, decimal: str) -> tuple[Doubt, ...]:
+    """Where a stranger's table counts parameters in several ways, and nobody said which is meant."""
+    if "N" not in column_of or "N" in flags or description:
+        return ()
+    taken = {*parts["N"], *column_of.values()}
+    names = counts_of_parameters([n for n in sheet.flat if n not in taken and sheet.names.count(n) == 1])
+    block = read_columns(sheet, names) if names else None
+    beside = [n for n in names if np.isfinite(numbers(block.columns[n], decimal).values).any()]
+    return (Doubt("several_counts", f"N is {printable(column_of['N'])}; other counts are {listed(beside, 4)}: name one by --params, or "
+                  "compare them by analysis/side_by_side.py"),) if beside else ()
 
 
 def _doubts_of_spelling(column_of: Mapping[str, str], cells: Mapping[str, Numbers], decimal: str) -> tuple[Doubt, ...]:

@@ -15,6 +15,7 @@ from analysis.table.formats.sheet import path_text, printable
 LARGEST = {"N": 1e13, "D": 1e15}
 CHINCHILLA = 20.0     # D / N of a usual run, for telling units where there is no D
 STEADY = 0.3          # of log C / (6 N D), as a share of the spread of log N or log D
+SLACK = 0.1           # of log D: whole batches and dropped remainders
 LEAST_BUDGET = 1e6    # FLOPs: below, a budget is a label
 
 
@@ -37,8 +38,8 @@ class Quantities:
 
 def completed(read: Quantities, source: str) -> Quantities:
     """In ones, N, D and C all there, accuracy as a share. Raises BadTable where a budget is a mere label."""
-    whole = with_missing_part(with_budget_checked(in_units(from_logarithms(read, source)), source))
-    return as_share(whole) if "accuracy" in whole.values else whole
+    whole = with_missing_part(with_passes(with_budget_checked(in_units(from_logarithms(read, source)), source)))
+    return as_share(with_unique(whole)) if "accuracy" in whole.values else with_unique(whole)
 
 
 def from_logarithms(q: Quantities, source: str) -> Quantities:
@@ -142,6 +143,27 @@ def with_budget_checked(q: Quantities, source: str) -> Quantities:
         raise BadTable(f"{path_text(source)}: {name} is no number of FLOPs (its median is {middle:.3g}); "
                        "name training examples or FLOPs with --samples or --flops")
     return q.doubted("budget_as_C", f"no column of FLOPs: the budget {name} is taken for what the runs took")
+
+
+def with_passes(q: Quantities) -> Quantities:
+    """D from how many different examples were seen how often, where nothing else says it."""
+    if not q.values.keys() >= {"unique", "epochs"} or q.values.keys() & {"D", "C"}:
+        return q
+    said = f"no column of training examples: D = {printable(q.columns['unique'])} times {printable(q.columns['epochs'])}"
+    return q.having("D", q.values["unique"] * q.values["epochs"], Doubt("derived_D", said), column=said)
+
+
+def with_unique(q: Quantities) -> Quantities:
+    """How many different examples each row saw, where a column says it or the number of epochs; epochs go."""
+    v = dict(q.values)
+    if (epochs := v.pop("epochs", None)) is None:
+        return q
+    with np.errstate(all="ignore"):
+        by_epochs = v["D"] / np.maximum(epochs, 1.0)
+        odd = int(((epochs > 1) & (np.abs(np.log(by_epochs / v.get("unique", by_epochs))) > SLACK)).sum())
+    made = replace(q, values={"unique": by_epochs, **v})
+    return made.doubted("epochs_disagree", f"D is not {printable(q.columns['unique'])} times {printable(q.columns['epochs'])} in {odd:,} "
+                        f"rows: {printable(q.columns['epochs'])} is not believed") if odd else made
 
 
 def with_missing_part(q: Quantities) -> Quantities:

@@ -44,6 +44,15 @@ class Runs:
     def __len__(self) -> int:
         return len(self.N)
 
+    @property
+    def repeated(self) -> np.ndarray:
+        """How often their data were seen by those runs (m,) that the table says saw them more than once."""
+        if self.unique is None:
+            return np.empty(0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            times = self.D / self.unique
+        return times[np.isfinite(times) & (times > REPEATED)]
+
     def take(self, rows: np.ndarray) -> "Runs":
         """Those rows (mask or indices), cells numbered anew."""
         N, D = self.N[rows], self.D[rows]
@@ -156,7 +165,7 @@ def read_table(sources: Sequence[str], *, flags: Mapping[str, str] | None = None
     groups = tuple(Group(part.key, runs.take(part.rows)) for part in parted(tags, len(runs), explicit=by is not None))
     doubts = (*rows.doubts, *splits.doubts, *_left_out(kept.excluded, rows.read), *unit_doubts(runs.N, runs.D, runs.C, runs.L),
               *setting_doubts(tried.names, kept_best=best), *_repeated_data_doubts(runs), *_provenance_doubts(kept.labels),
-              *_repeat_doubts(groups, rows.seed is not None))
+              *_repeat_doubts(groups, rows.seed is not None), *_copy_doubts(groups))
     return Table(tuple(sources), rows.read, rows.columns, description, groups, kept.excluded, doubts)
 
 
@@ -247,16 +256,10 @@ def _left_out(excluded: tuple[Exclusion, ...], read: int) -> tuple[Doubt, ...]:
 
 
 def _repeated_data_doubts(runs: Runs) -> tuple[Doubt, ...]:
-    """Runs that saw their data more than once, or that say of more data than they processed."""
-    if runs.unique is None:
-        return ()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        times = runs.D / runs.unique
-    again = times[np.isfinite(times) & (times > REPEATED)]
-    if not len(again):
-        return ()
+    """Runs that saw their data more than once."""
+    again = runs.repeated
     return (Doubt("repeated_data", f"{len(again):,} of {len(runs):,} runs saw their data more than once (up to {again.max():.3g} "
-                  "times): the law takes every example for a fresh one"),)
+                  "times): the law takes every example for a fresh one"),) if len(again) else ()
 
 
 def _provenance_doubts(labels: Mapping[str, Labels]) -> tuple[Doubt, ...]:
@@ -265,6 +268,15 @@ def _provenance_doubts(labels: Mapping[str, Labels]) -> tuple[Doubt, ...]:
         return ()
     return (Doubt("mixed_fingerprints", f"the rows come from {len(np.unique(prints.code))} versions of the "
                   "trainer's code or data; they may not belong to one law"),)
+
+
+def _copy_doubts(groups: tuple[Group, ...]) -> tuple[Doubt, ...]:
+    """Repeats that tell nothing of the noise."""
+    repeats = sum(len(g.runs) - len(np.unique(g.runs.cell)) for g in groups)
+    if not repeats or any(len(np.unique(distinct(g.runs.cell, g.runs.L))) > len(np.unique(g.runs.cell)) for g in groups):
+        return ()
+    return (Doubt("copies", f"none of the {repeats:,} repeats of an (N, D) differs from the first in its loss: they are copies, or there "
+                  "is no noise"),)
 
 
 def _repeat_doubts(groups: tuple[Group, ...], seeds_known: bool) -> tuple[Doubt, ...]:

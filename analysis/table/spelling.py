@@ -14,14 +14,15 @@ MINUS = "[\u2212\u2012\u2013]"            # typographic
 MARKS = "['\u2019_ ]"                      # between thousands
 GROUPED = rf"^[+-]?\d{{1,3}}({MARKS}\d{{3}})+([.,]\d+)?\b"
 SUFFIXES = {
-    "": 1.0, "k": 1e3, "thousand": 1e3, "m": 1e6, "mio": 1e6, "million": 1e6, "b": 1e9, "bn": 1e9, "g": 1e9, "billion": 1e9,
+    "": 1.0, "k": 1e3, "thousand": 1e3, "tsd": 1e3, "m": 1e6, "mio": 1e6, "million": 1e6, "b": 1e9, "bn": 1e9, "g": 1e9,
+    "billion": 1e9, "mrd": 1e9,
     "t": 1e12, "tn": 1e12, "trillion": 1e12, "%": 0.01, "pf-days": 86_400e15, "pf-day": 86_400e15, "pflop/s-days": 86_400e15,
     "petaflop/s-days": 86_400e15, "petaflops-days": 86_400e15, "pflops-days": 86_400e15}
 FLOPS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15, "e": 1e18, "z": 1e21, "y": 1e24,
          "kilo": 1e3, "mega": 1e6, "giga": 1e9, "tera": 1e12, "peta": 1e15, "exa": 1e18, "zetta": 1e21, "yotta": 1e24}
 UNITS = "tokens?|params?|parameters?|images?|samples?|examples?|nats?"   # said behind a number, and no multiple of it
 FORM = (r"^(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(?:(?:x|\*|×|·)\s*10\s*(?:\^|\*\*)\s*(?P<power>[+-]?\d{1,3}))?"
-        rf"\s*(?:(?P<flops>[a-z]*)flops?|(?P<suffix>[a-z/%-]*?)\s*(?:{UNITS})?)$")
+        rf"\s*(?:(?P<flops>[a-z]*)flops?|(?P<suffix>[a-z/%-]*?)\.?\s*(?:{UNITS})?)$")
 # Of a decimal comma, of a decimal point, and of a comma that may be either.
 COMMA = r"^[+-]?(0|\d{4,}|\d{1,3}(\.\d{3})+),\d+\D*$|^[+-]?\d+,(\d{1,2}|\d{4,})([eE][+-]?\d+)?\D*$|^[+-]?\d{1,3}(\.\d{3}){2,}\D*$"
 POINT = (r"^[+-]?(0|\d{4,}|\d{1,3}(,\d{3})+)?\.\d+([eE].*)?\D*$"

@@ -38,6 +38,8 @@ def unit_doubts(N: np.ndarray, D: np.ndarray, C: np.ndarray, L: np.ndarray) -> t
     elif not LEAST < off < MOST:
         doubts.append(Doubt("unit_of_C", f"C is {off:.2g} of 6 N D: "
                             + ("is C in GFLOPs or larger units?" if off < 1 else "are N or D in thousands or millions?")))
+    doubts += [Doubt(f"below_one_{name}", f"the smallest {name} is {value.min():.3g}, and no count is below 1: in what unit is it?")
+               for name, value in (("N", N), ("D", D)) if value.min() < 1]
     if N.max() < 1_000 and D.max() > 1_000 * N.max():
         doubts.append(Doubt("small_N", f"the largest N is {N.max():.3g}: is it in millions?"))
     if L.max() > HIGH_LOSS:

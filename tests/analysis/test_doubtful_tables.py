@@ -11,6 +11,8 @@ import pytest
 from worlds.simulated_grids import grid, published
 
 from analysis.approaches.cost import fit_cost
+from analysis.estimates.refusal import NotIdentified
+from analysis.questions.lack_of_fit import lack_of_fit
 from analysis.table.contradictions import contradicting, sums_of_others
 from analysis.table.files import BadTable
 from analysis.table.runs import Table, read_table
@@ -187,3 +189,44 @@ def test_data_seen_more_than_once_are_pointed_out_and_counted(tmp_path, column, 
     [doubt] = [d for d in table.doubts if d.code == "repeated_data"]
     assert str(int((runs.D > 1e10).sum())) in doubt.text
     assert "repeated_data" not in codes(read(tmp_path, frame().assign(epochs=1.0)))
+
+
+def test_of_several_counts_of_n_the_table_says_which_is_meant_unless_the_user_does(tmp_path):
+    whole = frame().rename(columns={"N": "non_embedding_params"}).assign(total_params=lambda t: t.non_embedding_params * 1.5)
+    doubt = next(d for d in read(tmp_path, whole).doubts if d.code == "several_counts")
+    assert "N is non_embedding_params" in doubt.text and "total_params" in doubt.text
+    assert "several_counts" not in codes(read(tmp_path, whole, flags={"N": "total_params"}))
+    settings = frame().assign(hparams=3, tokens_per_param=20.0, param_count="kaplan")
+    assert "several_counts" not in codes(read(tmp_path, settings))
+
+
+def test_examples_are_those_that_are_unique_times_their_epochs_where_nothing_else_says_it(tmp_path):
+    whole = frame().drop(columns="C").rename(columns={"D": "unique_tokens"}).assign(epochs=4)
+    table = read(tmp_path, whole)
+    runs = table.groups[0].runs
+    assert runs.D == pytest.approx(4 * runs.unique) and {"derived_D", "repeated_data"} <= codes(table)
+
+
+def test_epochs_that_contradict_the_examples_are_not_believed(tmp_path):
+    whole = frame().drop(columns="C").assign(unique_tokens=lambda t: t.D / 4, epochs=4)
+    assert "epochs_disagree" not in codes(read(tmp_path, whole))
+    whole.loc[:9, "epochs"] = 8
+    table = read(tmp_path, whole)
+    assert "10 rows" in next(d.text for d in table.doubts if d.code == "epochs_disagree")
+    assert table.groups[0].runs.repeated == pytest.approx(4)
+
+
+def test_a_count_below_one_is_doubted(tmp_path):
+    assert "below_one_D" in codes(read(tmp_path, frame().drop(columns="C").assign(D=lambda t: t.D / 1e10)))
+
+
+def test_copies_of_runs_are_no_repeats(tmp_path):
+    whole = frame(noise=0.01)
+    copied = pd.concat([whole.assign(seed=seed) for seed in range(3)])
+    table = read(tmp_path, copied)
+    runs = table.groups[0].runs
+    assert "copies" in codes(table) and "copies" not in codes(read(tmp_path, whole))
+    with pytest.raises(NotIdentified, match="copies"):
+        lack_of_fit(np.random.default_rng(0).normal(size=54)[runs.cell], runs.N, runs.D, parameters=6)
+    copied.iloc[0, list(copied.columns).index("loss")] *= 1.01
+    assert "copies" not in codes(read(tmp_path, copied))

@@ -132,7 +132,7 @@ def test_a_row_a_metric_keeps_the_sizes_beside_it(tmp_path):
 def test_a_chart_of_curves_has_no_sizes_and_says_what_it_has(tmp_path):
     chart = pd.DataFrame({"Step": range(3)} | {f"run-{i} - val/loss{suffix}": [3, 2, None] for i in range(2)
                                                for suffix in ("", "__MIN", "__MAX")})
-    with pytest.raises(BadTable, match=r"--params .*run, val/loss"):
+    with pytest.raises(BadTable, match=r"run, val/loss.*--params"):
         read(tmp_path, chart.to_csv(index=False))
     with pytest.raises(BadTable, match="a row a run"):
         read(tmp_path, "Wall time,Step,Value\n1.0,1,3\n2.0,2,2.5\n")
@@ -175,6 +175,22 @@ def test_a_comma_that_may_be_either_is_asked_for_with_its_cell(tmp_path):
     assert read(tmp_path, text.replace("2,345", "2.75").replace("2,222", "2.5")).groups[0].runs.N[0] == 1234
 
 
+def test_a_german_export_says_which_columns_to_name_and_is_then_read_as_it_is_meant(tmp_path):
+    def german(value: float, digits: int) -> str:
+        return f"{value:,.{digits}f}".translate(str.maketrans(",.", ".,"))
+
+    lines = ["Parameter;Trainingsdaten (Mrd.);Rechenaufwand;Verlust"]
+    lines += [";".join([german(run.params, 0), german(run.tokens / 1e9, 3), f"{run.flops:.10e}".replace(".", ","), german(run.val_loss, 4)])
+              for run in FRAME.itertuples()]
+    text = "\n".join(lines)
+    asked = r"(?s)loss.*Rechenaufwand.*--params Parameter --samples 'Trainingsdaten \(Mrd.\)'.*--loss"
+    with pytest.raises(BadTable, match=asked) as refused:
+        read(tmp_path, text)
+    assert "\n" not in str(refused.value)
+    named = dict(N="Parameter", D="Trainingsdaten (Mrd.)", C="Rechenaufwand", L="Verlust")
+    agrees(read(tmp_path, text, flags=named))
+
+
 def test_a_delimiter_that_cannot_be_told_is_asked_for(tmp_path):
     text = "N;D,loss\n1e7;1e9,3\n2e7;2e9,2.9\n"
     with pytest.raises(BadTable, match="--delimiter"):
@@ -191,8 +207,8 @@ def test_a_refusal_quotes_the_cell_that_it_cannot_read(tmp_path):
 
 
 @pytest.mark.parametrize("document, said", [
-    ('{"params": ', "damaged JSON"), ("[" * 100_000, "JSON"), ('[{"params": 1}, 7, "x"]', "--loss"), ("[]", "told|no rows"),
-    ("{}", "told|no rows"),
+    ('{"params": ', "damaged JSON"), ("[" * 100_000, "JSON"), ('[{"params": 1}, 7, "x"]', "--loss"), ("[]", "tell|no rows"),
+    ("{}", "tell|no rows"),
     ('{"a": 1}\n{"a": ', "line 2"), ('[{"params": ' + "9" * 5000 + "}]", "digits"),
     ('{"params": [1, 2], "tokens": [3], "loss": "x"}', "--"),
     ('[{"params": [1, 2], "tokens": {"a": {"b": 1}}, "loss": true}]', "--"), ('"text"', "--"),

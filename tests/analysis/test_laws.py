@@ -7,7 +7,8 @@ import pytest
 from worlds.simulated_grids import grid
 
 from analysis.approaches.cost import LANGUAGE, fit_cost
-from analysis.approaches.parametric import fit_parametric
+from analysis.approaches.laws.saturating import HEADROOM
+from analysis.approaches.parametric import fit_generalised, fit_parametric
 from analysis.approaches.surface import Surface
 from analysis.approaches.surface_fit import LOG_SQUARES, fit_surface
 from analysis.approaches.wild_bootstrap import reduce_to_cells
@@ -15,6 +16,7 @@ from analysis.estimates.refusal import NotIdentified, TooFewPoints
 from analysis.questions import alternatives
 from analysis.questions import sensitivity as choices
 from analysis.questions.alternatives import compare_laws
+from analysis.questions.rival_laws import LAWS
 from analysis.questions.sensitivity import sensitivity
 from analysis.table import condense as condensing
 from analysis.table.condense import condense
@@ -96,6 +98,27 @@ def test_a_cheap_end_off_the_law_raises_a_doubt_that_names_the_choice():
     bent_fit = fit_parametric(g.N, g.D, bent, C=g.C, resamples=100, cluster="cell")   # the bend passes for errors that go together
     found = choices.doubts(sensitivity(g.N, g.D, bent, C=g.C, fit=bent_fit))
     assert [d.code for d in found] == ["sensitive"] and "standard errors" in found[0].text
+
+
+@pytest.mark.parametrize("law", [law for law in LAWS if law.sloping], ids=lambda law: law.name)
+def test_slopes_in_closed_form_are_those_of_the_law(law):
+    rng, step = np.random.default_rng(0), 1e-5
+    x, y = rng.normal(0, 1.5, (2, 40))
+    for last in (0.3, HEADROOM[1] + 1):   # beyond the bound the headroom moves nothing
+        t = np.array([0.4, -0.2, 0.1, -1.0, -1.1, 0.5, -0.4, last][:len(law.names)])
+        t[-1] = last
+        L, slopes = law.sloping(t, x, y, 9.0)
+        numerical = [(law.log_loss(t + d, x, y, 9.0) - law.log_loss(t - d, x, y, 9.0)) / (2 * step) for d in step * np.eye(len(t))]
+        assert np.array_equal(L, law.log_loss(t, x, y, 9.0))
+        assert slopes == pytest.approx(np.array(numerical), abs=1e-8)
+
+
+def test_laws_compare_alike_from_the_minima_of_fits_to_the_same_runs():
+    g = grid(noise=0.01, rng=3)
+    fits = fit_parametric(g.N, g.D, g.L, C=g.C, resamples=20), fit_generalised(g.N, g.D, g.L, C=g.C, resamples=20)
+    alone, near = (compare_laws(g.N, g.D, g.L, C=g.C, near=known) for known in ((), fits))
+    assert [s.law for s in alone] == [s.law for s in near]
+    assert [s.aicc for s in near] == pytest.approx([s.aicc for s in alone], abs=1e-4)
 
 
 def test_law_comparison_refuses_a_handful_of_cells():

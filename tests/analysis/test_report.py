@@ -16,8 +16,9 @@ from analysis.estimates.words import shown
 from analysis.figures import comparison, diagnosis
 from analysis.figures.compute import below_every_run, plot_loss_against_compute
 from analysis.figures.theme import log_axes, log_norm, plain, tidy_log_ticks
-from analysis.fitted import Request, Study, study
+from analysis.fitted import Request, Study, headlined, study
 from analysis.report.export import study_json
+from analysis.report.findings import preferred
 from analysis.report.page import Picture, report_html
 from analysis.report.symbols import typeset
 from analysis.report.terminal import LINES, brief_text, full_text, opening_text
@@ -113,8 +114,9 @@ def test_no_two_ticks_of_an_axis_read_alike(low, high):
 
 @pytest.mark.parametrize("value, low, high, text", [
     (0.51392, 0.4801, 0.5561, "0.514 [0.480, 0.556]"), (1.5e8, 1e8, 2e8, "1.5e+08 [1e+08, 2e+08]"),
-    (0.5, 0.5, 0.5, "0.5 [0.5, 0.5]"), (477.8, 300.0, 750.0, "478 [300, 750]"),
-    (1.45e-15, -0.362, 0.362, "0.00 [-0.36, 0.36]"), (-0.0004, -0.5, 0.5, "0.0 [-0.5, 0.5]"), (0.00042, 0.0004, 0.00045, "0.00042 [0.0004, 0.00045]")])
+    (0.5, 0.5, 0.5, "0.5 [0.5, 0.5]"), (477.8, 300.0, 750.0, "478 [300, 750]"), (5.0, 1.0, np.inf, "5 [1, inf]"),
+    (1.45e-15, -0.362, 0.362, "0.00 [-0.36, 0.36]"), (-0.0004, -0.5, 0.5, "0.0 [-0.5, 0.5]"),
+    (0.00042, 0.0004, 0.00045, "0.00042 [0.0004, 0.00045]")])
 def test_estimates_are_shown_to_the_digits_their_intervals_carry(value, low, high, text):
     assert shown(Estimate(value, low, high, 0.0)) == text
 
@@ -135,3 +137,28 @@ def test_where_the_frontier_lies_below_every_run_the_caption_says_so(mixed):
     ("<b>x^2</b>", "&lt;b&gt;x<sup>2</sup>&lt;/b&gt;"), ("run 0xe+12", "run 0xe+12")])
 def test_formulas_are_set_as_in_a_paper(text, html):
     assert typeset(text) == html
+
+
+NOISE = np.exp(0.005 * np.random.default_rng(0).standard_normal(25))
+
+
+@pytest.mark.parametrize("loss, said", [
+    (lambda N, D: (1.7 + 406 * (N / 1e17) ** 0.34 + 410 * D**-0.28) * NOISE, "the loss rises with N"),
+    pytest.param(lambda N, D: (1.7 + 406 * N**-0.34 + 410 * (D / 1e20) ** 0.28) * NOISE, "the loss rises with D", marks=pytest.mark.slow),
+    pytest.param(lambda N, D: 2.5 * NOISE, "any a from", marks=pytest.mark.slow),
+    (lambda N, D: np.full(25, 2.5), "the loss is 2.5 in every run"), (lambda N, D: 60 * N**-0.1 * D**-0.07, "no size is best")])
+def test_no_exponent_is_given_where_none_can_be_told(loss, said, tmp_path):
+    N, D = (v.ravel() for v in np.meshgrid(np.geomspace(1e7, 1e9, 5), np.geomspace(1e9, 1e11, 5)))
+    pq.write_table(pa.table({"params": N, "tokens": D, "loss": loss(N, D)}), tmp_path / "runs.parquet")
+    found = headlined(read_table([str(tmp_path / "runs.parquet")]), Request(resamples=60))
+    text = " ".join(opening_text(found).split())
+    assert "cannot be" in text and said in text and "grows as" not in text
+    assert preferred(found.groups[0]) is None
+
+
+def test_data_seen_again_are_a_doubt_of_the_sentence_itself(tmp_path):
+    N, U = (v.ravel() for v in np.meshgrid(np.geomspace(1e7, 1e9, 5), np.geomspace(1e9, 1e11, 5)))
+    loss = (1.7 + 406 * N**-0.34 + 410 * U**-0.28) * NOISE
+    pq.write_table(pa.table({"params": N, "tokens": U * 2, "unique_tokens": U, "loss": loss}), tmp_path / "runs.parquet")
+    text = " ".join(opening_text(headlined(read_table([str(tmp_path / "runs.parquet")]), Request(resamples=60))).split())
+    assert "25 of the runs saw their data more than once" in text

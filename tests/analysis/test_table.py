@@ -310,7 +310,7 @@ def test_columns_that_say_nearly_the_same_are_one(tmp_path):
 
 
 def test_all_that_is_missing_is_said_at_once_with_what_may_be_meant(tmp_path):
-    with pytest.raises(BadTable, match=r"--loss .*--params .*\(nonparam\?\).*--samples or --flops .*\(my tokens seen\?\)"):
+    with pytest.raises(BadTable, match=r"nonparam, my tokens seen, x.*--params nonparam --samples 'my tokens seen' .*--flops.*--loss"):
         read_table([written(tmp_path, "nonparam,my tokens seen,x\n1,2,3\n")])
     with pytest.raises(BadTable, match="--loss"):
         read_table([written(tmp_path, '[{"N": 1}]')])
