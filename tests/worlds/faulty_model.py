@@ -18,7 +18,7 @@ import numpy as np
 def train(number: int, folder: str = "", seconds: float = 0.0) -> dict:
     """Cell `number` takes so long; in the folder each attempt leaves a file NUMBER-PID-TIME."""
     time.sleep(seconds)
-    row = {"params": 1000 + number, "samples": 64, "flops": 1e9 / 3 + number, "val_loss": 1 / (number + 7)}
+    row = {"params": 1000 + number, "samples": 64, "flops": 1e9 / 3 + number, "gap": 2.0 * number, "val_loss": 1 / (number + 7)}
     if folder:
         Path(folder, f"{number}-{os.getpid()}-{time.time_ns()}").touch()
         spoilt = Path(folder, f"{number}.fault")
@@ -110,7 +110,7 @@ FAULTS = {
     "no_loss": lambda row, folder: {"params": 5},
     "other_keys": lambda row, folder: row | {"surprise": 1.0},
     "array": lambda row, folder: row | {"flops": np.ones(3)},
-    "text": lambda row, folder: row | {"flops": "many"},
+    "text": lambda row, folder: row | {"gap": "many"},
     "of_another_cell": lambda row, folder: row | {"number": -1},
-    "unprintable": lambda row, folder: row | {"flops": "\udcff"},
+    "unprintable": lambda row, folder: row | {"gap": "\udcff"},
 }
