@@ -179,12 +179,17 @@ def grown(plan: SearchPlan, config: dict, cost: float) -> dict:
     return plan.space.decode(start + low * dearer) if own < cost else config
 
 
+def known_front(search: Carbs) -> list:
+    """The front's points; none where too few runs have finished for a model."""
+    return list(search.front()) if sum(o.finished for o in search.observations) >= 2 else []
+
+
 def front_table(search: Carbs) -> str:
     """The front, a line a point: what each budget bought, and how."""
     shown = list(search.space.dimensions)[:4]
     lines = [f"front after {len(search.observations)} runs, {search.spent:.3g} spent",
              "      cost    loss  95% interval    " + "".join(f"{name[:10]:>11}" for name in shown)]
-    for p in search.front():
+    for p in known_front(search):
         values = "".join(f"{p.config[name]:11.4g}" if isinstance(p.config[name], (int, float)) else f"{p.config[name]:>11}" for name in shown)
         lines.append(f"  {p.cost:8.2e}  {p.loss:6.4f}  [{p.low:.4f}, {p.high:.4f}]{values}")
     return "\n".join(lines)
@@ -200,14 +205,14 @@ def closing(plan: SearchPlan, store: Store, source: SearchSource, outcome: Outco
     except ValueError as refusal:
         laws, refused = None, str(refusal)
     lines.append(laws.summary() if laws else f"no scaling laws: {refused}")
-    if "://" not in out and list(source.search.front()):
+    if "://" not in out and known_front(source.search):
         lines.append(f"wrote {write_laws(source.search, laws, refused, Path(out).with_suffix('.laws.json'), plan)}")
     return "\n".join([*lines, *last_lines(store, outcome, out)])
 
 
 def write_laws(search: Carbs, laws: ScalingLaws | None, refused: str, path: Path, plan: SearchPlan) -> Path:
     """The front and the laws as JSON beside the table, for the analysis, which can't ask the search; without laws, why."""
-    document = {"runs": len(search.observations), "spent": search.spent, "front": [asdict(point) for point in search.front()]}
+    document = {"runs": len(search.observations), "spent": search.spent, "front": [asdict(point) for point in known_front(search)]}
     document |= _laws(laws, plan) if laws else _without_laws(document["front"], refused, plan)
     LocalPlace(path).replace(str(path), json.dumps(document, indent=1).encode())
     return path

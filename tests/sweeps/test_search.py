@@ -107,6 +107,18 @@ def test_a_repeat_after_a_resume_has_a_seed_that_no_run_has_had(out):
         assert source.next().cells[0].seed == 4
 
 
+@pytest.mark.parametrize("finished", [0, 1])
+def test_a_search_stopped_before_it_has_a_model_says_so_and_writes_no_laws(out, finished):
+    from sweeps.running.ray_tune import Outcome
+    from sweeps.studies.search import closing
+    with opened(out) as store:
+        plan = plan_of()
+        source = source_on(store, plan)
+        drive(source, store, finished)
+        said = closing(plan, store, source, Outcome(finished=finished, failed=0, interrupted=True), str(out))
+    assert "no scaling laws: need at least 2 finished runs" in said and not out.with_suffix(".laws.json").exists()
+
+
 def one_job(plan, config, *, seed):
     from sweeps.jobs.job import Job
     return Job((plan.cell(config, seed=seed),))
