@@ -21,7 +21,7 @@ MOST_SHOWN = 5   # runs of the front in a table
 SIZES, MOST_LED = ("params", "samples"), 3   # laws that the first sentence gives: these, or so many of those that there are
 POWERS = ("Log", "Integer", "PowerOfTwo")    # kinds whose law is a power of C
 VERSION = 1   # of the layout; fields are only ever added under one version
-UNITS = {"Log": "of a power of C", "Integer": "of a power of C", "PowerOfTwo": "of a power of C", "Logit": "of the odds, a power of C", "Linear": "units a decade of C"}
+UNITS = {**dict.fromkeys(POWERS, "of a power of C"), "Logit": "of the odds, a power of C", "Linear": "units a decade of C"}
 
 
 def findings_of_search(found: Tuned) -> tuple[str, ...]:

@@ -91,9 +91,14 @@ def anywhere(space: Space, m: int, rng: np.random.Generator) -> Array:
     """m points evenly over the box of a bounded space."""
     X = rng.uniform(space.low, space.high, (m, space.width))
     for block in space.blocks:
-        k = block.stop - block.start
-        X[:, block] = np.eye(k)[rng.integers(k, size=m)] * space.high[block.start]
+        X[:, block] = _options(space, block, m, rng)
     return X
+
+
+def _options(space: Space, block: slice, m: int, rng: np.random.Generator) -> Array:
+    """m options of a choice, each as likely, as coordinates (m, options)."""
+    k = block.stop - block.start
+    return np.eye(k)[rng.integers(k, size=m)] * space.high[block.start]
 
 
 # Radii of the steps from the front, in basic coordinates: the reference's 0.3, one that
@@ -115,10 +120,9 @@ def propose(space: Space, origins: Array, m: int, rng: np.random.Generator) -> A
     mask[np.arange(m), rng.integers(d, size=m)] = True
     X += np.where(mask & space.numeric, radius * rng.standard_normal((m, d)), 0.0)
     for block in space.blocks:
-        k = block.stop - block.start
         # One in five tries another option: often enough to meet all, rarely enough to polish.
         move = rng.random(m) < 0.2
-        X[move, block] = np.eye(k)[rng.integers(k, size=move.sum())] * space.high[block.start]
+        X[move, block] = _options(space, block, move.sum(), rng)
     return np.clip(X, space.low, space.high)
 
 

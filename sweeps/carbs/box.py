@@ -15,11 +15,11 @@ from dataclasses import replace
 import numpy as np
 
 from sweeps.carbs import gp
-from sweeps.carbs.acquisition import Staircase, anywhere, climb, propose
+from sweeps.carbs.acquisition import Staircase, anywhere, propose
 from sweeps.carbs.beliefs import Beliefs, informative
 from sweeps.carbs.pareto import monotone
 from sweeps.carbs.space import Space
-from sweeps.carbs.suggest import CLIMBS, Prospect, Suggestion, choose
+from sweeps.carbs.suggest import Prospect, Suggestion, best_of
 from sweeps.carbs.surrogate import TRAIN, LossModel, Scaling, spread
 
 Array = np.ndarray
@@ -67,6 +67,4 @@ def suggest_in_box(prospect: Prospect, floor: float, rng: np.random.Generator) -
     origins = everything[monotone(log_cost, believed)]
     own = replace(prospect, losses=losses, steps=steps, origins=origins, radius=math.inf)
     drawn = np.vstack([anywhere(space, CANDIDATES, rng), propose(space, origins, CANDIDATES, rng)])
-    order = np.argsort(-own.score(drawn), kind="stable")
-    climbed = climb(own.score, drawn[order[:CLIMBS]], space.low, space.high, space.numeric & (space.high > space.low), iterations=30)
-    return choose(own, np.vstack([climbed, drawn[order[:64]]]), drawn)
+    return best_of(own, drawn, space.low, space.high)

@@ -81,14 +81,15 @@ def suggest(prospect: Prospect, rng: np.random.Generator) -> Suggestion:
     space, seen = prospect.space, prospect.now.X
     low, high = np.maximum(space.low, seen.min(0) - STRIDE), np.minimum(space.high, seen.max(0) + STRIDE)
     drawn = np.vstack([np.clip(propose(space, prospect.origins, CANDIDATES, rng), low, high), prospect.origins])
+    return best_of(prospect, drawn, low, high)
+
+
+def best_of(prospect: Prospect, drawn: Array, low: Array, high: Array) -> Suggestion:
+    """The point of largest gain within the cap's margin, climbed to from the best of those drawn (m, d), inside a box."""
+    space = prospect.space
     order = np.argsort(-prospect.score(drawn), kind="stable")
     climbed = climb(prospect.score, drawn[order[:CLIMBS]], low, high, space.numeric & (high > low), iterations=30)
-    return choose(prospect, np.vstack([climbed, drawn[order[:64]]]), drawn)
-
-
-def choose(prospect: Prospect, X: Array, drawn: Array) -> Suggestion:
-    """Of points (m, d) the one of largest gain within the cap's margin."""
-    final = prospect.space.snap(X)
+    final = space.snap(np.vstack([climbed, drawn[order[:64]]]))
     final = final[prospect.now.cost.margin(final, prospect.cap) >= 0]
     if not len(final):
         return Suggestion(None, drawn)
